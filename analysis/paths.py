@@ -1,0 +1,66 @@
+"""Every location that Layerbook reads or writes.
+
+Three environment variables are honoured, each read at the time of the call:
+
+``LAYERBOOK_HOME``
+    The folder that holds downloads, the feature store and result tables. Default: the user's cache folder.
+``LAYERBOOK_DATA``, ``LAYERBOOK_WEIGHTS``
+    Folders of datasets and of weights that are only read. They are searched before those under the home folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pooch
+
+__all__ = [
+    "data_download_root",
+    "data_roots",
+    "home",
+    "results_root",
+    "store_root",
+    "weights_download_root",
+    "weights_roots",
+]
+
+
+def home() -> Path:
+    """Folder of everything that Layerbook keeps between runs."""
+    return Path(os.environ.get("LAYERBOOK_HOME") or pooch.os_cache("layerbook")).expanduser()
+
+
+def data_download_root() -> Path:
+    """Folder into which datasets are downloaded."""
+    return home() / "data"
+
+
+def weights_download_root() -> Path:
+    """Folder into which network weights are downloaded."""
+    return home() / "weights"
+
+
+def data_roots() -> tuple[Path, ...]:
+    """Folders in which datasets are looked for, in order."""
+    return (*_read_only("LAYERBOOK_DATA"), data_download_root())
+
+
+def weights_roots() -> tuple[Path, ...]:
+    """Folders in which weights files are looked for, in order."""
+    return (*_read_only("LAYERBOOK_WEIGHTS"), weights_download_root())
+
+
+def store_root() -> Path:
+    """Folder of the feature store."""
+    return home() / "store"
+
+
+def results_root() -> Path:
+    """Folder of result tables of notebooks that run outside a book."""
+    return home() / "results"
+
+
+def _read_only(variable: str) -> tuple[Path, ...]:
+    value = os.environ.get(variable)
+    return (Path(value).expanduser(),) if value else ()
