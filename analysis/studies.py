@@ -1,0 +1,271 @@
+"""A study: which networks look at which datasets, and how.
+
+A study joins the rooms for a notebook. It loads each dataset and network once, takes features
+from the store (or extracts them into it), and keeps the distances between inner and outer
+classes in memory. A study file (``book/studies/*.yml``) holds exactly the parameters that a
+notebook declares, so ``papermill -f`` reads it as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from analysis import paths
+from analysis.data import ImageDataset, load_dataset, shuffle_labels
+from analysis.statistics import rank_features, signed_ks
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from analysis.networks import Backbone
+
+__all__ = ["Pair", "Study", "read_study"]
+
+PARAMETERS = (
+    "title",
+    "datasets",
+    "networks",
+    "crops",
+    "seed",
+    "reference_images",
+    "results",
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One dataset seen by one network of a study."""
+
+    dataset: str
+    network: str
+
+
+@dataclass
+class Study:
+    """Networks, datasets and the settings under which their features are taken.
+
+    Everything named is looked up on construction, so that a wrong name fails at once.
+
+    Parameters
+    ----------
+    title
+        What readers see.
+    datasets
+        Dataset names, as a list or as one string with commas (``"digits,folder:/my/images"``).
+    networks
+        ``NAME@WEIGHTS`` (``"vgg16@imagenet"``, ``"minivgg16@random"``), as a list or as one
+        string with commas; ``NAME`` alone means ``NAME@imagenet``.
+    crops
+        ``"center"``, ``"ten"`` or ``"warp"``, see :func:`analysis.features.extract`.
+    seed
+        Seed of random weights, label shuffles and draws.
+    reference_images
+        Dataset whose images show what a unit responds to.
+    results
+        Folder of the tables behind the figures. Empty: a folder under
+        :func:`analysis.paths.results_root`.
+
+    Raises
+    ------
+    ValueError
+        If a dataset or network is unknown, or none is named.
+    FileNotFoundError
+        If a dataset or a weights file is not on this machine.
+    """
+
+    title: str
+    datasets: Sequence[str] | str
+    networks: Sequence[str] | str
+    crops: str = "ten"
+    seed: int = 0
+    reference_images: str = "photographs"
+    results: str = ""
+    progress: bool = True
+    _data: dict[str, ImageDataset] = field(default_factory=dict, init=False, repr=False)
+    _backbones: dict[str, Backbone] = field(default_factory=dict, init=False, repr=False)
+    _features: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
+    _distances: dict[Pair, tuple[xr.DataArray, xr.DataArray]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        self.datasets = _as_names("datasets", self.datasets)
+        self.networks = _as_names("networks", self.networks)
+        for name in (*self.datasets, self.reference_images):
+            self.data(name)
+        for spec in self.networks:
+            self.backbone(spec)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Every dataset with every network, network by network."""
+        return [Pair(dataset, network) for network in self.networks for dataset in self.datasets]
+
+    def data(self, name: str) -> ImageDataset:
+        """Dataset by its name, loaded once."""
+        if name not in self._data:
+            self._data[name] = load_dataset(name)
+        return self._data[name]
+
+    def backbone(self, spec: str) -> Backbone:
+        """Network by its ``NAME@WEIGHTS``, loaded once."""
+        from analysis.networks import load_backbone  # loads PyTorch
+
+        if spec not in self._backbones:
+            name, weights = split_network(spec)
+            self._backbones[spec] = load_backbone(name, weights=weights, seed=self.seed)
+        return self._backbones[spec]
+
+    def features(self, pair: Pair) -> xr.DataArray:
+        """Embedding of a pair, images × features, from the store or extracted into it."""
+        from analysis.features import extract  # loads PyTorch
+
+        if pair not in self._features:
+            self._features[pair] = extract(
+                self.data(pair.dataset),
+                self.backbone(pair.network),
+                crops=self.crops,
+                progress=self.progress,
+            )
+        return self._features[pair]
+
+    def distances(self, pair: Pair) -> xr.DataArray:
+        """Signed KS distance of every feature to every class, classes × features."""
+        return self._distances_of(pair)[0]
+
+    def shuffled_distances(self, pair: Pair) -> xr.DataArray:
+        """As :meth:`distances`, under labels shuffled once with the study's seed: noise alone."""
+        return self._distances_of(pair)[1]
+
+    def describe_datasets(self) -> pd.DataFrame:
+        """One row per dataset: its size, classes and overlap with the source task."""
+        rows = []
+        for name in self.datasets:
+            data = self.data(name)
+            sizes = np.bincount(data.labels, minlength=len(data.classes))
+            rows.append(
+                {
+                    "dataset": name,
+                    "images": len(data),
+                    "classes": len(data.classes),
+                    "smallest class": sizes.min(),
+                    "largest class": sizes.max(),
+                    "overlap group": data.overlap_group or "unknown",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def describe_networks(self) -> pd.DataFrame:
+        """One row per network: its weights, layers and features."""
+        rows = []
+        for spec in self.networks:
+            net = self.backbone(spec)
+            rows.append(
+                {
+                    "network": net.name,
+                    "weights": net.weights,
+                    "layers": len(net.layers),
+                    "features": net.n_features,
+                    "input": f"{net.preprocessing.crop} × {net.preprocessing.crop} px",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def save(self, table: pd.DataFrame, name: str) -> Path:
+        """Write the table behind a figure as CSV, whole or not at all.
+
+        Parameters
+        ----------
+        table
+            Tidy table.
+        name
+            File name without ending.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        folder = Path(self.results) if self.results else paths.results_root() / slug(self.title)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.csv"
+        temporary = path.with_suffix(".csv.partial")
+        table.to_csv(temporary, index=False, float_format="%.6g")
+        temporary.replace(path)
+        return path
+
+    def _distances_of(self, pair: Pair) -> tuple[xr.DataArray, xr.DataArray]:
+        if pair not in self._distances:
+            labels = self.data(pair.dataset).labels
+            ranks = rank_features(self.features(pair))
+            self._distances[pair] = (
+                signed_ks(ranks, labels),
+                signed_ks(ranks, shuffle_labels(labels, seed=self.seed)),
+            )
+        return self._distances[pair]
+
+
+def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
+    """Parameters of a study file.
+
+    Parameters
+    ----------
+    path
+        YAML file with any of the keys ``title, datasets, networks, crops, seed,
+        reference_images``.
+    **overrides
+        Values that replace those of the file; ``None`` leaves the file's.
+
+    Returns
+    -------
+    dict
+        Parameters as a notebook takes them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a mapping or has a key that studies do not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = sorted(str(p) for p in path.parent.glob("*.yml")) if path.parent.is_dir() else []
+        raise FileNotFoundError(f"no study file {path}; known there: {', '.join(known) or 'none'}")
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(study, dict):
+        raise ValueError(f"{path} should hold 'key: value' lines, but holds {type(study).__name__}")
+    unknown = sorted(set(study) - set(PARAMETERS))
+    if unknown:
+        raise ValueError(f"{path} has unknown keys {unknown}; known: {', '.join(PARAMETERS)}")
+    return study | {key: value for key, value in overrides.items() if value is not None}
+
+
+def split_network(spec: str) -> tuple[str, str]:
+    """``NAME@WEIGHTS`` as ``(name, weights)``; ``NAME`` alone has ImageNet weights."""
+    name, _, weights = spec.partition("@")
+    return name, weights or "imagenet"
+
+
+def slug(title: str) -> str:
+    """File-name form of a title: lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "study"
+
+
+def _as_names(what: str, value: Sequence[str] | str) -> list[str]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        raise ValueError(f"a study needs at least one of {what}, but got {value!r}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{what} are named more than once: {', '.join(repeated)}")
+    return names
