@@ -1,0 +1,9 @@
+"""Networks: backbones with named layers, bound to their weights and preprocessing."""
+
+from __future__ import annotations
+
+from analysis.networks.backbone import Backbone
+from analysis.networks.layers import Layer, Tap
+from analysis.networks.preprocessing import Preprocessing
+
+__all__ = ["Backbone", "Layer", "Preprocessing", "Tap"]
