@@ -1,0 +1,141 @@
+"""The package's rooms import one way, and the light ones stay light."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import analysis
+
+PACKAGE = Path(analysis.__file__).parent
+ROOMS = (
+    "paths",
+    "data",
+    "networks",
+    "features",
+    "statistics",
+    "transfer",
+    "figures",
+    "studies",
+    "reports",
+    "__main__",
+)
+WITHOUT_TORCH = ("paths", "data", "statistics", "transfer", "figures")
+# The front door names things of every room, and fetches them when they are asked for.
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """Room of a dotted module name; names fetched through the front door count as their room."""
+    name = module.split(".")[1] if "." in module else ""
+    return analysis._ROOM_OF.get(name, name)
+
+
+def imported_modules(source: str, module: str, *, is_package: bool) -> Iterator[str]:
+    """Every absolute module name that ``source`` imports, inside functions too."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            called = node.func.id if isinstance(node.func, ast.Name) else called
+            if called in {"import_module", "__import__"}:
+                yield str(node.args[0].value)
+
+
+def imports_of(path: Path) -> set[str]:
+    is_package = path.name == "__init__.py"
+    return set(imported_modules(path.read_text("utf-8"), dotted(path), is_package=is_package))
+
+
+def test_imports_are_found_wherever_they_hide():
+    source = """
+import analysis.data.cards
+from . import layers
+from ..statistics import signed_ks
+def f():
+    from analysis import extract
+    import torch.nn as nn
+    importlib.import_module("analysis.figures")
+"""
+    found = set(imported_modules(source, "analysis.networks.cards", is_package=False))
+    assert found == {
+        "analysis.data.cards",
+        "analysis.networks.layers",
+        "analysis.statistics.signed_ks",
+        "analysis.extract",
+        "torch.nn",
+        "analysis.figures",
+    }
+    assert room_of("analysis.extract") == "features"
+    assert set(imported_modules("from .a import b", "analysis.data", is_package=True)) == {
+        "analysis.data.a.b"
+    }
+
+
+def test_every_module_belongs_to_a_room():
+    assert {room_of(dotted(path)) for path in MODULES} <= set(ROOMS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_a_module_imports_only_from_rooms_to_its_left(path: Path):
+    here = ROOMS.index(room_of(dotted(path)))
+    rooms = {room_of(name) for name in imports_of(path) if name.split(".")[0] == "analysis"}
+    from_the_right = {room for room in rooms if room and ROOMS.index(room) > here}
+    assert not from_the_right, f"{dotted(path)} imports from {sorted(from_the_right)}"
+    assert "" not in rooms, f"{dotted(path)} imports the whole package: name the room instead"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if room_of(dotted(path)) in WITHOUT_TORCH], ids=dotted
+)
+def test_rooms_of_arrays_and_pictures_never_import_torch(path: Path):
+    roots = {name.split(".")[0] for name in imports_of(path)}
+    assert not roots & {"torch", "torchvision"}
+
+
+def test_torch_is_loaded_only_when_networks_are_used():
+    light = ["analysis", *(f"analysis.{room}" for room in WITHOUT_TORCH)]
+    program = (
+        f"import sys, {', '.join(light)}\n"
+        "loaded = {'torch', 'torchvision'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_exists():
+    for _, name, _ in [
+        (None, "analysis", None),
+        *pkgutil.walk_packages(analysis.__path__, "analysis."),
+    ]:
+        if name != "analysis.__main__":
+            module = importlib.import_module(name)
+            missing = [
+                entry for entry in getattr(module, "__all__", []) if not hasattr(module, entry)
+            ]
+            assert not missing, f"{name}.__all__ names {missing}, which it does not define"
+
+
+def test_the_front_door_lists_what_it_can_fetch():
+    assert sorted(analysis.__all__) == sorted(analysis._ROOM_OF)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        analysis.nothing  # noqa: B018
