@@ -1,0 +1,303 @@
+"""Figures of the chapter on what the features of a network are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
+
+from analysis.figures.style import MAPS, MARKERS, NEUTRAL, PALETTE
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    Picture = Image | NDArray[Any]
+    Box = tuple[float, float, float, float]
+
+__all__ = [
+    "plot_activation_maps",
+    "plot_change_by_layer",
+    "plot_one_shot_by_layer",
+    "plot_pictures",
+    "plot_strongest_patches",
+]
+
+BOX_COLOUR = PALETTE[4]
+
+
+def plot_pictures(pictures: Mapping[str, Picture], *, columns: int = 6) -> Figure:
+    """Pictures side by side, each under its name.
+
+    Parameters
+    ----------
+    pictures
+        Name → PIL image or array (height, width, 3).
+    columns
+        Pictures in a row.
+
+    Returns
+    -------
+    Figure
+        One axes per picture.
+    """
+    n_rows = -(-len(pictures) // columns)
+    size = (1.5 * min(columns, len(pictures)), 1.75 * n_rows)
+    fig, axes = plt.subplots(
+        n_rows, min(columns, len(pictures)), figsize=size, squeeze=False, layout="constrained"
+    )
+    for ax in axes.flat[len(pictures) :]:
+        ax.remove()
+    for ax, (name, picture) in zip(axes.flat, pictures.items(), strict=False):
+        _show(ax, picture)
+        ax.set_title(name, fontsize=9.5, loc="center")
+    return fig
+
+
+def plot_activation_maps(
+    pictures: Sequence[Picture],
+    maps: Mapping[str, NDArray[np.floating[Any]]],
+    units: Mapping[str, Sequence[int]],
+) -> Figure:
+    """Activation maps of a few units of a few layers, the same ones for every picture.
+
+    Each column has one scale, from zero to the unit's highest activation over these pictures, so
+    that pictures compare down a column.
+
+    Parameters
+    ----------
+    pictures
+        What the network saw, one per row.
+    maps
+        Layer → array (pictures, chosen units, height, width), zero or more.
+    units
+        Layer → numbers of the chosen units within the layer, for the titles.
+
+    Returns
+    -------
+    Figure
+        A row per picture: the picture, then one map per layer and unit.
+    """
+    n_rows = len(pictures)
+    gap = 0.22  # of a column, between two layers
+    widths = [1.0]
+    for chosen in units.values():
+        widths += [gap, *[1.0] * len(chosen)]
+    size = (0.92 * sum(widths), 0.88 * n_rows + 1.2)
+    fig, grid = _picture_grid(n_rows, widths, size)
+    for row, picture in enumerate(pictures):
+        _show(grid[row, 0], picture)
+    column = 1
+    for layer, chosen in units.items():
+        column += 1
+        for place, unit in enumerate(chosen):
+            values = maps[layer][:, place]
+            top = float(values.max()) or 1.0
+            for row in range(n_rows):
+                _show(grid[row, column], values[row], cmap=MAPS, vmin=0.0, vmax=top)
+            title = f"{unit}"
+            if place == len(chosen) // 2:
+                height, width = values.shape[1:]
+                title = f"{layer}, {height} × {width}\n{unit}"
+            grid[0, column].set_title(title, fontsize=9.5, loc="center")
+            column += 1
+    grid[0, 0].set_title("unit", fontsize=9.5, loc="right")
+    bar = fig.colorbar(
+        ScalarMappable(Normalize(0, 1), MAPS),
+        ax=grid[:, 1:],
+        location="bottom",
+        shrink=0.4,
+        aspect=35,
+        pad=0.02,
+        label="activation, share of the unit's highest over these pictures",
+    )
+    bar.ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return fig
+
+
+def plot_strongest_patches(
+    rows: Mapping[str, Sequence[tuple[Picture, Box]]], *, n_whole: int = 3
+) -> Figure:
+    """Where in which pictures a unit answers most strongly, a row per unit.
+
+    Parameters
+    ----------
+    rows
+        Name of the unit → its strongest pictures, strongest first, each with the receptive field
+        of the strongest position: ``(left, top, right, bottom)`` in pixels of the picture. The
+        box may reach beyond the picture.
+    n_whole
+        How many pictures to repeat whole, with the box drawn in.
+
+    Returns
+    -------
+    Figure
+        On the left the receptive fields, cut out; on the right the first pictures whole.
+    """
+    n_patches = max(len(found) for found in rows.values())
+    widths = [1.0] * n_patches + [0.3] + [1.0] * n_whole
+    size = (0.98 * sum(widths) + 0.9, 0.98 * len(rows) + 0.3)
+    fig, grid = _picture_grid(len(rows), widths, size)
+    for axes, (name, found) in zip(grid, rows.items(), strict=True):
+        for ax, (picture, box) in zip(axes, found, strict=False):
+            _show(ax, _cut(picture, box))
+        for ax, (picture, box) in zip(axes[n_patches + 1 :], found, strict=False):
+            _show(ax, picture)
+            _draw_box(ax, picture, box)
+        axes[0].annotate(
+            name, (0, 0.5), (-6, 0), "axes fraction", "offset points", ha="right", va="center"
+        )
+    grid[0, 0].set_title(" ")  # room for the two headings, which are wider than their columns
+    for column, heading in ((0, "receptive fields, strongest first"), (n_patches + 1, "whole")):
+        text = grid[0, column].annotate(
+            heading, (0, 1), (0, 5), "axes fraction", "offset points", color="0.25"
+        )
+        text.set_in_layout(False)
+    return fig
+
+
+def plot_change_by_layer(table: pd.DataFrame, *, ax: Axes) -> Axes:
+    """How far each change of a picture moves the features of each layer.
+
+    Parameters
+    ----------
+    table
+        Columns ``layer``, ``change`` and ``median``: distance between the features before and
+        after, as a share of the distance between two different pictures.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    Axes
+        ``ax``, layers from left to right, a line per change.
+    """
+    layers = list(dict.fromkeys(table["layer"]))
+    changes = list(dict.fromkeys(table["change"]))
+    x = np.arange(len(layers))
+    for number, change in enumerate(changes):
+        part = table[table["change"] == change].set_index("layer").loc[layers]
+        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        ax.plot(x, part["median"], color=colour, marker=marker, label=change)
+    ax.axhline(1.0, color=NEUTRAL, linewidth=1.2, linestyle="--", label="two different pictures")
+    ax.set(ylim=(0, max(1.08, 1.05 * table["median"].max())))
+    ax.set_ylabel("change of the features\n(1 = two different pictures)")
+    _layers_on_x(ax, layers)
+    ax.grid(axis="y")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return ax
+
+
+def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
+    """Accuracy of a classifier that saw one image per class, by the features it used.
+
+    Parameters
+    ----------
+    table
+        Columns ``network``, ``dataset``, ``features`` (a layer, or ``"pixels"``), ``mean``,
+        ``lower``, ``upper`` (of the draws) and ``chance``.
+
+    Returns
+    -------
+    Figure
+        A panel per dataset and network: a point per layer, beside pixels and chance.
+    """
+    panels = list(table.groupby(["network", "dataset"], sort=False))
+    columns = min(3, len(panels))
+    n_rows = -(-len(panels) // columns)
+    widest = max(len(part) for _, part in panels)
+    fig, axes = plt.subplots(
+        n_rows,
+        columns,
+        figsize=(max(4.4, 9.6 / columns, 0.24 * widest * 1.2) * columns, 3.5 * n_rows),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    several = table["network"].nunique() > 1
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
+    for ax, ((network, dataset), part) in zip(axes.flat, panels, strict=False):
+        _one_shot(ax, part)
+        ax.set_title(f"{dataset}, {network}" if several else str(dataset))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("accuracy on all other images")
+    axes[0, 0].set_ylim(0, min(1.0, 1.08 * table["upper"].max()))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return fig
+
+
+def _one_shot(ax: Axes, part: pd.DataFrame) -> None:
+    """One panel of :func:`plot_one_shot_by_layer`."""
+    pixels = part[part["features"] == "pixels"].iloc[0]
+    layers = part[part["features"] != "pixels"]
+    x = np.arange(len(layers))
+    ax.axhspan(pixels["lower"], pixels["upper"], color=PALETTE[1], alpha=0.13, linewidth=0)
+    ax.axhline(pixels["mean"], color=PALETTE[1], linewidth=1.4, label="pixels")
+    ax.axhline(pixels["chance"], color=NEUTRAL, linewidth=1.2, linestyle="--", label="chance")
+    ax.vlines(x, layers["lower"], layers["upper"], color=PALETTE[0], linewidth=1.4, alpha=0.6)
+    ax.plot(x, layers["mean"], "o", color=PALETTE[0], label="features of the layer")
+    _layers_on_x(ax, list(layers["features"]))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.grid(axis="y")
+
+
+def _layers_on_x(ax: Axes, layers: Sequence[str]) -> None:
+    ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set(xlim=(-0.5, len(layers) - 0.5), xlabel="layer, from input to output")
+
+
+def _picture_grid(
+    n_rows: int, widths: Sequence[float], size: tuple[float, float]
+) -> tuple[Figure, NDArray[Any]]:
+    """Figure and its (n_rows, len(widths)) empty axes, close together and without frames."""
+    fig, grid = plt.subplots(
+        n_rows,
+        len(widths),
+        figsize=size,
+        width_ratios=widths,
+        squeeze=False,
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0),
+    )
+    for ax in grid.flat:
+        ax.axis("off")
+    return fig, grid
+
+
+def _show(ax: Axes, picture: Picture, **kwargs: Any) -> None:
+    ax.imshow(np.asarray(picture), interpolation="nearest", **kwargs)
+    ax.axis("off")
+
+
+def _cut(picture: Picture, box: Box) -> NDArray[Any]:
+    """Part of a picture inside a box; what lies beyond the picture is white."""
+    pixels = np.asarray(picture)
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = (round(edge) for edge in box)
+    patch = np.full((bottom - top, right - left, *pixels.shape[2:]), 255, dtype=pixels.dtype)
+    y = slice(max(top, 0), min(bottom, height))
+    x = slice(max(left, 0), min(right, width))
+    patch[y.start - top : y.stop - top, x.start - left : x.stop - left] = pixels[y, x]
+    return patch
+
+
+def _draw_box(ax: Axes, picture: Picture, box: Box) -> None:
+    height, width = np.asarray(picture).shape[:2]
+    left, top, right, bottom = box
+    left, top = max(left, 0) - 0.5, max(top, 0) - 0.5
+    right, bottom = min(right, width) - 0.5, min(bottom, height) - 0.5
+    for colour, line in (("black", 2.6), (BOX_COLOUR, 1.4)):
+        ax.add_patch(
+            Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=line)
+        )

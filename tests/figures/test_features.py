@@ -1,0 +1,154 @@
+"""Chapter 00's figures: what they show is where it should be, and nothing covers data."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+mpl.use("agg")
+
+from matplotlib import pyplot as plt
+
+from analysis.figures import features, style
+
+LAYERS = ["conv1_1", "conv2_1", "fc6"]
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    with mpl.rc_context():
+        style.use_style()
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (40, 40, 3), dtype=np.uint8) for _ in range(4)]
+
+
+def shown(fig):
+    """Axes of a figure that hold a picture."""
+    return [ax for ax in fig.axes if ax.images]
+
+
+def test_every_picture_stands_under_its_name(pictures):
+    fig = features.plot_pictures(dict(zip("abcd", pictures, strict=True)), columns=3)
+    assert [ax.get_title() for ax in shown(fig)] == list("abcd")
+    assert np.array_equal(shown(fig)[2].images[0].get_array(), pictures[2])
+    assert len(fig.axes) == 4  # the two places without a picture are gone
+
+
+def test_a_column_of_maps_shares_one_scale_from_zero(pictures):
+    maps = {"conv1_1": np.zeros((4, 2, 8, 8)), "conv2_1": np.ones((4, 1, 4, 4))}
+    maps["conv1_1"][2, 1, 3, 3] = 7.0
+    fig = features.plot_activation_maps(pictures, maps, {"conv1_1": [5, 9], "conv2_1": [0]})
+    axes = [ax for ax in shown(fig) if ax.images[0].get_array().ndim == 2 and not ax.get_xlabel()]
+    assert len(axes) == 4 * 3
+    limits = {tuple(ax.images[0].get_clim()) for ax in axes}
+    assert limits == {(0.0, 1.0), (0.0, 7.0)}  # the silent unit has a scale too
+    titles = " ".join(ax.get_title() for ax in fig.axes)
+    assert "conv1_1, 8 × 8" in titles
+    assert "conv2_1, 4 × 4" in titles
+
+
+def test_a_patch_is_cut_where_its_box_is(pictures):
+    box = (4, 6, 14, 26)
+    fig = features.plot_strongest_patches({"conv1_1, unit 3": [(pictures[0], box)]}, n_whole=1)
+    patch, whole = (ax.images[0].get_array() for ax in shown(fig))
+    assert np.array_equal(patch, pictures[0][6:26, 4:14])
+    assert np.array_equal(whole, pictures[0])
+
+
+def test_a_box_beyond_the_picture_is_white_there_and_drawn_inside(pictures):
+    fig = features.plot_strongest_patches({"fc6": [(pictures[1], (-10, -5, 45, 40))]}, n_whole=1)
+    patch_axes, whole_axes = shown(fig)
+    patch = patch_axes.images[0].get_array()
+    assert patch.shape == (45, 55, 3)
+    assert np.array_equal(patch[5:, 10:50], pictures[1])
+    assert (patch[:5] == 255).all()
+    assert (patch[:, :10] == 255).all()
+    for frame in whole_axes.patches:
+        assert frame.get_bbox().bounds == (-0.5, -0.5, 40, 40)
+
+
+def test_units_with_few_pictures_leave_their_places_empty(pictures):
+    box = (0, 0, 8, 8)
+    rows = {"a": [(p, box) for p in pictures], "b": [(pictures[0], box)]}
+    fig = features.plot_strongest_patches(rows, n_whole=2)
+    assert len(shown(fig)) == 4 + 2 + 1 + 1
+
+
+def change_table():
+    rows = [(layer, change) for change in ("mirrored", "turned") for layer in LAYERS]
+    table = pd.DataFrame(rows, columns=["layer", "change"])
+    return table.assign(median=np.linspace(0.1, 1.6, len(rows)))
+
+
+def test_changes_are_lines_over_the_layers_in_order():
+    table = change_table()
+    _, ax = plt.subplots()
+    assert features.plot_change_by_layer(table, ax=ax) is ax
+    assert [label.get_text() for label in ax.get_xticklabels()] == LAYERS
+    mirrored, turned, same = ax.lines
+    assert np.allclose(mirrored.get_ydata(), table["median"][:3])
+    assert np.allclose(turned.get_ydata(), table["median"][3:])
+    assert set(same.get_ydata()) == {1.0}
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_ylim()[1] > 1.6
+    assert mirrored.get_marker() != turned.get_marker()  # not by colour alone
+
+
+def one_shot_table(networks=("net",), datasets=("digits", "webcam")):
+    rows = [
+        (network, dataset, name)
+        for network in networks
+        for dataset in datasets
+        for name in ("pixels", *LAYERS)
+    ]
+    table = pd.DataFrame(rows, columns=["network", "dataset", "features"])
+    return table.assign(mean=0.5, lower=0.4, upper=0.6, chance=0.1)
+
+
+@pytest.mark.parametrize("networks", [("net",), ("net", "other")])
+def test_one_shot_has_a_panel_per_dataset_and_network(networks):
+    fig = features.plot_one_shot_by_layer(one_shot_table(networks))
+    titles = [ax.get_title(loc="left") for ax in fig.axes]
+    assert len(titles) == 2 * len(networks)
+    assert len(set(titles)) == len(titles)
+    assert fig.axes[0].get_ylim()[0] == 0
+    labels = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert sorted(labels) == ["chance", "features of the layer", "pixels"]
+
+
+@pytest.mark.parametrize("kind", ["change", "one-shot"])
+def test_the_legend_covers_no_data(kind):
+    if kind == "change":
+        fig, ax = plt.subplots(figsize=(9, 4), layout="constrained")
+        features.plot_change_by_layer(change_table(), ax=ax)
+        legends = [ax.get_legend()]
+    else:
+        fig = features.plot_one_shot_by_layer(one_shot_table())
+        legends = fig.legends
+    fig.canvas.draw()
+    for legend in legends:
+        for ax in fig.axes:
+            assert not legend.get_window_extent().overlaps(ax.get_window_extent())
+
+
+def test_every_colour_of_the_palette_has_a_marker_of_its_own():
+    assert len(set(style.PALETTE)) == len(style.PALETTE) == len(style.MARKERS)
+    assert len(set(style.MARKERS)) == len(style.MARKERS)
+
+
+def test_importing_the_figures_changes_no_setting():
+    code = (
+        "import matplotlib as mpl; before = dict(mpl.rcParams);"
+        "import analysis.figures.features, analysis.figures.style, sys;"
+        "assert dict(mpl.rcParams) == before; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
