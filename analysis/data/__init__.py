@@ -1,0 +1,20 @@
+"""Images: dataset cards, verified downloads, lazy readers, offline datasets and seeded splits."""
+
+from analysis.data.cards import CARDS, DatasetCard
+from analysis.data.decoding import BrokenImageError
+from analysis.data.download import fetch_dataset
+from analysis.data.images import ImageDataset
+from analysis.data.readers import load_dataset
+from analysis.data.splits import Split, shuffle_labels, stratified_splits
+
+__all__ = [
+    "CARDS",
+    "BrokenImageError",
+    "DatasetCard",
+    "ImageDataset",
+    "Split",
+    "fetch_dataset",
+    "load_dataset",
+    "shuffle_labels",
+    "stratified_splits",
+]

@@ -1,0 +1,141 @@
+"""Dataset cards: what is known about every dataset that Layerbook can name.
+
+The facts are in ``cards.toml`` beside this module. A cell that could not be established is ``None``
+and stays so until somebody establishes it. Counts are those of the images that the loader gives
+when the official archive is complete.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+__all__ = ["CARDS", "DatasetCard", "OverlapGroup", "Source", "card_of"]
+
+OverlapGroup = Literal["a", "b", "c"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published file of a dataset.
+
+    Attributes
+    ----------
+    url : str
+        Where the file is published.
+    checksum : str or None
+        ``"md5:..."`` or ``"sha256:..."``; ``None`` where none is published, and then the unpacked
+        images and classes are counted instead.
+    n_bytes : int or None
+        Size of the file.
+    nested : tuple of str
+        Archives inside this archive, as paths within it, which are unpacked as well.
+    """
+
+    url: str
+    checksum: str | None = None
+    n_bytes: int | None = None
+    nested: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What is known about one dataset.
+
+    Attributes
+    ----------
+    name : str
+        The name given to ``load_dataset``.
+    reference, citation : str
+        The publication in one line, and its key in the book's bibliography.
+    layout : str
+        Which reader understands the archive (see ``analysis.data.layouts``); ``"bundled"`` for
+        datasets that come with the installed packages.
+    classes, images : int or None
+        How many the complete dataset has.
+    overlap_group : {"a", "b", "c"} or None
+        Overlap of the classes with those of ImageNet 2012, as Garcia-Gasulla et al. (2018) group
+        their datasets: "a" a direct subset, "b" a partial intersection, "c" disjoint; ``None``
+        for datasets that they do not group.
+    homepage, licence : str or None
+        ``None`` where not established.
+    sources : tuple of Source
+        Files that can be downloaded without registration.
+    obtain : str
+        For datasets that cannot be downloaded directly: how to get them.
+    note : str
+        What a user should know: which part is read, what was decided.
+    """
+
+    name: str
+    reference: str
+    citation: str
+    layout: str
+    classes: int | None = None
+    images: int | None = None
+    overlap_group: OverlapGroup | None = None
+    homepage: str | None = None
+    licence: str | None = None
+    sources: tuple[Source, ...] = ()
+    obtain: str = ""
+    note: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Name of the dataset's folder under a data root; the domains of one dataset share it."""
+        return self.name.partition("/")[0]
+
+    @property
+    def domain(self) -> str:
+        """Part of the name after the slash; empty for datasets of one domain."""
+        return self.name.partition("/")[2]
+
+    @property
+    def how_obtained(self) -> Literal["bundled", "fetched", "by hand"]:
+        """Whether the dataset is installed already, can be fetched, or has to be asked for."""
+        if self.layout == "bundled":
+            return "bundled"
+        return "fetched" if self.sources else "by hand"
+
+
+def _cards_from(name: str, fields: dict[str, Any]) -> Iterator[DatasetCard]:
+    domains: dict[str, int] = fields.pop("domains", {})
+    sources = tuple(
+        Source(**{**source, "nested": tuple(source.get("nested", ()))})
+        for source in fields.pop("sources", ())
+    )
+    if not domains:
+        yield DatasetCard(name=name, sources=sources, **fields)
+    for domain, images in domains.items():
+        yield DatasetCard(name=f"{name}/{domain}", sources=sources, images=images, **fields)
+
+
+def _read_cards() -> dict[str, DatasetCard]:
+    table = tomllib.loads(files("analysis.data").joinpath("cards.toml").read_text("utf-8"))
+    return {card.name: card for name, fields in table.items() for card in _cards_from(name, fields)}
+
+
+CARDS: dict[str, DatasetCard] = _read_cards()
+
+
+def card_of(name: str) -> DatasetCard:
+    """Card of a dataset.
+
+    Raises
+    ------
+    ValueError
+        If no dataset has this name; the message lists the names, or the domains of a dataset
+        that is loaded one domain at a time.
+    """
+    if name in CARDS:
+        return CARDS[name]
+    domains = [known for known in CARDS if known.startswith(f"{name.rstrip('/')}/")]
+    if domains:
+        raise ValueError(f"{name!r} is loaded one domain at a time: {', '.join(domains)}")
+    raise ValueError(
+        f"unknown dataset {name!r}; known: {', '.join(CARDS)}, or folder:/path/to/images "
+        "with one sub-folder per class"
+    )

@@ -1,0 +1,236 @@
+"""The labelled set of images that every other room works on."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from analysis.data.cards import OverlapGroup
+from analysis.data.decoding import open_image
+
+__all__ = ["ImageArrays", "ImageDataset", "ImageFiles", "ImageSource", "hashing_threads"]
+
+
+class ImageSource(Protocol):
+    """Where a dataset's images come from: files or arrays."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index`` as RGB."""
+
+    def digest(self, index: int) -> bytes:
+        """Hash of what image number ``index`` holds."""
+
+    def take(self, indices: npt.NDArray[np.int64]) -> ImageSource:
+        """Restrict the source to some images, in the given order."""
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files, opened when asked for.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Full paths.
+    """
+
+    files: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index`` as RGB; raises ``BrokenImageError`` with the file's path."""
+        return open_image(self.files[index])
+
+    def digest(self, index: int) -> bytes:
+        """Hash of the bytes of the file."""
+        with open(self.files[index], "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered
+            return _hash(file.read())
+
+    def take(self, indices: npt.NDArray[np.int64]) -> ImageFiles:
+        """Restrict to some of the files."""
+        return ImageFiles(tuple(self.files[index] for index in indices))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArrays:
+    """Images held in memory.
+
+    Attributes
+    ----------
+    arrays : ndarray of uint8, shape (n, height, width, 3)
+        RGB values.
+    """
+
+    arrays: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index``."""
+        return Image.fromarray(self.arrays[index])
+
+    def digest(self, index: int) -> bytes:
+        """Hash of the shape and values."""
+        array = self.arrays[index]
+        return _hash(f"{array.shape}".encode() + array.tobytes())
+
+    def take(self, indices: npt.NDArray[np.int64]) -> ImageArrays:
+        """Restrict to some of the arrays."""
+        return ImageArrays(self.arrays[indices])
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()  # the fastest here: processors have instructions for it
+
+
+def hashing_threads() -> ThreadPoolExecutor:
+    """Pool of threads for work that spends its time in reading, hashing or decoding files."""
+    return ThreadPoolExecutor(max_workers=min(32, (os.cpu_count() or 1) + 2))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """A labelled set of images, opened one at a time.
+
+    Attributes
+    ----------
+    name : str
+        The name it was loaded by.
+    classes : tuple of str
+        Class names.
+    labels : ndarray of int64, shape (n,)
+        Positions in ``classes``; read-only.
+    paths : tuple of str
+        Path of each image relative to the dataset's root, with "/"; a stable identifier also for
+        images that are not files.
+    source : ImageSource
+        Where the images come from.
+    overlap_group : {"a", "b", "c"} or None
+        Overlap with the source task, see ``DatasetCard``.
+    skipped : tuple of (str, str)
+        Path and reason of every image that was left out because it could not be read.
+
+    Examples
+    --------
+    >>> from analysis.data import load_dataset
+    >>> data = load_dataset("digits")
+    >>> len(data), data[0].mode, data.classes[data.labels[0]]
+    (1797, 'RGB', '0')
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    paths: tuple[str, ...]
+    source: ImageSource
+    overlap_group: OverlapGroup | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        labels = np.array(self.labels, dtype=np.int64)
+        labels.flags.writeable = False
+        object.__setattr__(self, "labels", labels)
+        if not labels.shape == (len(self.paths),) == (len(self.source),):
+            raise ValueError(
+                f"dataset {self.name!r}: {labels.shape} labels, {len(self.paths)} paths and "
+                f"{len(self.source)} images do not belong together"
+            )
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(self.classes):
+            raise ValueError(
+                f"dataset {self.name!r}: labels {labels.min()}..{labels.max()} do not fit "
+                f"{len(self.classes)} classes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: SupportsIndex) -> Image.Image:
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"image {position} of {self.name!r}, which has {len(self)}")
+        return self.source.image(position % len(self))
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (self.source.image(index) for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"ImageDataset({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> ImageDataset:
+        """Dataset of some of the images, in the given order; ``classes`` stay as they are.
+
+        Parameters
+        ----------
+        indices : integers in [0, n), or a boolean mask of shape (n,)
+            Which images.
+
+        Raises
+        ------
+        ValueError
+            If a mask has the wrong length, or the indices are not integers.
+        IndexError
+            If an index is out of range.
+        """
+        chosen = self._positions(np.asarray(indices))
+        return replace(
+            self,
+            labels=self.labels[chosen],
+            paths=tuple(self.paths[index] for index in chosen),
+            source=self.source.take(chosen),
+        )
+
+    def _positions(self, indices: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+        if indices.dtype == bool:
+            if indices.shape != (len(self),):
+                raise ValueError(f"expected a mask of shape ({len(self)},), got {indices.shape}")
+            return np.flatnonzero(indices).astype(np.int64)
+        if indices.size == 0:
+            return np.zeros(0, dtype=np.int64)
+        if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+            raise ValueError(
+                f"expected a vector of integers, got {indices.dtype} of shape {indices.shape}"
+            )
+        positions = indices.astype(np.int64)
+        if positions.min() < 0 or positions.max() >= len(self):
+            raise IndexError(
+                f"indices {positions.min()}..{positions.max()} of {self.name!r}, "
+                f"which has {len(self)} images"
+            )
+        return positions
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash (hex) of the images' contents, relative paths, labels and classes.
+
+        The same on every machine that holds the same files, wherever they lie. Computed on first
+        use by reading every file; kept with the object only.
+        """
+        total = hashlib.sha256()
+        for name in self.classes:
+            total.update(_delimited(name))
+        with hashing_threads() as pool:
+            digests = pool.map(self.source.digest, range(len(self)))
+            for path, label, digest in zip(self.paths, self.labels.tolist(), digests, strict=True):
+                total.update(_delimited(path) + label.to_bytes(8, "little") + digest)
+        return total.hexdigest()
+
+
+def _delimited(text: str) -> bytes:
+    """Bytes of a text with their length in front, so that neighbours cannot run together."""
+    encoded = text.encode("utf-8", "surrogateescape")
+    return len(encoded).to_bytes(8, "little") + encoded

@@ -1,0 +1,272 @@
+"""Readers of the official layouts: what each dataset's archive unpacks to, unmodified."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.data.listing import Listing, by_index, class_folders, files_of
+
+__all__ = ["LAYOUTS", "Layout"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dataset lies on disk.
+
+    Attributes
+    ----------
+    needs : tuple of str
+        Files and folders, relative to the base folder, that must be there. ``"*"`` asks for a base
+        folder with anything in it; ``"a|b"`` for one of two.
+    read : callable
+        Takes the base folder and gives the listing.
+    inside : tuple of str
+        Base folders to try, relative to the dataset's folder, in order, where
+        ``{domain}`` stands for the domain's name. The first is what a fetch
+        unpacks to; the others what people and mirrors make of it.
+    """
+
+    needs: tuple[str, ...]
+    read: Callable[[Path], Listing]
+    inside: tuple[str, ...] = ("",)
+
+    def base(self, folder: Path, domain: str = "") -> Path | None:
+        """Find the base folder in a dataset's folder; ``None`` if what is needed is not there."""
+        for inside in self.inside:
+            base = folder / inside.format(domain=domain)
+            if base.is_dir() and all(_is_there(base, need) for need in self.needs):
+                return base
+        return None
+
+    def expected(self, folder: Path, domain: str = "") -> tuple[str, ...]:
+        """Full paths of what is needed, in the preferred place."""
+        base = folder / self.inside[0].format(domain=domain)
+        needs = ("<class>" if need == "*" else need.replace("|", " or ") for need in self.needs)
+        return tuple(str(base / need) for need in needs)
+
+
+def _is_there(base: Path, need: str) -> bool:
+    if need == "*":
+        return any(not entry.name.startswith(".") for entry in base.iterdir())
+    if "|" in need:
+        return any((base / choice).exists() for choice in need.split("|"))
+    return (base / need).exists()
+
+
+def _folders(name: str, root: Path) -> Listing:
+    return class_folders(root / name)
+
+
+def _lines(file: Path) -> list[list[str]]:
+    """Words of every line that is neither empty nor a comment."""
+    lines = file.read_text("utf-8", errors="replace").splitlines()
+    return [line.split() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _labelled(root: Path, entries: Iterable[tuple[str, str]]) -> Listing:
+    """List (file, class name) pairs, with the classes in sorted order."""
+    pairs = list(entries)
+    classes = sorted({name for _, name in pairs})
+    position = {name: label for label, name in enumerate(classes)}
+    return by_index(root, ((file, position[name]) for file, name in pairs), classes)
+
+
+def _matlab(file: Path, variable: str) -> npt.NDArray[np.generic]:
+    """Read one variable of a MATLAB file."""
+    from scipy.io import loadmat  # slow to import, and seldom needed
+
+    values: npt.NDArray[np.generic] = np.atleast_1d(loadmat(file, squeeze_me=True)[variable])
+    return values
+
+
+def _flowers102(root: Path) -> Listing:
+    labels = _matlab(root / "imagelabels.mat", "labels").astype(int)
+    entries = ((f"jpg/image_{n:05d}.jpg", label - 1) for n, label in enumerate(labels.tolist(), 1))
+    return by_index(root, entries, (f"{label:03d}" for label in range(1, labels.max() + 1)))
+
+
+def _cub200(root: Path) -> Listing:
+    names = {number: name for number, name in _lines(root / "classes.txt")}
+    labels = {image: int(number) - 1 for image, number in _lines(root / "image_class_labels.txt")}
+    entries = ((f"images/{file}", labels[image]) for image, file in _lines(root / "images.txt"))
+    return by_index(root, entries, (names[number] for number in sorted(names, key=int)))
+
+
+def _catsdogs(root: Path) -> Listing:
+    rows = [(name, int(number) - 1) for name, number, *_ in _lines(root / "annotations/list.txt")]
+    names = {label: name.rpartition("_")[0] for name, label in rows}
+    entries = ((f"images/{name}.jpg", label) for name, label in rows)
+    return by_index(root, entries, (names[label] for label in sorted(names)))
+
+
+def _food101(root: Path) -> Listing:
+    test: dict[str, list[str]] = json.loads((root / "meta/test.json").read_text("utf-8"))
+    return _labelled(
+        root,
+        ((f"images/{image}.jpg", name) for name in sorted(test) for image in sorted(test[name])),
+    )
+
+
+def _wood(root: Path) -> Listing:
+    images = root / "knot_images_png" if (root / "knot_images_png").is_dir() else root
+    present = {Path(name).stem: name for name in files_of(images)}
+    where = "knot_images_png/" if images != root else ""
+    rows = ((Path(file).stem, name) for file, name, *_ in _lines(root / "names.txt"))
+    return _labelled(
+        root, ((where + present.get(stem, f"{stem}.ppm"), name) for stem, name in rows)
+    )
+
+
+def _imagenet(root: Path) -> Listing:
+    images = next((root / name for name in _IMAGENET_FOLDERS if (root / name).is_dir()), root)
+    if any(entry.is_dir() and entry.name.startswith("n0") for entry in images.iterdir()):
+        return class_folders(images)
+    devkit = root / "ILSVRC2012_devkit_t12/data"
+    if not devkit.is_dir():
+        raise ValueError(
+            f"{images} holds no folders by wnid, so that the labels of the development kit are "
+            f"needed, and they are not in {devkit}; unpack ILSVRC2012_devkit_t12.tar.gz in {root}"
+        )
+    synsets = _matlab(devkit / "meta.mat", "synsets")
+    wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+    truth = (devkit / "ILSVRC2012_validation_ground_truth.txt").read_text().split()
+    return _labelled(
+        images,
+        ((f"ILSVRC2012_val_{n:08d}.JPEG", wnids[int(number)]) for n, number in enumerate(truth, 1)),
+    )
+
+
+_IMAGENET_FOLDERS = ("val", "ILSVRC2012_img_val")
+
+
+def _imagenet_sample(root: Path) -> Listing:
+    files = files_of(root)
+    return by_index(root, zip(files, range(len(files)), strict=True), (Path(f).stem for f in files))
+
+
+def _sun397(root: Path) -> Listing:
+    names = [name.strip() for name in (root / "ClassName.txt").read_text("utf-8").split()]
+    contents = {name: files_of(root / name.strip("/")) for name in names if _is_dir(root, name)}
+    return by_index(
+        root,
+        (
+            (f"{name.strip('/')}/{file}", label)
+            for label, name in enumerate(names)
+            for file in contents.get(name, ())
+        ),
+        (name[3:] for name in names),  # "/a/abbey": the first folder is only the initial
+    )
+
+
+def _is_dir(root: Path, name: str) -> bool:
+    return (root / name.strip("/")).is_dir()
+
+
+def _places365(root: Path) -> Listing:
+    classes = [name[3:] for name, _ in _lines(root / "categories_places365.txt")]
+    rows = _lines(root / "places365_val.txt")
+    return by_index(root, ((f"val_256/{file}", int(label)) for file, label in rows), classes)
+
+
+def _ham10000(root: Path) -> Listing:
+    table = next(root / name for name in _HAM_TABLES.split("|") if (root / name).exists())
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = [(row["image_id"], row["dx"]) for row in csv.DictReader(file)]
+    where = {
+        Path(name).stem: f"{part.name}/{name}"
+        for part in sorted(root.glob("HAM10000_images*"))
+        if part.is_dir()
+        for name in files_of(part)
+    }
+    missing = "HAM10000_images_part_1/{}.jpg"
+    return _labelled(
+        root, ((where.get(image, missing.format(image)), name) for image, name in sorted(rows))
+    )
+
+
+_HAM_TABLES = "HAM10000_metadata.csv|HAM10000_metadata"
+_PH2_DIAGNOSES = ("common nevus", "atypical nevus", "melanoma")
+
+
+def _ph2(root: Path) -> Listing:
+    """Rows such as ``|| IMD003 || || 0 || ...``: name, histology, clinical diagnosis, and on."""
+    text = (root / "PH2_dataset.txt").read_text("utf-8", errors="replace")
+    rows = [[cell.strip() for cell in line.split("||")] for line in text.splitlines()]
+    entries = (
+        (f"PH2 Dataset images/{row[1]}/{row[1]}_Dermoscopic_Image/{row[1]}.bmp", int(row[3]))
+        for row in rows
+        if len(row) > 3 and row[1].startswith("IMD")
+    )
+    return by_index(root, entries, _PH2_DIAGNOSES)
+
+
+_COREL_CLASSES = (
+    "africa",
+    "beaches",
+    "buildings",
+    "buses",
+    "dinosaurs",
+    "elephants",
+    "flowers",
+    "horses",
+    "mountains",
+    "food",
+)
+
+
+def _corel1000(root: Path) -> Listing:
+    entries = ((f"image.orig/{n}.jpg", n // 100) for n in range(1000))
+    return by_index(root, entries, _COREL_CLASSES)
+
+
+_OFFICE_CALTECH_REPOSITORY = (
+    "OfficeCaltechDomainAdaptation-0bcf68398284dbef34b04b70e5b897815b11147b/images/{domain}"
+)
+
+LAYOUTS: dict[str, Layout] = {
+    "caltech101": Layout(
+        ("101_ObjectCategories",), partial(_folders, "101_ObjectCategories"), ("", "caltech-101")
+    ),
+    "caltech256": Layout(("256_ObjectCategories",), partial(_folders, "256_ObjectCategories")),
+    "imagenet": Layout(("val|ILSVRC2012_img_val",), _imagenet),
+    "imagenet_sample": Layout(("*",), _imagenet_sample),
+    "catsdogs": Layout(("images", "annotations/list.txt"), _catsdogs),
+    "stanforddogs": Layout(("Images",), partial(_folders, "Images")),
+    "flowers102": Layout(("jpg", "imagelabels.mat"), _flowers102),
+    "cub200": Layout(
+        ("images", "images.txt", "image_class_labels.txt", "classes.txt"),
+        _cub200,
+        ("CUB_200_2011", ""),
+    ),
+    "food101": Layout(("images", "meta/test.json"), _food101, ("food-101", "")),
+    "textures": Layout(("images",), partial(_folders, "images"), ("dtd", "")),
+    "mit67": Layout(("Images",), partial(_folders, "Images")),
+    "wood": Layout(("names.txt",), _wood, ("", "KNOTS")),
+    "sun397": Layout(("ClassName.txt",), _sun397, ("SUN397", "")),
+    "places365": Layout(("val_256", "places365_val.txt", "categories_places365.txt"), _places365),
+    "office31": Layout(
+        ("*",),
+        class_folders,
+        ("domain_adaptation_images/{domain}/images", "{domain}/images", "{domain}"),
+    ),
+    "office_caltech10": Layout(
+        ("*",), class_folders, ("{domain}", "images/{domain}", _OFFICE_CALTECH_REPOSITORY)
+    ),
+    "fruits360": Layout(
+        ("Training",),
+        partial(_folders, "Training"),
+        ("", "fruits-360", "fruits-360_dataset", "fruits-360_dataset/fruits-360"),
+    ),
+    "supermarket_produce": Layout(("*",), class_folders),
+    "ham10000": Layout((_HAM_TABLES, "HAM10000_images_part_1"), _ham10000),
+    "ph2": Layout(("PH2 Dataset images", "PH2_dataset.txt"), _ph2, ("PH2Dataset", "")),
+    "corel1000": Layout(("image.orig",), _corel1000),
+}

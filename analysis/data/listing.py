@@ -1,0 +1,147 @@
+"""Listing the images of a folder: which files, which class each, nothing opened yet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.data.decoding import IMAGE_SUFFIXES
+
+__all__ = ["Listing", "by_index", "class_folders", "files_of", "is_image"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files of a dataset.
+
+    Attributes
+    ----------
+    root : Path
+        Folder that the paths are relative to.
+    files : tuple of str
+        Relative paths as the file system spells them.
+    labels : tuple of int
+        Position of each file's class in ``classes``.
+    classes : tuple of str
+        Class names.
+    absent : int
+        Files that the dataset's own index names and that are not there.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    absent: int = 0
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The relative paths in composed Unicode, so that they agree between file systems."""
+        return tuple(composed(file) for file in self.files)
+
+
+def composed(name: str) -> str:
+    """Compose the Unicode of a file name: macOS writes the decomposed form into archives."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name is one of an image: its ending says so and it is not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+
+
+def files_of(folder: Path) -> list[str]:
+    """Names of the images directly in a folder, sorted; what is passed over is logged."""
+    images, folders, others = _contents(folder)
+    if others:
+        endings = ", ".join(f"{n} x {ending}" for ending, n in others.most_common(5))
+        _LOG.info("%s: %d files are not images: %s", folder, others.total(), endings)
+    if folders and images:
+        _LOG.warning("%s: %d folders inside are passed over", folder, len(folders))
+    return images
+
+
+def class_folders(root: Path) -> Listing:
+    """One sub-folder per class, images directly inside; classes and files in sorted order.
+
+    Raises
+    ------
+    ValueError
+        If there are no class folders, if one holds no image, or if images lie beside the folders.
+    """
+    strays, folders, _ = _contents(root)
+    if not folders:
+        lying = f"{len(strays)} images lie directly in" if strays else "there are no folders in"
+        raise ValueError(f"expected one sub-folder per class, but {lying} {root}")
+    if strays:
+        raise ValueError(
+            f"{len(strays)} images lie directly in {root}, beside its class folders, and would "
+            f"belong to no class ({strays[0]}); move them into the folder of their class"
+        )
+    contents = {name: files_of(root / name) for name in folders}
+    if empty := [name for name, images in contents.items() if not images]:
+        raise ValueError(_say_empty(root, empty, all_of_them=len(empty) == len(folders)))
+    return Listing(
+        root=root,
+        files=tuple(f"{name}/{file}" for name, files in contents.items() for file in files),
+        labels=tuple(label for label, files in enumerate(contents.values()) for _ in files),
+        classes=tuple(composed(name) for name in folders),
+    )
+
+
+def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[str]) -> Listing:
+    """Files and labels as a dataset's own index gives them; files that are not there are counted.
+
+    Raises
+    ------
+    ValueError
+        If none of the files is there.
+    """
+    listed = list(entries)
+    there = [(file, label) for file, label in listed if (root / file).is_file()]
+    if not there:
+        raise ValueError(f"none of the {len(listed)} images of the dataset's index is in {root}")
+    return Listing(
+        root=root,
+        files=tuple(file for file, _ in there),
+        labels=tuple(label for _, label in there),
+        classes=tuple(classes),
+        absent=len(listed) - len(there),
+    )
+
+
+def _contents(folder: Path) -> tuple[list[str], list[str], Counter[str]]:
+    """Images, folders (both sorted), and endings of the other files; hidden ones left out."""
+    images: list[str] = []
+    folders: list[str] = []
+    others: Counter[str] = Counter()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.is_file() and is_image(entry.name):
+                images.append(entry.name)
+            else:
+                others[Path(entry.name).suffix.lower() or entry.name] += 1
+    return sorted(images, key=composed), sorted(folders, key=composed), others
+
+
+def _say_empty(root: Path, empty: list[str], *, all_of_them: bool) -> str:
+    nested = next((name for name in empty if _contents(root / name)[1]), None)
+    hint = (
+        f"; {nested} holds only folders: name the folder whose sub-folders are the classes"
+        if nested
+        else f"; images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
+    )
+    if all_of_them:
+        return f"no images in the {len(empty)} class folders of {root}{hint}"
+    return f"no images in class folder(s) {', '.join(empty)} of {root}{hint}"

@@ -1,0 +1,154 @@
+"""Finding a dataset on disk and loading it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from analysis.data.bundled import BUNDLED
+from analysis.data.cards import DatasetCard, card_of
+from analysis.data.decoding import BrokenImageError
+from analysis.data.download import fetch_dataset, how_to_get
+from analysis.data.images import ImageDataset, ImageFiles, hashing_threads
+from analysis.data.listing import Listing, class_folders
+from analysis.data.locations import find_dataset, read_listing
+
+__all__ = ["load_dataset"]
+
+_LOG = logging.getLogger(__name__)
+_FOLDER = "folder:"
+
+OnError = Literal["raise", "skip"]
+
+
+def load_dataset(
+    name: str, *, on_error: OnError = "raise", fetch: bool = False, progress: bool = False
+) -> ImageDataset:
+    """Labelled images by name.
+
+    Parameters
+    ----------
+    name : str
+        A name of ``CARDS``, or ``folder:/path/to/images`` for a folder of your own with one
+        sub-folder per class.
+    on_error : {"raise", "skip"}
+        "raise": a file that cannot be read raises ``BrokenImageError`` when it is opened.
+        "skip": every file is read once now, and those that cannot be are left out, listed in
+        ``skipped`` and counted in a warning.
+    fetch : bool
+        Download the dataset if it is not on disk. Without this the network is never used.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    ImageDataset
+        Images are opened only when asked for.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known, or a folder that is not one sub-folder per class.
+    FileNotFoundError
+        If the dataset or the folder is not on disk; the message says how to get it and where to
+        put it.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error is 'raise' or 'skip', got {on_error!r}")
+    data = _load(name, fetch=fetch, progress=progress)
+    return _without_broken(data, progress=progress) if on_error == "skip" else data
+
+
+def _load(name: str, *, fetch: bool, progress: bool) -> ImageDataset:
+    if name.startswith(_FOLDER):
+        return _from_listing(name, _own_folder(name.removeprefix(_FOLDER)))
+    card = card_of(name)
+    if card.layout == "bundled":
+        return BUNDLED[name]()
+    if find_dataset(card) is None:
+        if not fetch:
+            raise FileNotFoundError(how_to_get(card))
+        fetch_dataset(name, progress=progress)
+    listing = read_listing(card)
+    _compare(card, listing)
+    return _from_listing(name, listing, card)
+
+
+def _own_folder(spelled: str) -> Listing:
+    if not spelled.strip():
+        raise ValueError("expected a path after 'folder:', such as folder:/path/to/images")
+    root = Path(spelled).expanduser()
+    if not root.exists():
+        raise FileNotFoundError(f"no such folder: {root} (from {Path.cwd()})")
+    if not root.is_dir():
+        raise ValueError(f"expected a folder with one sub-folder per class, got the file {root}")
+    return class_folders(root)
+
+
+def _from_listing(name: str, listing: Listing, card: DatasetCard | None = None) -> ImageDataset:
+    root = listing.root.absolute()
+    return ImageDataset(
+        name=name,
+        classes=listing.classes,
+        labels=np.array(listing.labels, dtype=np.int64),
+        paths=listing.paths,
+        source=ImageFiles(tuple(f"{root}/{file}" for file in listing.files)),
+        overlap_group=card.overlap_group if card else None,
+    )
+
+
+def _compare(card: DatasetCard, listing: Listing) -> None:
+    if card.images is not None and len(listing.files) != card.images:
+        _LOG.warning(
+            "%s: %d images in %s, the complete dataset has %d",
+            card.name,
+            len(listing.files),
+            listing.root,
+            card.images,
+        )
+    if card.classes is not None and len(listing.classes) != card.classes:
+        _LOG.warning(
+            "%s: %d classes in %s, the complete dataset has %d",
+            card.name,
+            len(listing.classes),
+            listing.root,
+            card.classes,
+        )
+
+
+def _without_broken(data: ImageDataset, *, progress: bool) -> ImageDataset:
+    def reason(index: int) -> str | None:
+        try:
+            data[index]
+        except BrokenImageError as error:
+            return str(error)
+        return None
+
+    with hashing_threads() as pool:
+        reasons = list(
+            tqdm(
+                pool.map(reason, range(len(data))),
+                total=len(data),
+                desc=f"checking {data.name}",
+                disable=not progress,
+            )
+        )
+    skipped = tuple(
+        (path, why) for path, why in zip(data.paths, reasons, strict=True) if why is not None
+    )
+    if not skipped:
+        return data
+    _LOG.warning(
+        "%s: %d of %d images cannot be read and are left out, the first being %s",
+        data.name,
+        len(skipped),
+        len(data),
+        skipped[0][1],
+    )
+    kept = data.subset(np.array([why is None for why in reasons]))
+    return replace(kept, skipped=skipped)
