@@ -1,0 +1,245 @@
+"""The command line: ``layerbook COMMAND``, or ``python -m analysis COMMAND``.
+
+Packages that take long to import are imported inside the commands, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["app"]
+
+
+class _OneLineErrors(TyperGroup):
+    """Commands whose errors are told in one message, unless ``--debug`` asks for the traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.Abort:
+            raise
+        except Exception as error:
+            # Typer's own errors know their exit code, and how to be told.
+            if hasattr(error, "exit_code") or ctx.params.get("debug"):
+                raise
+            expected = isinstance(error, (ValueError, OSError, RuntimeError))
+            kind = "" if expected else f"{type(error).__name__}: "
+            hint = "" if expected else "\n(layerbook --debug COMMAND shows where)"
+            typer.echo(f"error: {kind}{error}{hint}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Dataset = Annotated[
+    str, typer.Argument(help="A name from `layerbook datasets`, or `folder:/path/to/images`.")
+]
+Network = Annotated[
+    str, typer.Argument(help="A name from `layerbook networks`; `NAME@WEIGHTS` works too.")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="`imagenet` (the default), `random`, or a `.safetensors` or `.pth` file."),
+]
+Crops = Annotated[
+    str, typer.Option(help="`ten` (corners and centre, mirrored), `center`, or `warp`.")
+]
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Measure what every layer of a CNN knows about your images, and publish it as a book.
+
+    Examples, all of which work offline:
+
+    `layerbook book`: build the book for the datasets that come along
+
+    `layerbook dks digits minivgg16 --weights random`: which features mark which digit
+
+    `layerbook book --datasets folder:/my/images --network vgg16`: the book for your images
+    """
+
+
+@app.command()
+def datasets() -> None:
+    """List the datasets that can be named.
+
+    Example: `layerbook datasets`
+    """
+    from analysis.reports.listings import dataset_rows
+
+    _print_table(("name", "images", "classes", "overlap", "how to get it"), dataset_rows())
+    typer.echo("\nYour own: folder:/path/to/images, with one sub-folder per class.")
+
+
+@app.command()
+def networks() -> None:
+    """List the networks that can be named.
+
+    Example: `layerbook networks`
+    """
+    from analysis.reports.listings import network_rows
+
+    _print_table(("name", "layers", "features", "weights", "note"), network_rows())
+    typer.echo("\nAny other classifier of torchvision by its name, and a file of weights for any.")
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="One or more names of `layerbook datasets`.")],
+) -> None:
+    """Download datasets and verify them.
+
+    Example: `layerbook fetch caltech101 textures`
+    """
+    from analysis.data import fetch_dataset
+
+    for name in names:
+        typer.echo(f"{name}: {fetch_dataset(name, progress=True)}")
+
+
+@app.command()
+def extract(
+    dataset: Dataset,
+    network: Network,
+    weights: Weights = None,
+    crops: Crops = "ten",
+    layers: Annotated[
+        str | None, typer.Option(help="Layers with commas, `conv1_1,fc6`; default: the embedding.")
+    ] = None,
+    pooling: Annotated[
+        str, typer.Option(help="`mean`, `none` (flattened), `flatten:100` or `grid:2`.")
+    ] = "mean",
+    activation: Annotated[str, typer.Option(help="`post` or `pre` ReLU.")] = "post",
+    dtype: Annotated[
+        str, typer.Option(help="Arithmetic of the forward pass: `float32` or `bfloat16`.")
+    ] = "float32",
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the labelled array here, as a Zarr folder.")
+    ] = None,
+) -> None:
+    """Take a dataset's features from every layer of a network into the store.
+
+    Example: `layerbook extract digits minivgg16 --weights random --out digits.zarr`
+    """
+    from analysis import extract as extract_features
+    from analysis import load_dataset
+    from analysis.reports.exports import write_zarr
+
+    features = extract_features(
+        load_dataset(dataset, progress=True),
+        _backbone(network, weights),
+        crops=crops,
+        layers=layers.split(",") if layers else None,
+        pooling=pooling,
+        activation=activation,
+        dtype=dtype,
+        progress=True,
+    )
+    typer.echo(f"{features.sizes['image']:,} images × {features.sizes['feature']:,} features")
+    if out is not None:
+        typer.echo(f"written to {write_zarr(features, out)}")
+
+
+@app.command()
+def dks(
+    dataset: Dataset,
+    network: Network,
+    weights: Weights = None,
+    crops: Crops = "ten",
+    out: Annotated[
+        Path | None, typer.Option(help="The table; default: dks-DATASET-NETWORK.csv, here.")
+    ] = None,
+) -> None:
+    """Measure how far every feature tells every class from the others, as a CSV table.
+
+    Prints, for each layer, the pair of feature and class most marked by presence (D_KS near +1)
+    and by absence (near -1).
+
+    Example: `layerbook dks digits minivgg16 --weights random`
+    """
+    from analysis import extract as extract_features
+    from analysis import load_dataset, signed_ks
+    from analysis.reports.exports import write_csv
+    from analysis.reports.tables import distance_table, strongest_pairs
+    from analysis.studies import slug
+
+    data = load_dataset(dataset, progress=True)
+    net = _backbone(network, weights)
+    features = extract_features(data, net, crops=crops, progress=True)
+    table = distance_table(signed_ks(features, data.labels), data.classes)
+    path = write_csv(table, out or Path(f"dks-{slug(dataset)}-{slug(net.name)}.csv"))
+    rows = [
+        [f"{cell:+.3f}" if isinstance(cell, float) else cell for cell in row]
+        for row in strongest_pairs(table).itertuples(index=False)
+    ]
+    _print_table(("layer", "unit", "present in", "D_KS", "unit", "absent from", "D_KS"), rows)
+    typer.echo(f"\n{len(table):,} pairs of feature and class written to {path}")
+
+
+@app.command()
+def book(
+    study: Annotated[
+        str, typer.Argument(help="A study file, or `bundled`, `real-squeezenet`, `paper`.")
+    ] = "bundled",
+    study_option: Annotated[
+        str | None, typer.Option("--study", help="The same, as an option.")
+    ] = None,
+    datasets: Annotated[
+        str | None, typer.Option(help="Replace the study's datasets: names with commas.")
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="Replace its networks: `NAME` or `NAME@WEIGHTS`, with commas."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Replace the weights: `imagenet`, `random`, or a file.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for everything that is built.")] = Path(
+        "_build"
+    ),
+) -> None:
+    """Execute the notebooks for a study and build the book from them.
+
+    Only what has changed since the last time is executed again.
+
+    Example: `layerbook book --datasets digits --network minivgg16 --weights random`
+    """
+    from analysis.reports import build_book
+
+    index = build_book(
+        study_option or study, datasets=datasets, networks=network, weights=weights, output=output
+    )
+    typer.echo(f"Open {index}")
+
+
+def _backbone(network: str, weights: str | None) -> Any:
+    from analysis import load_backbone
+    from analysis.studies import split_network
+
+    name, named_weights = split_network(network)
+    return load_backbone(name, weights=weights or named_weights, progress=True)
+
+
+def _print_table(header: tuple[str, ...], rows: list[Any]) -> None:
+    cells = [header, *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
+    for row in cells:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        typer.echo(f"{line}  {row[-1]}".rstrip())
+
+
+if __name__ == "__main__":
+    app()

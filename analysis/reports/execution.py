@@ -1,0 +1,197 @@
+"""Running a notebook for a study: checked beforehand, whole or not at all, and only when needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["NotebookError", "check_parameters", "environment_hash", "execution_key", "run_notebook"]
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_LOCATIONS = ("LAYERBOOK_HOME", "LAYERBOOK_DATA", "LAYERBOOK_WEIGHTS")
+
+
+class NotebookError(RuntimeError):
+    """A notebook's cell raised; the message shows the cell and its error."""
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that a notebook does not declare; papermill would only warn.
+
+    Raises
+    ------
+    ValueError
+        If the notebook has no parameter of that name; the message lists those it has.
+    """
+    import papermill  # a second to import
+
+    known = set(papermill.inspect_notebook(str(notebook)))
+    unknown = sorted(set(parameters) - known)
+    if unknown:
+        raise ValueError(
+            f"{notebook.name} has no parameter {', '.join(map(repr, unknown))}; "
+            f"it has: {', '.join(sorted(known)) or 'none (no cell is tagged parameters)'}"
+        )
+
+
+def environment_hash(package: Path) -> str:
+    """Hash of what runs a notebook, apart from the notebook.
+
+    It covers the package's modules, Python and the versions of the package's dependencies. The
+    command line is left out: it runs nothing inside a notebook.
+
+    Parameters
+    ----------
+    package
+        Folder of the ``analysis`` package.
+    """
+    digest = hashlib.sha256(platform.python_version().encode())
+    for module in sorted(package.rglob("*.py")):
+        if module != package / "__main__.py" and "_book" not in module.parts:
+            digest.update(module.relative_to(package).as_posix().encode())
+            digest.update(module.read_bytes())
+    for requirement in sorted(metadata.requires("layerbook") or ()):
+        match = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if match and "extra ==" not in requirement:
+            digest.update(f"{match[0]}=={metadata.version(match[0])}".encode())
+    return digest.hexdigest()
+
+
+def execution_key(notebook: Path, parameters: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """Name of an execution, the same exactly when its result would be.
+
+    Parameters
+    ----------
+    notebook
+        The notebook; only its cells count, not its metadata.
+    parameters
+        What papermill injects.
+    inputs
+        Hashes of all else that the result depends on: environment, datasets, weights.
+
+    Returns
+    -------
+    str
+        ``<notebook>-<8 digits for the parameters>-<16 digits for everything>``.
+    """
+    cells = _read(notebook)["cells"]
+    source = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"]] for cell in cells]
+    asked = _hash([notebook.stem, dict(parameters)])
+    return f"{notebook.stem}-{asked[:8]}-{_hash([source, asked, list(inputs)])[:16]}"
+
+
+def run_notebook(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    key: str,
+    cache: Path,
+    progress: bool = True,
+) -> Path:
+    """Execute a notebook into a folder of its own, unless that folder is there already.
+
+    The notebook runs inside the folder, so the tables it writes lie beside it. Older executions
+    for the same parameters are removed.
+
+    Parameters
+    ----------
+    notebook, parameters
+        What to run, and with which values.
+    key
+        Name of the execution, from :func:`execution_key`.
+    cache
+        Folder of all executions.
+    progress
+        Whether to show a bar that counts cells.
+
+    Returns
+    -------
+    Path
+        The folder ``cache/key``, with the executed notebook and what it wrote.
+
+    Raises
+    ------
+    NotebookError
+        If a cell raised. Nothing is left then.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    done = cache / key
+    if done.is_dir():
+        return done
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache))
+    executed = folder / notebook.name
+    try:
+        with _absolute_locations():
+            papermill.execute_notebook(
+                str(notebook),
+                str(executed),
+                parameters=dict(parameters),
+                cwd=str(folder),
+                kernel_name="python3",
+                progress_bar={"desc": notebook.stem, "unit": "cell"} if progress else False,
+            )
+        _publishable(executed)
+        for older in cache.glob(f"{key.rpartition('-')[0]}-*"):
+            shutil.rmtree(older)
+        folder.rename(done)
+    except PapermillExecutionError as error:
+        raise NotebookError(_explain(notebook, error)) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return done
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _absolute_locations() -> Iterator[None]:
+    """Make relative locations absolute for the kernel, which runs in another folder."""
+    before = {name: os.environ[name] for name in _LOCATIONS if os.environ.get(name)}
+    os.environ.update(
+        {name: str(Path(value).expanduser().absolute()) for name, value in before.items()}
+    )
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+def _publishable(executed: Path) -> None:
+    """Take out what readers have no use for: paths and times of this run, and dead widgets."""
+    content = _read(executed)
+    for key in ("papermill", "widgets"):
+        content["metadata"].pop(key, None)
+    for cell in content["cells"]:
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [out for out in cell["outputs"] if _WIDGET not in out.get("data", {})]
+    executed.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read(notebook: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
+    return content
+
+
+def _explain(notebook: Path, error: Any) -> str:
+    source = "\n".join(f"    {line}" for line in error.source.strip().splitlines())
+    return (
+        f"{notebook.name} failed in cell [{error.exec_count}]:\n{source}\n"
+        f"{error.ename}: {error.evalue}"
+    )

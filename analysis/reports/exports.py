@@ -1,0 +1,47 @@
+"""Files for use outside Layerbook, written whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["write_csv", "write_zarr"]
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table as CSV, replacing a file of that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        table.to_csv(partial, index=False, float_format="%.6g")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def write_zarr(features: xr.DataArray, path: Path) -> Path:
+    """Write labelled features as a Zarr folder for ``xarray.open_dataarray(path, engine="zarr")``.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something of that name already.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; remove it, or give another name")
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        features.to_dataset(name="features").to_zarr(partial)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return path

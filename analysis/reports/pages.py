@@ -1,0 +1,220 @@
+"""Pages that are written anew for each study: its facts, the datasets, networks and benchmarks.
+
+Each function returns MyST Markdown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.data.cards import CARDS, DatasetCard
+
+if TYPE_CHECKING:
+    from analysis.networks import Backbone, Layer
+    from analysis.studies import Study
+
+__all__ = ["benchmarks_page", "datasets_page", "networks_page", "study_facts"]
+
+
+def study_facts(study: Study) -> str:
+    """Say what this build of the book looked at; the landing page includes it."""
+    datasets = [
+        (f"`{name}`", f"{len(data):,}", f"{len(data.classes):,}")
+        for name, data in ((name, study.data(name)) for name in study.datasets)
+    ]
+    networks = [
+        (f"`{net.name}`", f"`{net.weights}`", len(net.layers), f"{net.n_features:,}")
+        for net in map(study.backbone, study.networks)
+    ]
+    return "\n\n".join(
+        [
+            "## This study",
+            f"**{_plain(study.title)}.** This copy of the book was built for the datasets and "
+            f"networks below, with `crops: {study.crops}` and `seed: {study.seed}`. "
+            "The [next page](using.md) says how to build it for others.",
+            _table(("Dataset", "Images", "Classes"), datasets),
+            _table(("Network", "Weights", "Layers", "Features"), networks),
+            *_caution(study),
+        ]
+    )
+
+
+def datasets_page(study: Study) -> str:
+    """Every dataset with a card, those of the study first in detail."""
+    here = []
+    for name in study.datasets:
+        data = study.data(name)
+        skipped = f"; {len(data.skipped)} unreadable files left out" if data.skipped else ""
+        here.append(
+            (
+                f"`{name}`",
+                f"{len(data):,}{skipped}",
+                f"{len(data.classes):,}",
+                _overlap(data.overlap_group),
+                f"`{data.fingerprint[:12]}`",
+            )
+        )
+    known = [
+        (
+            f"`{card.name}`",
+            _count(card.images),
+            _count(card.classes),
+            _overlap(card.overlap_group),
+            card.licence or "not established",
+            _how_obtained(card),
+            f"{{cite:p}}`{card.citation}`",
+        )
+        for card in CARDS.values()
+    ]
+    notes = [f"`{card.name}`\n: {_plain(card.note)}" for card in CARDS.values() if card.note]
+    return "\n\n".join(
+        [
+            "# Datasets",
+            "## In this study",
+            "A dataset's fingerprint is a hash of its files and labels: two studies with equal "
+            "fingerprints looked at the same images.",
+            _table(("Dataset", "Images", "Classes", "Overlap", "Fingerprint"), here),
+            "## All that Layerbook knows by name",
+            "*Overlap* says what a dataset shares with ImageNet, the usual source task, in the "
+            "grouping of {cite:t}`garciagasulla2018behavior`: **a**, the same kind of objects; "
+            "**b**, one narrow part of them in finer classes; **c**, little. A dash: not judged. "
+            "Counts are those of the complete dataset as it is loaded. "
+            "`layerbook fetch NAME` downloads and verifies what is marked *fetch*.",
+            _table(
+                ("Dataset", "Images", "Classes", "Overlap", "Licence", "Obtained by", "Reference"),
+                known,
+            ),
+            "A licence is *not established* where none could be found in the publisher's own "
+            "words: ask before you republish images.",
+            "## What to know before using them",
+            "\n\n".join(notes),
+        ]
+    )
+
+
+def networks_page(study: Study) -> str:
+    """Each network of the study with its layers."""
+    sections = [
+        "# Networks",
+        "The layers below make up the embedding, in this order. A convolutional layer gives one "
+        "feature per filter (the mean over its positions), a fully connected one one per neuron.",
+    ]
+    for net in map(study.backbone, study.networks):
+        sections += _network_section(net)
+    return "\n\n".join(sections)
+
+
+def benchmarks_page(results: Path) -> str:
+    """Measured times and sizes, if any come along.
+
+    Parameters
+    ----------
+    results
+        JSON file: a list of measurements, or a mapping that holds it as ``results``. Each has
+        ``name, value, unit`` and may have ``target`` and ``passed``.
+    """
+    heading = "# Benchmarks"
+    if not results.is_file():
+        return (
+            f"{heading}\n\nThis copy of the book came without measurements. "
+            "`make bench` in a checkout takes them; the next build shows them here."
+        )
+    content = json.loads(results.read_text(encoding="utf-8"))
+    rows = content["results"] if isinstance(content, dict) else content
+    machine = content.get("machine") if isinstance(content, dict) else None
+    return "\n\n".join(
+        [
+            heading,
+            "How long the main steps take and what they need, measured by `make bench`"
+            + (f" on: {_plain(_machine(machine))}." if machine else "."),
+            _table(
+                ("Measured", "Value", "Unit", "Target", "Met"),
+                [
+                    (
+                        _plain(row["name"]),
+                        _number(row["value"]),
+                        row.get("unit", ""),
+                        _number(row.get("target")),
+                        {True: "yes", False: "**no**"}.get(row.get("passed"), "–"),
+                    )
+                    for row in rows
+                ],
+            ),
+        ]
+    )
+
+
+def _network_section(net: Backbone) -> list[str]:
+    preprocessing = net.preprocessing
+    facts = (
+        f"{len(net.layers)} layers, {net.n_features:,} features. Weights: `{net.weights}` "
+        f"(hash `{net.weights_hash[:12]}`). Images are resized to a shorter side of "
+        f"{preprocessing.resize} pixels and cropped to {preprocessing.crop} × {preprocessing.crop}."
+    )
+    rows = [
+        (f"`{layer.name}`", layer.kind, f"{layer.units:,}", _size(layer)) for layer in net.layers
+    ]
+    return [
+        f"## {net.name}, {net.weights}",
+        facts,
+        _table(("Layer", "Kind", "Units", "Positions"), rows),
+    ]
+
+
+def _caution(study: Study) -> Iterable[str]:
+    random = [spec for spec in study.networks if spec.endswith("@random")]
+    if random:
+        yield (
+            ":::{admonition} Random weights\n:class: note\n"
+            f"{', '.join(f'`{spec}`' for spec in random)}: these weights were drawn at random and "
+            "never trained. What such a network's features tell apart, they tell apart by its "
+            "architecture alone; read its pages as the baseline for trained ones.\n:::"
+        )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+        for row in lines
+    )
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown that shows it unchanged."""
+    for mark in "\\`*_{}[]<>#$":
+        text = text.replace(mark, "\\" + mark)
+    return text
+
+
+def _how_obtained(card: DatasetCard) -> str:
+    if card.layout == "bundled":
+        return "comes along"
+    if card.sources:
+        return "fetch"
+    return _plain(card.obtain) or "not established"
+
+
+def _machine(machine: object) -> str:
+    if isinstance(machine, dict):
+        return ", ".join(f"{key} {value}" for key, value in machine.items())
+    return str(machine)
+
+
+def _overlap(group: str | None) -> str:
+    return group or "–"
+
+
+def _count(number: int | None) -> str:
+    return "not established" if number is None else f"{number:,}"
+
+
+def _number(value: object) -> str:
+    return "–" if value is None else f"{value:,.3g}" if isinstance(value, float) else str(value)
+
+
+def _size(layer: Layer) -> str:
+    return "–" if layer.spatial is None else " × ".join(map(str, layer.spatial))
