@@ -23,7 +23,7 @@ SUPPORTED := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 # PYTHON=python3.12 chooses an interpreter; when .venv has another version, it is made anew.
 ifdef PYTHON
-ifneq ($(shell $(PYTHON) $(VERSION_OF) 2>&1),$(shell $(BIN)/python $(VERSION_OF) 2>&1))
+ifneq ($(shell ($(PYTHON) $(VERSION_OF)) 2>/dev/null || echo missing),$(shell ($(BIN)/python $(VERSION_OF)) 2>/dev/null))
 .PHONY: $(READY)
 endif
 endif
@@ -78,7 +78,7 @@ $(READY): pyproject.toml requirements.lock
 	  echo "Layerbook needs Python 3.11 or newer; $(or $(PYTHON),python3) is $$found. Name another: make setup PYTHON=python3.12" >&2; \
 	  exit 1; \
 	fi; \
-	echo "Preparing $(VENV), once. Linux: about 3 GB to download, 6 GB on disk (PyTorch with CUDA); elsewhere far less."; \
+	echo "Preparing $(VENV), once. Linux: about 3 GB to download, 7 GB on disk (PyTorch with CUDA); elsewhere far less."; \
 	if [ -d $(VENV) ] && ! $(BIN)/python $(SUPPORTED) 2>/dev/null; then rm -rf $(VENV); fi; \
 	if [ -n "$$has_uv" ]; then \
 	  UV_PROJECT_ENVIRONMENT=$(VENV) uv sync --frozen $(if $(PYTHON),--python "$$("$$python" -c 'import sys; print(sys.executable)')"); \
