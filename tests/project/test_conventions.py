@@ -34,6 +34,8 @@ def public_definitions(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple
     """Functions and classes without a leading underscore, methods of such classes included."""
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if "overload" in map(ast.unparse, node.decorator_list):
+                continue  # the definition that follows explains them all
             yield prefix + node.name, node
             if isinstance(node, ast.ClassDef):
                 yield from public_definitions(node.body, f"{prefix}{node.name}.")
