@@ -74,13 +74,24 @@ def main(
 
 @app.command()
 def datasets() -> None:
-    """List the datasets that can be named.
+    """List the datasets that can be named, their licences, and whether they are on this machine.
 
     Example: `layerbook datasets`
     """
-    from analysis.reports.listings import dataset_rows
+    from analysis.data import CARDS
+    from analysis.data.locations import find_dataset
 
-    _print_table(("name", "images", "classes", "overlap", "how to get it"), dataset_rows())
+    rows = []
+    for card in CARDS.values():
+        if card.layout == "bundled":
+            where = "comes along"
+        elif find_dataset(card):
+            where = "here"
+        else:
+            where = f"layerbook fetch {card.name}" if card.sources else "on request; fetch says how"
+        counts = (_count(card.images), _count(card.classes), card.overlap_group or "-")
+        rows.append((card.name, *counts, where, card.licence or "not established"))
+    _print_table(("name", "images", "classes", "overlap", "where", "licence"), rows)
     typer.echo("\nYour own: folder:/path/to/images, with one sub-folder per class.")
 
 
@@ -231,6 +242,10 @@ def _backbone(network: str, weights: str | None) -> Any:
 
     name, named_weights = split_network(network)
     return load_backbone(name, weights=weights or named_weights, progress=True)
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
 
 
 def _print_table(header: tuple[str, ...], rows: list[Any]) -> None:

@@ -142,6 +142,9 @@ def run_notebook(
                 cwd=str(folder),
                 kernel_name="python3",
                 progress_bar={"desc": notebook.stem, "unit": "cell"} if progress else False,
+                extra_arguments=[
+                    "--log-level=ERROR"
+                ],  # newer kernels warn of plain TCP to localhost
             )
         _publishable(executed)
         for older in cache.glob(f"{key.rpartition('-')[0]}-*"):

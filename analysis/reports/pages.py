@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["benchmarks_page", "datasets_page", "networks_page", "study_facts"]
 
+_NUMBERS = {"Images", "Classes", "Layers", "Features", "Units", "Value", "Target"}
+
 
 def study_facts(study: Study) -> str:
     """Say what this build of the book looked at; the landing page includes it."""
@@ -63,13 +65,17 @@ def datasets_page(study: Study) -> str:
             _count(card.images),
             _count(card.classes),
             _overlap(card.overlap_group),
-            card.licence or "not established",
             _how_obtained(card),
+            card.licence or "not established",
             f"{{cite:p}}`{card.citation}`",
         )
         for card in CARDS.values()
     ]
-    notes = [f"`{card.name}`\n: {_plain(card.note)}" for card in CARDS.values() if card.note]
+    notes = [
+        f"`{card.name}`\n: {_plain(f'{card.note} {card.obtain}'.strip())}"
+        for card in CARDS.values()
+        if card.note or card.obtain
+    ]
     return "\n\n".join(
         [
             "# Datasets",
@@ -82,9 +88,10 @@ def datasets_page(study: Study) -> str:
             "grouping of {cite:t}`garciagasulla2018behavior`: **a**, the same kind of objects; "
             "**b**, one narrow part of them in finer classes; **c**, little. A dash: not judged. "
             "Counts are those of the complete dataset as it is loaded. "
-            "`layerbook fetch NAME` downloads and verifies what is marked *fetch*.",
+            "`layerbook fetch NAME` downloads and verifies what is marked *fetch*, and "
+            "says where to ask for the others.",
             _table(
-                ("Dataset", "Images", "Classes", "Overlap", "Licence", "Obtained by", "Reference"),
+                ("Dataset", "Images", "Classes", "Overlap", "Obtained", "Licence", "Reference"),
                 known,
             ),
             "A licence is *not established* where none could be found in the publisher's own "
@@ -176,7 +183,8 @@ def _caution(study: Study) -> Iterable[str]:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+    rule = ["---:" if name in _NUMBERS else "---" for name in header]
+    lines = [header, rule, *rows]
     return "\n".join(
         "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
         for row in lines
@@ -193,9 +201,7 @@ def _plain(text: str) -> str:
 def _how_obtained(card: DatasetCard) -> str:
     if card.layout == "bundled":
         return "comes along"
-    if card.sources:
-        return "fetch"
-    return _plain(card.obtain) or "not established"
+    return "fetch" if card.sources else "on request"
 
 
 def _machine(machine: object) -> str:
