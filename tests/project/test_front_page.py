@@ -14,9 +14,9 @@ README = (ROOT / "README.md").read_text("utf-8")
 PAGES = sorted(ROOT.glob("*.md"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_local_links_lead_somewhere(page: Path):
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+def test_local_links_lead_somewhere(document: Path):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8"))
     local = [link for link in links if not link.startswith(("https://", "http://"))]
     assert [link for link in local if not (ROOT / link).exists()] == []
 
