@@ -1,0 +1,278 @@
+"""Compiled inner loops of the signed Kolmogorov-Smirnov distance.
+
+The exact distance works on integers. Of N images, n_c belong to class c; after the first e images
+in sorted order, k of them inner, the gap between the two distribution functions is
+
+    F_in - F_out = (k N - n_c e) / (n_c (N - n_c)),
+
+so comparing k N - n_c e, the *scaled gap*, finds the widest gap without rounding.
+
+A feature is ranked into *codes*, the visiting order of its images without those at exactly zero:
+first the negative values upwards from the lowest, then the positive ones downwards from the
+highest. A code is ``2 * image + last``, ``last`` set where a group of equal values ends. Both runs
+end at the block of zeros; its class counts follow from the rest, so zeros are never sorted.
+
+These kernels share a file because numba's cache notices changes to a kernel's own file only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.statistics._compiling import PADDING, TILE, jit
+
+Array = NDArray[Any]
+
+DIGIT = 11  # bits sorted per pass: three passes for 32 bits, six for 64
+RADIX = 1 << DIGIT
+
+
+@jit
+def _pack(bits: Array, first: int, width: int, keys: Array, images: Array, counts: Array) -> None:
+    """Transpose ``width`` features into sortable keys of their non-zero values, with the images.
+
+    The bits of IEEE numbers sort like unsigned integers once the sign bit of positive numbers and
+    every bit of negative ones are flipped.
+    """
+    unsigned = keys.dtype.type
+    shift = unsigned(keys.itemsize * 8 - 1)
+    sign = unsigned(1) << shift
+    counts[:width] = 0
+    for i in range(bits.shape[0]):
+        for j in range(width):
+            u = bits[i, first + j]
+            at = counts[j]
+            keys[j, at] = u ^ (sign | (unsigned(0) - (u >> shift)))
+            images[j, at] = i
+            counts[j] = at + (unsigned(u << unsigned(1)) != unsigned(0))
+
+
+@jit
+def _sort(
+    keys: Array, images: Array, size: int, spare_keys: Array, spare_images: Array, table: Array
+) -> bool:
+    """Radix sort, least digit first; True if the result lies in the spare arrays."""
+    unsigned = keys.dtype.type
+    width = unsigned(DIGIT)
+    mask = unsigned(RADIX - 1)
+    table[:] = 0
+    for d in range(0, table.shape[0], 3):  # three digits at a time keep the processor busy
+        low, middle, high = table[d], table[d + 1], table[d + 2]
+        shift = unsigned(d) * width
+        for i in range(size):
+            key = keys[i] >> shift
+            low[key & mask] += np.uint32(1)
+            middle[(key >> width) & mask] += np.uint32(1)
+            high[(key >> (width + width)) & mask] += np.uint32(1)
+        at_low, at_middle, at_high = np.uint32(0), np.uint32(0), np.uint32(0)
+        for r in range(RADIX):
+            n_low, n_middle, n_high = low[r], middle[r], high[r]
+            low[r], middle[r], high[r] = at_low, at_middle, at_high
+            at_low += n_low
+            at_middle += n_middle
+            at_high += n_high
+    moved = False
+    for d in range(table.shape[0]):
+        place = table[d]
+        shift = unsigned(d) * width
+        if size > 0:
+            digit = (keys[0] >> shift) & mask
+            after = place[digit + unsigned(1)] if digit < mask else np.uint32(size)
+            if place[digit] == 0 and after == size:
+                continue  # every key has this digit, as half-precision values do
+        for i in range(size):
+            key = keys[i]
+            digit = (key >> shift) & mask
+            at = place[digit]
+            spare_keys[at] = key
+            spare_images[at] = images[i]
+            place[digit] = at + np.uint32(1)
+        keys, spare_keys = spare_keys, keys
+        images, spare_images = spare_images, images
+        moved = not moved
+    return moved
+
+
+@jit
+def _count_nan(keys: Array) -> int:
+    """Count the NaN among sorted keys, where they lie beyond the infinities at either end."""
+    unsigned = keys.dtype.type
+    infinity = 0xFF800000 if keys.itemsize == 4 else 0xFFF0000000000000
+    top = unsigned(infinity)
+    bottom = unsigned(~top)
+    count = 0
+    while count < keys.size and keys[count] < bottom:
+        count += 1
+    at = keys.size
+    while at > count and keys[at - 1] > top:
+        at -= 1
+    return int(count + keys.size - at)
+
+
+@jit
+def _encode(keys: Array, images: Array, size: int, codes: Array) -> int:
+    """Write the codes of ``size`` sorted keys (with room for one more); counts the negative."""
+    code = codes.dtype.type
+    one = code(1)
+    zero = keys.dtype.type(1) << keys.dtype.type(keys.itemsize * 8 - 1)
+    below = int(np.searchsorted(keys[:size], zero))
+    for i in range(below):
+        codes[i] = (code(images[i]) << one) | code(keys[i] != keys[i + 1])
+    for i in range(below, size):
+        codes[below + size - 1 - i] = (code(images[i]) << one) | code(keys[i] != keys[i - 1])
+    if below > 0:
+        codes[below - 1] |= one
+    if size > below:
+        codes[size - 1] |= one
+    return below
+
+
+@jit
+def _walk(codes: Array, labels: Array, sizes: Array, inner: Array, low: Array, high: Array) -> None:
+    """Follow one run of codes; ``inner`` ends as k N, ``low`` and ``high`` as extreme scaled gaps.
+
+    The lowest gap of a class lies just before a group of equal values that holds one of its
+    images, the highest at the end of one. Where k has moved inside a group and e has not, the gap
+    is only larger than just before the group, so it may take part in the search for the lowest.
+    """
+    code = codes.dtype.type
+    one = code(1)
+    n_images = labels.size
+    groups = np.intp(0)
+    for i in range(codes.size):
+        groups += np.intp(codes[i] & one)
+    if groups == codes.size:  # no ties: the common case without its branches
+        for i in range(codes.size):
+            c = labels[codes[i] >> one]
+            gap = inner[c] - sizes[c] * i
+            inner[c] += n_images
+            low[c] = min(low[c], gap)
+            high[c] = max(high[c], gap + n_images - sizes[c])
+        return
+    start = 0
+    for i in range(codes.size):
+        c = labels[codes[i] >> one]
+        low[c] = min(low[c], inner[c] - sizes[c] * start)
+        inner[c] += n_images
+        if codes[i] & one:
+            for member in range(start, i + 1):
+                c = labels[codes[member] >> one]
+                high[c] = max(high[c], inner[c] - sizes[c] * (i + 1))
+            start = i + 1
+
+
+@jit
+def signed(low: int, high: int, size: int, n_images: int) -> float:
+    """Distance from a class's lowest and highest scaled gap; of two equal ones, the negative."""
+    return (-low if -low > high else -high) / (size * (n_images - size))
+
+
+@jit
+def _distances(
+    codes: Array, below: int, labels: Array, sizes: Array, state: Array, out: Array
+) -> None:
+    """Signed distances (classes,) of one feature into ``out``."""
+    above = codes.size - below
+    n_images = labels.size
+    state[:] = 0
+    _walk(codes[:below], labels, sizes, state[0], state[1], state[2])
+    _walk(codes[below:], labels, sizes, state[3], state[4], state[5])
+    for c in range(sizes.size):
+        # From above, k and e count from the top, so that scaled gaps come with the other sign.
+        before_zeros = state[0, c] - sizes[c] * below
+        after_zeros = sizes[c] * above - state[3, c]
+        low = min(min(state[1, c], -state[5, c]), min(before_zeros, after_zeros))
+        high = max(max(state[2, c], -state[4, c]), max(before_zeros, after_zeros))
+        out[c] = signed(low, high, sizes[c], n_images)
+
+
+@jit
+def _work_space(bits: Array, codes: Array) -> Any:
+    """Arrays that one thread reuses for all its tiles."""
+    stride = bits.shape[0] + PADDING
+    return (
+        np.empty((TILE, stride), bits.dtype),
+        np.empty((TILE, stride), codes.dtype),
+        np.empty(stride, bits.dtype),
+        np.empty(stride, codes.dtype),
+        np.empty((3 * (bits.itemsize // 4), RADIX), np.uint32),
+    )
+
+
+@jit
+def _rank(keys: Array, images: Array, size: int, space: Any, codes: Array) -> tuple[int, int]:
+    """Codes of one packed feature; returns the counts of negative values and of NaN."""
+    _, _, spare_keys, spare_images, table = space
+    if _sort(keys, images, size, spare_keys, spare_images, table):
+        keys, images = spare_keys, spare_images
+    return _encode(keys, images, size, codes), _count_nan(keys[:size])
+
+
+@jit
+def rank_columns(
+    bits: Array, first: int, last: int, codes: Array, counts: Array, below: Array, nan: Array
+) -> None:
+    """Rank the features ``first`` to ``last`` of ``bits`` (images, features).
+
+    Row j of ``codes``, counted from ``first`` as in all results, receives ``counts[j]`` codes,
+    ``below[j]`` of them of negative values; where ``nan[j]`` is not 0 they mean nothing.
+    """
+    space = _work_space(bits, codes)
+    keys, images = space[0], space[1]
+    for tile in range(0, last - first, TILE):
+        width = min(TILE, last - first - tile)
+        _pack(bits, first + tile, width, keys, images, counts[tile:])
+        for j in range(width):
+            at = tile + j
+            below[at], nan[at] = _rank(keys[j], images[j], counts[at], space, codes[at])
+
+
+@jit
+def distance_columns(
+    bits: Array,
+    first: int,
+    last: int,
+    row: Array,
+    labels: Array,
+    sizes: Array,
+    out: Array,
+    nan: Array,
+) -> None:
+    """Signed distances ``out[:, first:last]``; ``row`` (images,) holds one feature's codes."""
+    space = _work_space(bits, row)
+    keys, images = space[0], space[1]
+    counts = np.empty(TILE, np.int64)
+    state = np.empty((6, sizes.size), np.int64)
+    found = np.empty((TILE, sizes.size))
+    for tile in range(first, last, TILE):
+        width = min(TILE, last - tile)
+        _pack(bits, tile, width, keys, images, counts)
+        for j in range(width):
+            below, nan[tile + j] = _rank(keys[j], images[j], counts[j], space, row)
+            _distances(row[: counts[j]], below, labels, sizes, state, found[j])
+        out[:, tile : tile + width] = found[:width].T
+
+
+@jit
+def distances_of_ranked(
+    codes: Array,
+    stops: Array,
+    below: Array,
+    first: int,
+    last: int,
+    labels: Array,
+    sizes: Array,
+    out: Array,
+) -> None:
+    """Signed distances ``out[:, first:last]`` of features whose codes end at ``stops``."""
+    state = np.empty((6, sizes.size), np.int64)
+    found = np.empty((TILE, sizes.size))
+    for tile in range(first, last, TILE):
+        width = min(TILE, last - tile)
+        for j in range(tile, tile + width):
+            start = stops[j - 1] if j > 0 else 0
+            _distances(codes[start : stops[j]], below[j], labels, sizes, state, found[j - tile])
+        out[:, tile : tile + width] = found[:width].T
