@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 __all__ = ["is_archive", "unpack"]
@@ -78,7 +78,7 @@ def _zip_members(zipped: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, IO[
 def _target(name: str, archive: Path, into: Path) -> Path:
     path = PurePosixPath(name)
     hostile = "\\" in name or "\0" in name or path.is_absolute() or ".." in path.parts
-    if hostile or ":" in path.parts[0:1]:
+    if hostile or PureWindowsPath(name).drive:
         raise ValueError(f"{archive}: refused {name!r}, which would land outside the folder")
     return into / path
 

@@ -61,7 +61,7 @@ def files_of(folder: Path) -> list[str]:
     """Names of the images directly in a folder, sorted; what is passed over is logged."""
     images, folders, others = _contents(folder)
     if others:
-        endings = ", ".join(f"{n} x {ending}" for ending, n in others.most_common(5))
+        endings = ", ".join(f"{n} x {ending}" for ending, n in sorted(others.items()))
         _LOG.info("%s: %d files are not images: %s", folder, others.total(), endings)
     if folders and images:
         _LOG.warning("%s: %d folders inside are passed over", folder, len(folders))
@@ -131,7 +131,7 @@ def _contents(folder: Path) -> tuple[list[str], list[str], Counter[str]]:
             elif entry.is_file() and is_image(entry.name):
                 images.append(entry.name)
             else:
-                others[Path(entry.name).suffix.lower() or entry.name] += 1
+                others[Path(entry.name).suffix.lower() or "no ending"] += 1
     return sorted(images, key=composed), sorted(folders, key=composed), others
 
 

@@ -1,0 +1,281 @@
+"""Downloads from a local server, and archives that mean harm."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from layout_writers import WRITERS, write_image
+
+from analysis.data import CARDS, fetch_dataset, load_dataset
+from analysis.data.archives import unpack
+from analysis.data.cards import Source
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the address under which it is published."""
+    published = tmp_path / "published"
+    published.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(published))) as http:
+        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield published, f"http://127.0.0.1:{http.server_address[1]}"
+        http.shutdown()
+
+
+def sha256(file: Path) -> str:
+    return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def publish_as(
+    monkeypatch: pytest.MonkeyPatch, name: str, *sources: Source, **changes: int
+) -> None:
+    monkeypatch.setitem(CARDS, name, replace(CARDS[name], sources=sources, **changes))
+
+
+def left_in(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def tar_of(folder: Path, archive: Path, mode: str) -> None:
+    with tarfile.open(archive, mode) as tar:
+        for entry in sorted(folder.iterdir()):
+            tar.add(entry, entry.name)
+
+
+def publish_caltech101(published: Path, tmp_path: Path) -> Path:
+    """The nested archive as Caltech publishes it."""
+    WRITERS["caltech101"](tmp_path / "made")
+    inner = tmp_path / "101_ObjectCategories.tar.gz"
+    with tarfile.open(inner, "w:gz") as tar:
+        images = tmp_path / "made/caltech-101/101_ObjectCategories"
+        tar.add(images, "101_ObjectCategories")
+    archive = published / "caltech-101.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.write(inner, "caltech-101/101_ObjectCategories.tar.gz")
+        zipped.writestr("caltech-101/Annotations.tar", b"")
+    return archive
+
+
+NESTED = ("caltech-101/101_ObjectCategories.tar.gz",)
+
+
+def test_nested_archive(
+    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, url = server
+    archive = publish_caltech101(published, tmp_path)
+    source = Source(f"{url}/caltech-101.zip?download=1", sha256(archive), 10_000, NESTED)
+    publish_as(monkeypatch, "caltech101", source)
+    found = fetch_dataset("caltech101", progress=True)
+    assert found == data_root / "caltech101/caltech-101"
+    assert len(load_dataset("caltech101")) == 3
+    assert not [file for file in left_in(data_root) if file.endswith((".zip", ".gz"))]
+    assert (data_root / "caltech101").stat().st_mode & 0o055 == data_root.stat().st_mode & 0o055
+    archive.unlink()  # a second fetch uses no network
+    assert fetch_dataset("caltech101") == found
+
+
+def test_load_uses_the_network_only_if_asked(
+    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, url = server
+    archive = publish_caltech101(published, tmp_path)
+    publish_as(
+        monkeypatch,
+        "caltech101",
+        Source(f"{url}/caltech-101.zip", sha256(archive), 2_500_000_000, NESTED),
+    )
+    with pytest.raises(FileNotFoundError, match=r"2\.5 GB.*fetch=True"):
+        load_dataset("caltech101")
+    assert left_in(data_root) == []
+    assert len(load_dataset("caltech101", fetch=True)) == 3
+
+
+def test_several_files(
+    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, url = server
+    WRITERS["flowers102"](tmp_path / "made")
+    (tmp_path / "made/imagelabels.mat").rename(published / "imagelabels.mat")
+    tar_of(tmp_path / "made", published / "102flowers.tgz", "w:gz")
+    names = ("102flowers.tgz", "imagelabels.mat")
+    sources = [Source(f"{url}/{name}", sha256(published / name)) for name in names]
+    publish_as(monkeypatch, "flowers102", *sources)
+    assert len(load_dataset("flowers102", fetch=True)) == 4
+
+
+def test_wrong_checksum_leaves_nothing(
+    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, url = server
+    publish_caltech101(published, tmp_path)
+    publish_as(monkeypatch, "caltech101", Source(f"{url}/caltech-101.zip", "md5:" + "0" * 32))
+    with pytest.raises(ValueError, match=r"caltech-101\.zip is not the published file"):
+        fetch_dataset("caltech101", progress=False)
+    assert left_in(data_root) == []
+    assert not (data_root / "caltech101").exists()
+
+
+def test_good_archive_survives_a_bad_one(
+    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, url = server
+    WRITERS["flowers102"](tmp_path / "made")
+    (tmp_path / "made/imagelabels.mat").rename(published / "imagelabels.mat")
+    tar_of(tmp_path / "made", published / "102flowers.tgz", "w:gz")
+    images = Source(f"{url}/102flowers.tgz", sha256(published / "102flowers.tgz"))
+    labels = Source(f"{url}/imagelabels.mat", sha256(published / "imagelabels.mat"))
+    publish_as(monkeypatch, "flowers102", images, replace(labels, checksum="md5:" + "0" * 32))
+    with pytest.raises(ValueError, match=r"imagelabels\.mat is not the published file"):
+        fetch_dataset("flowers102", progress=False)
+    (published / "102flowers.tgz").unlink()  # what was verified is not downloaded again
+    publish_as(monkeypatch, "flowers102", images, labels)
+    assert len(load_dataset("flowers102", fetch=True)) == 4
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_without_checksum_the_images_are_counted(
+    complete: bool,
+    data_root: Path,
+    server: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    published, url = server
+    WRITERS["mit67"](tmp_path / "made")
+    tar_of(tmp_path / "made", published / "indoor.tar", "w")
+    images = 2 if complete else 15620
+    publish_as(monkeypatch, "mit67", Source(f"{url}/indoor.tar"), images=images, classes=2)
+    with caplog.at_level(logging.WARNING):
+        if complete:
+            assert len(load_dataset("mit67", fetch=True)) == 2
+        else:
+            with pytest.raises(ValueError, match=r"expected 15620 images of 2 classes.*got 2 of 2"):
+                fetch_dataset("mit67", progress=False)
+            assert not (data_root / "mit67").exists()
+    assert sha256(published / "indoor.tar").removeprefix("sha256:") in caplog.text
+
+
+def test_archive_of_something_else(
+    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, url = server
+    write_image(tmp_path / "made/Elsewhere/bar/a.jpg")
+    tar_of(tmp_path / "made", published / "indoor.tar", "w")
+    publish_as(monkeypatch, "mit67", Source(f"{url}/indoor.tar"))
+    with pytest.raises(ValueError, match="do not hold Images"):
+        fetch_dataset("mit67", progress=False)
+    assert not (data_root / "mit67").exists()
+
+
+def test_server_without_the_file(
+    data_root: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_as(monkeypatch, "mit67", Source(f"{server[1]}/gone.tar"))
+    with pytest.raises(OSError, match=r"could not download .*gone\.tar.*404"):
+        fetch_dataset("mit67", progress=False)
+    assert left_in(data_root) == []
+
+
+def test_disk_too_small_is_said_before(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_as(monkeypatch, "mit67", Source("http://127.0.0.1:9/x.tar", n_bytes=10**18))
+    with pytest.raises(OSError, match=r"needs about 2000000000\.0 GB"):
+        fetch_dataset("mit67", progress=False)
+
+
+def test_what_is_in_the_way_is_kept(data_root: Path) -> None:
+    (data_root / "mit67").mkdir()
+    (data_root / "mit67/notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="move the folder away"):
+        fetch_dataset("mit67", progress=False)
+    assert (data_root / "mit67/notes.txt").read_text() == "mine"
+
+
+def test_bundled_is_not_fetched() -> None:
+    with pytest.raises(ValueError, match="nothing to fetch"):
+        fetch_dataset("digits")
+
+
+# --- hostile archives ---
+
+HOSTILE_NAMES = ["../out.jpg", "a/../../out.jpg", "/tmp/layerbook-out.jpg", "..", "a\\..\\..\\out"]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_tar_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"x"))
+    refused(tmp_path / "x.tar", "outside")
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_NAMES, "C:/out.jpg", "C:out.jpg"])
+def test_zip_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as zipped:
+        zipped.writestr(zipfile.ZipInfo(name), b"x")
+    refused(tmp_path / "x.zip", "outside")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
+def test_tar_holds_only_files_and_folders(kind: bytes, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("innocent.jpg")
+        member.type = kind
+        member.linkname = "/etc/passwd"
+        tar.addfile(member)
+    refused(tmp_path / "x.tar.gz", "neither file nor folder")
+
+
+@pytest.mark.parametrize("kind", [0o120777, 0o020666, 0o010644])
+def test_zip_holds_only_files_and_folders(kind: int, tmp_path: Path) -> None:
+    member = zipfile.ZipInfo("innocent.jpg")
+    member.external_attr = kind << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as zipped:
+        zipped.writestr(member, "/etc/passwd")
+    refused(tmp_path / "x.zip", "neither file nor folder")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>404</html>", b"PK\x03\x04broken", b"\x1f\x8bbroken"]
+)
+def test_damaged_archive(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(content)
+    refused(tmp_path / "x.zip", "damaged or no zip or tar")
+
+
+def test_truncated_archive(tmp_path: Path) -> None:
+    write_image(tmp_path / "made/a.png")
+    tar_of(tmp_path / "made", tmp_path / "x.tar.gz", "w:gz")
+    whole = (tmp_path / "x.tar.gz").read_bytes()
+    (tmp_path / "x.tar.gz").write_bytes(whole[: len(whole) // 2])
+    refused(tmp_path / "x.tar.gz", "damaged")
+
+
+def refused(archive: Path, why: str) -> None:
+    into = archive.parent / "box" / "into"
+    into.mkdir(parents=True)
+    with pytest.raises(ValueError, match=why):
+        unpack(archive, into)
+    assert left_in(archive.parent / "box") in ([], ["into/a.png"])
+    assert not Path("/tmp/layerbook-out.jpg").exists()
