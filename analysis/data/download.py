@@ -116,7 +116,7 @@ def _install(card: DatasetCard, place: Path, *, progress: bool) -> None:
             _add(source, _download(source, downloads, progress=progress), unpacked)
         _check(card, Path(temporary))
         _rename(unpacked, place, card)
-    shutil.rmtree(downloads)
+    shutil.rmtree(downloads, ignore_errors=True)
 
 
 def _require_space(card: DatasetCard, root: Path) -> None:
@@ -132,6 +132,8 @@ def _require_space(card: DatasetCard, root: Path) -> None:
 def _download(source: Source, folder: Path, *, progress: bool) -> Path:
     name = _file_name(source)
     size = f", {_megabytes(source.n_bytes)}" if source.n_bytes else ""
+    if source.checksum is None:
+        (folder / name).unlink(missing_ok=True)  # an earlier try may have left anything
     _LOG.info("downloading %s%s", source.url, size)
     # The total is a placeholder until the server says: pooch asks for the bar's truth value first,
     # which tqdm refuses to give without a total.

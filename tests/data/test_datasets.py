@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,12 @@ def test_cards_are_complete(name: str) -> None:
         assert card.layout in LAYOUTS
         assert name in WRITERS, "write the official layout in miniature"
         assert bool(card.sources) != bool(card.obtain), "either fetched or explained"
+
+
+def test_citations_are_in_the_bibliography() -> None:
+    bibliography = Path(__file__).parents[2] / "book" / "references.bib"
+    known = set(re.findall(r"^@\w+\{([^,]+),", bibliography.read_text("utf-8"), re.MULTILINE))
+    assert {card.citation for card in CARDS.values()} <= known
 
 
 def test_every_layout_belongs_to_a_card() -> None:

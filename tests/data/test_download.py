@@ -184,6 +184,11 @@ def test_archive_of_something_else(
     with pytest.raises(ValueError, match="do not hold Images"):
         fetch_dataset("mit67", progress=False)
     assert not (data_root / "mit67").exists()
+    # Once the right file is published, the wrong one is not used again.
+    WRITERS["mit67"](tmp_path / "right")
+    tar_of(tmp_path / "right", published / "indoor.tar", "w")
+    publish_as(monkeypatch, "mit67", Source(f"{url}/indoor.tar"), images=2, classes=2)
+    assert len(load_dataset("mit67", fetch=True)) == 2
 
 
 def test_server_without_the_file(
