@@ -166,36 +166,44 @@ def plot_strongest_patches(
     return fig
 
 
-def plot_change_by_layer(table: pd.DataFrame, *, ax: Axes) -> Axes:
+def plot_change_by_layer(table: pd.DataFrame) -> Figure:
     """How far each change of a picture moves the features of each layer.
 
     Parameters
     ----------
     table
-        Columns ``layer``, ``change`` and ``median``: distance between the features before and
-        after, as a share of the distance between two different pictures.
-    ax
-        Axes to draw on.
+        Columns ``kept`` (what the features keep of a map), ``layer``, ``change`` and ``median``:
+        distance between the features before and after, as a share of the distance between two
+        different pictures.
 
     Returns
     -------
-    Axes
-        ``ax``, layers from left to right, a line per change.
+    Figure
+        A panel per value of ``kept``, one below the other; a line per change.
     """
     layers = list(dict.fromkeys(table["layer"]))
-    changes = list(dict.fromkeys(table["change"]))
-    x = np.arange(len(layers))
-    for number, change in enumerate(changes):
-        part = table[table["change"] == change].set_index("layer").loc[layers]
-        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-        ax.plot(x, part["median"], color=colour, marker=marker, label=change)
-    ax.axhline(1.0, color=NEUTRAL, linewidth=1.2, linestyle="--", label="two different pictures")
-    ax.set(ylim=(0, max(1.08, 1.05 * table["median"].max())))
-    ax.set_ylabel("change of the features\n(1 = two different pictures)")
-    _layers_on_x(ax, layers)
-    ax.grid(axis="y")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return ax
+    panels = list(table.groupby("kept", sort=False))
+    fig, axes = plt.subplots(
+        len(panels),
+        figsize=(9.6, 0.9 + 2.9 * len(panels)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, (kept, part) in zip(axes.flat, panels, strict=True):
+        for number, change in enumerate(dict.fromkeys(part["change"])):
+            heights = part[part["change"] == change].set_index("layer")["median"].loc[layers]
+            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+            ax.plot(range(len(layers)), heights, color=colour, marker=marker, label=change)
+        ax.axhline(1.0, color=NEUTRAL, linewidth=1.2, linestyle="--", label="another picture")
+        ax.set_title(str(kept), fontsize=10.5)
+        ax.grid(axis="y")
+    axes[0, 0].set_ylim(0, max(1.08, 1.05 * table["median"].max()))
+    fig.supylabel("change of the features (1 = another picture)", fontsize=10.5)
+    _layers_on_x(axes[-1, 0], layers)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    return fig
 
 
 def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:

@@ -11,11 +11,15 @@ relative change
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import xarray as xr
 from scipy.spatial.distance import pdist
 
-__all__ = ["relative_change"]
+__all__ = ["change_by_layer", "relative_change"]
 
 
 def relative_change(before: npt.ArrayLike, after: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -48,3 +52,31 @@ def relative_change(before: npt.ArrayLike, after: npt.ArrayLike) -> npt.NDArray[
         raise ValueError("all images have the same features: there is no distance to compare with")
     moved: npt.NDArray[np.float64] = np.linalg.norm(Y - X, axis=1) / between
     return moved
+
+
+def change_by_layer(before: xr.DataArray, after: Mapping[str, xr.DataArray]) -> pd.DataFrame:
+    """Relative change of the features of each layer under several changes of the images.
+
+    Parameters
+    ----------
+    before : DataArray (image, feature) with coordinate ``layer``
+        Features of the images.
+    after : mapping of str to DataArray
+        Name of the change → features of the changed images, in the same order.
+
+    Returns
+    -------
+    DataFrame
+        One row per change and layer: ``layer``, ``change``, and over the images ``median``,
+        ``lower`` and ``upper`` (the quartiles) of :func:`relative_change`.
+    """
+    layers = before["layer"].to_numpy()
+    X = before.to_numpy()
+    rows = []
+    for change, copies in after.items():
+        Y = copies.to_numpy()
+        for layer in dict.fromkeys(layers.tolist()):
+            moved = relative_change(X[:, layers == layer], Y[:, layers == layer])
+            lower, median, upper = np.quantile(moved, [0.25, 0.5, 0.75])
+            rows.append((layer, change, median, lower, upper))
+    return pd.DataFrame(rows, columns=["layer", "change", "median", "lower", "upper"])

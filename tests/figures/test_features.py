@@ -84,22 +84,29 @@ def test_units_with_few_pictures_leave_their_places_empty(pictures):
 
 
 def change_table():
-    rows = [(layer, change) for change in ("mirrored", "turned") for layer in LAYERS]
-    table = pd.DataFrame(rows, columns=["layer", "change"])
+    rows = [
+        (kept, layer, change)
+        for kept in ("means", "places")
+        for change in ("mirrored", "turned")
+        for layer in LAYERS
+    ]
+    table = pd.DataFrame(rows, columns=["kept", "layer", "change"])
     return table.assign(median=np.linspace(0.1, 1.6, len(rows)))
 
 
 def test_changes_are_lines_over_the_layers_in_order():
     table = change_table()
-    _, ax = plt.subplots()
-    assert features.plot_change_by_layer(table, ax=ax) is ax
-    assert [label.get_text() for label in ax.get_xticklabels()] == LAYERS
-    mirrored, turned, same = ax.lines
+    fig = features.plot_change_by_layer(table)
+    above, below = fig.axes
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["means", "places"]
+    assert [label.get_text() for label in below.get_xticklabels()] == LAYERS
+    mirrored, turned, same = above.lines
     assert np.allclose(mirrored.get_ydata(), table["median"][:3])
-    assert np.allclose(turned.get_ydata(), table["median"][3:])
+    assert np.allclose(turned.get_ydata(), table["median"][3:6])
     assert set(same.get_ydata()) == {1.0}
-    assert ax.get_ylim()[0] == 0
-    assert ax.get_ylim()[1] > 1.6
+    assert above.get_ylim() == below.get_ylim()
+    assert below.get_ylim()[0] == 0
+    assert below.get_ylim()[1] > 1.6
     assert mirrored.get_marker() != turned.get_marker()  # not by colour alone
 
 
@@ -125,19 +132,19 @@ def test_one_shot_has_a_panel_per_dataset_and_network(networks):
     assert sorted(labels) == ["chance", "features of the layer", "pixels"]
 
 
-@pytest.mark.parametrize("kind", ["change", "one-shot"])
-def test_the_legend_covers_no_data(kind):
-    if kind == "change":
-        fig, ax = plt.subplots(figsize=(9, 4), layout="constrained")
-        features.plot_change_by_layer(change_table(), ax=ax)
-        legends = [ax.get_legend()]
-    else:
-        fig = features.plot_one_shot_by_layer(one_shot_table())
-        legends = fig.legends
+@pytest.mark.parametrize(
+    ("plot", "table"),
+    [
+        (features.plot_change_by_layer, change_table()),
+        (features.plot_one_shot_by_layer, one_shot_table()),
+    ],
+)
+def test_the_legend_covers_no_data(plot, table):
+    fig = plot(table)
     fig.canvas.draw()
-    for legend in legends:
-        for ax in fig.axes:
-            assert not legend.get_window_extent().overlaps(ax.get_window_extent())
+    (legend,) = fig.legends
+    for ax in fig.axes:
+        assert not legend.get_window_extent().overlaps(ax.get_window_extent())
 
 
 def test_every_colour_of_the_palette_has_a_marker_of_its_own():

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.statistics.invariance import relative_change
+from analysis.statistics.invariance import change_by_layer, relative_change
 
 
 def naive(before, after):
@@ -36,6 +37,26 @@ def test_it_does_not_depend_on_the_scale_of_the_features(scale):
     assert np.allclose(
         relative_change(scale * before, scale * after), relative_change(before, after)
     )
+
+
+def test_layers_keep_their_order_and_are_measured_one_by_one():
+    rng = np.random.default_rng(2)
+    layers = np.array(["conv2", "conv2", "conv1", "conv1", "conv1"])
+    before, dark, turned = (
+        xr.DataArray(
+            rng.normal(size=(6, 5)),
+            dims=("image", "feature"),
+            coords={"layer": ("feature", layers)},
+        )
+        for _ in range(3)
+    )
+    table = change_by_layer(before, {"dark": dark, "turned": turned})
+    assert table["layer"].tolist() == ["conv2", "conv1"] * 2
+    assert table["change"].tolist() == ["dark"] * 2 + ["turned"] * 2
+    moved = relative_change(before.values[:, 2:], turned.values[:, 2:])
+    assert np.isclose(table["median"].iloc[3], np.median(moved))
+    assert (table["lower"] <= table["median"]).all()
+    assert (table["median"] <= table["upper"]).all()
 
 
 @pytest.mark.parametrize(
