@@ -1,4 +1,4 @@
-r"""One feature inside and outside a class, and how distances distribute over the layers.
+"""One feature inside and outside a class, and how distances distribute over the layers.
 
 Conventions
 -----------
