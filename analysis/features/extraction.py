@@ -1,0 +1,257 @@
+"""Features of images: every chosen layer from one forward pass, streamed to the store."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from analysis import paths
+from analysis.features.pooling import Pooling
+from analysis.features.store import Builder, block_rows, finished, key_of, locked, open_features
+from analysis.features.stream import Engine
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import xarray as xr
+
+    from analysis.data import ImageDataset
+    from analysis.networks import Backbone, Layer
+
+__all__ = ["extract"]
+
+_LOG = logging.getLogger(__name__)
+
+_LONG_RUN_SECONDS = 60
+_PACKAGES = ("torch", "numpy", "pillow")
+
+
+def extract(
+    data: ImageDataset,
+    net: Backbone,
+    *,
+    crops: str = "ten",
+    layers: Iterable[str] | str | None = None,
+    pooling: str = "mean",
+    activation: Literal["post", "pre"] = "post",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    device: str = "auto",
+    batch_size: int | None = None,
+    store: str | Path | None = None,
+    progress: bool = True,
+) -> xr.DataArray:
+    """Compute the features of images, or open them if they were computed before.
+
+    Parameters
+    ----------
+    data
+        Images, from :func:`analysis.load_dataset`.
+    net
+        Network, from :func:`analysis.load_backbone`.
+    crops
+        ``"ten"`` (features are averaged over the crops), ``"center"`` or ``"warp"``, see
+        :mod:`analysis.features.crops`.
+    layers
+        Names of layers; None for the network's default embedding.
+    pooling
+        ``"mean"``, ``"none"``, ``"flatten:100"`` or ``"grid:2"``, see
+        :mod:`analysis.features.pooling`.
+    activation
+        ``"post"``: after the activation function; ``"pre"``: before it.
+    dtype
+        Arithmetic of the forward pass. ``"bfloat16"`` is about twice as fast on processors that
+        have it, with about three significant digits.
+    device
+        ``"auto"`` (``cuda`` where there is one, else ``cpu``), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    batch_size
+        Crops per forward pass; None for 8 (ten for ten crops) on a CPU, 160 on CUDA.
+    store
+        Folder of the feature store; None for :func:`analysis.paths.store_root`.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    DataArray of float32, dims (image, feature)
+        Lazy, backed by Dask and the store. Coordinates: ``label``, ``path`` (image); ``layer``,
+        ``unit`` (feature; from 0 within its layer, order as in :mod:`analysis.features.pooling`).
+        ``attrs`` hold the provenance.
+
+    Raises
+    ------
+    ValueError
+        For names that are not known, a device that is not there, or values that are not finite
+        (the message names image and layer).
+    OSError
+        If an image cannot be read (the message names it) or the disk has no room.
+
+    Notes
+    -----
+    An interrupted extraction continues where it stopped. Bits are the same for equal batch size,
+    threads, device and versions, all of which are in ``attrs``; what is in the store is found again
+    whatever these were. Values of crops are averaged in float32.
+    """
+    if len(data) == 0:
+        raise ValueError(f"dataset {data.name!r} holds no images")
+    if activation not in ("post", "pre"):
+        raise ValueError(f"unknown activation {activation!r}; known: post, pre")
+    pool = Pooling.parse(pooling)
+    chosen = net.select(layers)
+    engine = Engine.choose(device, dtype, crops, batch_size)
+    meant = {
+        "fingerprint": data.fingerprint,
+        "network": net.name,
+        "weights_hash": net.weights_hash,
+        "architecture": _architecture(net.module),
+        "taps": {layer.name: [asdict(tap) for tap in layer.taps(activation)] for layer in chosen},
+        "order": [layer.name for layer in chosen],
+        "preprocessing": asdict(net.preprocessing),
+        "crops": crops,
+        "pooling": pooling,
+        "activation": activation,
+        "dtype": dtype,
+    }
+    key = key_of(meant)
+    folder = Path(store) if store is not None else paths.store_root()
+    group = folder / f"{_plain(net.name)}-{crops}-{key[:20]}.zarr"
+    if not finished(group):
+        with locked(group):
+            if not finished(group):
+                lengths = {layer.name: pool.length(layer) for layer in chosen}
+                rows = block_rows(sum(lengths.values()), engine.images_per_batch)
+                attributes = _provenance(data, net, engine, meant, key)
+                builder = Builder(group, data, lengths, attributes, rows)
+                _compute(builder, data, net, chosen, pool, engine, activation, progress)
+                builder.finish()
+    return open_features(group)
+
+
+def _compute(
+    builder: Builder,
+    data: ImageDataset,
+    net: Backbone,
+    layers: tuple[Layer, ...],
+    pool: Pooling,
+    engine: Engine,
+    activation: Literal["post", "pre"],
+    progress: bool,
+) -> None:
+    def averaged(images: range, values: list[torch.Tensor]) -> npt.NDArray[np.float32]:
+        pooled = [pool.after(v.flatten(0, 1), la) for v, la in zip(values, layers, strict=True)]
+        _require_finite(pooled, layers, data, images)
+        features = torch.cat(pooled, dim=1)
+        return features.view(len(images), -1, features.shape[1]).mean(1).numpy()
+
+    batches = engine.run(
+        data,
+        net,
+        layers,
+        pool.inside_hook,
+        averaged,
+        activation=activation,
+        start=builder.images_done,
+    )
+    begun, before = time.monotonic(), builder.images_done
+    with tqdm(
+        total=len(data),
+        initial=before,
+        desc=f"{net.name} on {data.name}",
+        unit="image",
+        disable=not progress,
+    ) as bar:
+        for block in _blocks(batches, builder.rows, bar):
+            builder.write(block)
+            if builder.images_done - before == builder.rows:
+                _announce(time.monotonic() - begun, len(data) - before, builder)
+
+
+def _blocks(
+    batches: Iterator[npt.NDArray[np.float32]], rows: int, bar: Any
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Join batches to blocks of ``rows`` images; the last one may be shorter."""
+    block: list[npt.NDArray[np.float32]] = []
+    for batch in batches:
+        block.append(batch)
+        bar.update(len(batch))
+        if sum(map(len, block)) == rows:
+            yield np.concatenate(block)
+            block = []
+    if block:
+        yield np.concatenate(block)
+
+
+def _require_finite(
+    pooled: Sequence[torch.Tensor],
+    layers: tuple[Layer, ...],
+    data: ImageDataset,
+    images: range,
+) -> None:
+    for values, layer in zip(pooled, layers, strict=True):
+        # A sum is finite only if all its terms are: one pass, and no array of booleans.
+        if torch.isfinite(values.sum(dtype=torch.float64)):
+            continue
+        bad = ~torch.isfinite(values).all(1)
+        image = images[int(bad.nonzero()[0]) * len(images) // len(values)]
+        raise ValueError(
+            f"layer {layer.name!r} gives values that are not finite for image "
+            f"{data.paths[image]!r}; check the network's weights"
+        )
+
+
+def _announce(seconds: float, images: int, builder: Builder) -> None:
+    """Tell the expected cost of a long run after its first block."""
+    expected = seconds * images / builder.rows
+    if expected > _LONG_RUN_SECONDS:
+        _LOG.info(
+            "about %.0f minutes and up to %.2f GB for %d images",
+            expected / 60,
+            builder.bytes_left / 1e9,
+            images,
+        )
+
+
+def _provenance(
+    data: ImageDataset, net: Backbone, engine: Engine, meant: dict[str, Any], key: str
+) -> dict[str, Any]:
+    """Where the features come from: flat and JSON-able."""
+    device = engine.device.type
+    if device == "cuda":
+        device = f"cuda ({torch.cuda.get_device_name(engine.device)})"
+    flat = {name: value for name, value in meant.items() if isinstance(value, str)}
+    return {
+        "dataset": data.name,
+        "skipped_images": len(data.skipped),
+        "weights": net.weights,
+        **flat,
+        **{f"preprocessing_{k}": v for k, v in _listed(meant["preprocessing"]).items()},
+        **{f"network_{k}": v for k, v in net.provenance.items()},
+        "device": device,
+        "batch_size": engine.batch_size,
+        "threads": engine.threads,
+        **{f"version_{package}": version(package) for package in _PACKAGES},
+        "key": key,
+    }
+
+
+def _listed(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def _architecture(module: torch.nn.Module) -> str:
+    """Hash of a module's printed structure: strides and the like, which weights do not tell."""
+    printed = re.sub(r" at 0x[0-9a-f]+", "", repr(module))
+    return hashlib.sha256(printed.encode()).hexdigest()
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)

@@ -1,0 +1,215 @@
+"""Images through a network: every thread decodes, crops and computes batches of its own.
+
+One forward pass per thread, each on its share of the processor's cores, needs no waiting for
+another at the end of every layer and overlaps decoding with computing by itself. Results come in
+the order of the dataset.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+import torch
+
+from analysis.features.crops import cut_crops, n_crops
+from analysis.features.forward import DTYPES, Forward, Reduction
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from analysis.data import ImageDataset
+    from analysis.networks import Backbone, Layer
+
+__all__ = ["Engine", "choose_device"]
+
+T = TypeVar("T")
+
+_CROPS_PER_PASS = {"cpu": 8, "cuda": 160}
+_MAX_PASSES = 4  # at once, on a CPU: each holds its own activations in memory
+_MAX_DECODERS = 8  # threads that feed one accelerator
+
+
+def choose_device(name: str) -> torch.device:
+    """Device by name; ``"auto"`` is ``cuda`` where there is one, else ``cpu``.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there: nothing falls back silently.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in _CROPS_PER_PASS or (number and not (kind == "cuda" and number.isdigit())):
+        raise ValueError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:<number>")
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(number or 0) >= available:
+        raise ValueError(f"device {name!r} is not there: PyTorch sees {available} CUDA device(s)")
+    return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How images go through a network.
+
+    Attributes
+    ----------
+    device : torch.device
+        Where the forward passes run.
+    dtype : {"float32", "bfloat16"}
+        Their arithmetic.
+    crops : str
+        Name of the crops.
+    batch_size : int
+        Crops in one forward pass.
+    passes : int
+        Forward passes at the same time.
+    threads : int
+        Threads within one forward pass.
+    """
+
+    device: torch.device
+    dtype: str
+    crops: str
+    batch_size: int
+    passes: int
+    threads: int
+
+    @classmethod
+    def choose(cls, device: str, dtype: str, crops: str, batch_size: int | None) -> Engine:
+        """Engine for this machine.
+
+        Raises
+        ------
+        ValueError
+            For names that are not known, a device that is not there, or a batch size below 1.
+        """
+        where = choose_device(device)
+        if dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
+        default = max(_CROPS_PER_PASS[where.type], n_crops(crops))
+        size = default if batch_size is None else int(batch_size)
+        if size < 1:
+            raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
+        if where.type != "cpu":
+            return cls(where, dtype, crops, size, passes=1, threads=1)
+        cores = torch.get_num_threads()
+        passes = min(cores, _MAX_PASSES)
+        return cls(where, dtype, crops, size, passes, cores // passes)
+
+    @property
+    def images_per_batch(self) -> int:
+        """Images that are decoded and cropped together: as many as fill one forward pass."""
+        return max(1, self.batch_size // n_crops(self.crops))
+
+    def run(
+        self,
+        data: ImageDataset,
+        net: Backbone,
+        layers: tuple[Layer, ...],
+        reduce: Reduction,
+        finish: Callable[[range, list[torch.Tensor]], T],
+        *,
+        activation: Literal["post", "pre"] = "post",
+        start: int = 0,
+    ) -> Iterator[T]:
+        """Compute batch by batch; batches are cut by position in the dataset.
+
+        Parameters
+        ----------
+        data, net, layers, activation
+            What to compute.
+        reduce
+            Applied to every tap inside its hook, see :class:`Forward`.
+        finish
+            Called in the working thread with the positions of a batch and, for every layer, the
+            reduced values on the CPU, shape (images, crops, k).
+        start
+            First image; a multiple of :attr:`images_per_batch`.
+
+        Yields
+        ------
+        What ``finish`` returns, in the order of the dataset.
+        """
+        make = partial(
+            Forward,
+            net,
+            layers,
+            activation,
+            reduce,
+            device=self.device,
+            dtype=DTYPES[self.dtype],
+        )
+        first = make()
+        idle: SimpleQueue[Forward] = SimpleQueue()
+        for forward in [first, *(make(like=first) for _ in range(self.passes - 1))]:
+            idle.put(forward)
+
+        def batch(images: range) -> T:
+            crops = [cut_crops(data[image], self.crops, net.preprocessing) for image in images]
+            forward = idle.get()
+            try:
+                return finish(images, self._forward(forward, np.concatenate(crops), len(images)))
+            finally:
+                idle.put(forward)
+
+        step = self.images_per_batch
+        cuts = [range(at, min(at + step, len(data))) for at in range(start, len(data), step)]
+        workers = self.passes
+        if self.device.type != "cpu":
+            workers = min(os.cpu_count() or 1, _MAX_DECODERS)
+        with _threads(workers, self.threads) as pool:
+            yield from _in_order(pool, batch, cuts, ahead=2 * workers)
+
+    def _forward(
+        self, forward: Forward, crops: npt.NDArray[np.uint8], images: int
+    ) -> list[torch.Tensor]:
+        passes = [
+            forward(crops[at : at + self.batch_size])
+            for at in range(0, len(crops), self.batch_size)
+        ]
+        joined = [torch.cat(parts).cpu() for parts in zip(*passes, strict=True)]
+        return [values.view(images, -1, values.shape[1]) for values in joined]
+
+
+@contextmanager
+def _threads(number: int, threads_each: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads in each of which PyTorch uses ``threads_each`` threads; elsewhere nothing changes."""
+    usual = torch.get_num_threads()
+    everyone = threading.Barrier(number)
+
+    def prepare() -> None:
+        torch.set_num_threads(threads_each)  # this thread's own, and the default of new threads
+        everyone.wait()
+
+    pool = ThreadPoolExecutor(number, thread_name_prefix="extraction")
+    try:
+        for prepared in [pool.submit(prepare) for _ in range(number)]:
+            prepared.result()
+        torch.set_num_threads(usual)
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[range], T], items: Sequence[range], ahead: int
+) -> Iterator[T]:
+    """Like ``pool.map``, but never more than ``ahead`` results wait to be taken."""
+    waiting: deque[Future[T]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
