@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from analysis.networks.backbone import Backbone
+from analysis.networks.cards import NETWORKS, NetworkCard
 from analysis.networks.layers import Layer, Tap
+from analysis.networks.loading import load_backbone
 from analysis.networks.preprocessing import Preprocessing
 
-__all__ = ["Backbone", "Layer", "Preprocessing", "Tap"]
+__all__ = [
+    "NETWORKS",
+    "Backbone",
+    "Layer",
+    "NetworkCard",
+    "Preprocessing",
+    "Tap",
+    "load_backbone",
+]

@@ -23,10 +23,17 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
-__all__ = ["Kind", "Layer", "Layout", "Tap"]
+__all__ = ["ACTIVATIONS", "Kind", "Layer", "Layout", "Tap"]
 
 Kind = Literal["conv", "fc", "pool", "block"]
 Layout = Literal["nchw", "nhwc", "tokens", "vector"]
+
+#: Functions that count as activation functions, by their names in ``torch.nn.functional``.
+ACTIVATIONS = frozenset({
+    "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu",
+    "silu", "mish", "softplus", "softsign", "hardswish", "hardsigmoid", "sigmoid", "logsigmoid",
+    "tanh",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,341 @@
+"""From a name to a backbone: build, fill with weights, find the layers."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from analysis import paths
+from analysis.networks import weights as files
+from analysis.networks.backbone import Backbone
+from analysis.networks.cards import NETWORKS, NetworkCard
+from analysis.networks.discovery import Discovery, UnreadableLayerError
+from analysis.networks.layers import Layer
+from analysis.networks.minivgg import MINIVGG_PREPROCESSING, minivgg16
+from analysis.networks.preprocessing import Preprocessing
+
+__all__ = ["load_backbone"]
+
+_SOURCES = ("imagenet", "places365", "random", "bundled")
+_BUNDLED = Path(__file__).parent / "bundled"
+# Networks whose constructors would draw weights slowly or warn, and whose published weights include
+# auxiliary heads and expect inputs scaled as in their original training.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"init_weights": False, "aux_logits": True, "transform_input": True},
+    "inception_v3": {"init_weights": False, "aux_logits": True, "transform_input": True},
+}
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network that can be built by name."""
+
+    name: str
+    build: Callable[..., nn.Module]  # takes num_classes
+    preprocessing: Preprocessing
+    imagenet: str  # address of the weights, or ""
+    card: NetworkCard | None
+
+
+def load_backbone(
+    name_or_module: str | nn.Module,
+    *,
+    weights: str | Path = "imagenet",
+    layers: Sequence[str | Layer] | None = None,
+    preprocess: Any = None,
+    seed: int = 0,
+    stem: str | None = None,
+    progress: bool = False,
+) -> Backbone:
+    """Load a network with named layers, ready to take features from.
+
+    Parameters
+    ----------
+    name_or_module
+        A name from :data:`NETWORKS`, any other classifier of torchvision by its name there, or a
+        module of your own (it is copied, and brings its own weights).
+    weights
+        ``"imagenet"``: torchvision's IMAGENET1K_V1, found in the weights folders or downloaded.
+        ``"places365"``: a published checkpoint, from a file in the weights folders. ``"random"``:
+        drawn from ``seed``. ``"bundled"``: shipped with Layerbook. Else a ``.safetensors``,
+        ``.pth``, ``.pt`` or ``.pth.tar`` file: absolute, relative to the working folder, or in one
+        of the weights folders; it may have another number of classes.
+    layers
+        The embedding: names from ``Backbone.available``, module paths, or :class:`Layer` objects.
+        None: the papers' layers where there is a card; else blocks, and the convolutions and
+        linear layers outside of them, without class scores.
+    preprocess
+        :class:`Preprocessing` or a torchvision ``ImageClassification`` preset. Needed for a module
+        of your own; None for a named network: that of its ImageNet weights.
+    seed
+        Seed of ``weights="random"``.
+    stem
+        ``"unpadded"``: a ResNet whose first pooling does not pad, as in early Keras; its first
+        blocks have 55 × 55 positions (dos Santos and Ponti 2019, section III) instead of 56 × 56.
+    progress
+        Show a progress bar while downloading.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, weights do not fit or are refused, or a layer cannot be read safely.
+    FileNotFoundError
+        If weights are not on this machine and are not downloaded.
+    OSError
+        If a download fails.
+
+    Notes
+    -----
+    torchvision's ImageNet weights are a re-training: single neurons are not those of the papers'
+    Caffe models.
+    """
+    if isinstance(name_or_module, nn.Module):
+        return _from_module(name_or_module, weights, layers, preprocess, stem)
+    network = _network(name_or_module)
+    module, provenance = _weighted(network, weights, seed, progress)
+    _set_stem(module, stem, network.name)
+    prepared = network.preprocessing if preprocess is None else _preprocessing(preprocess)
+    label = str(weights) if str(weights) in _SOURCES else Path(weights).name
+    provenance = {"network": network.name, "weights": label, **provenance}
+    if stem is not None:
+        provenance["stem"] = stem
+    return _assemble(network.name, module, prepared, label, provenance, layers, network.card)
+
+
+def _from_module(
+    module: nn.Module,
+    weights: str | Path,
+    layers: Sequence[str | Layer] | None,
+    preprocess: Any,
+    stem: str | None,
+) -> Backbone:
+    name = type(module).__name__
+    if str(weights) != "imagenet" or stem is not None:
+        raise ValueError(
+            f"weights= and stem= are for networks given by name; {name} is a module of your own: "
+            "load its weights before you pass it"
+        )
+    if preprocess is None:
+        raise ValueError(
+            f"{name} is a module of your own, so say what its weights expect of an image: "
+            "preprocess=Preprocessing(resize=256, crop=224, mean=(...), std=(...))"
+        )
+    own = copy.deepcopy(module).cpu().float()
+    provenance: dict[str, str | int] = {"network": name, "weights": "own"}
+    return _assemble(name, own, _preprocessing(preprocess), "own", provenance, layers, None)
+
+
+def _assemble(
+    name: str,
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    weights: str,
+    provenance: dict[str, str | int],
+    layers: Sequence[str | Layer] | None,
+    card: NetworkCard | None,
+) -> Backbone:
+    """Find the layers of a filled module."""
+    module.eval().requires_grad_(False)
+    discovery = Discovery(module, preprocessing.crop)
+    available, refused = _all_layers(discovery, card)
+    known = Backbone(
+        name, module, (), available, preprocessing, weights, "", provenance, refused
+    )  # its errors name what is known
+    if layers is None:
+        layers = list(card.embedding) if card else discovery.embedding()
+    if not layers:
+        raise ValueError(f"{name} has no layers to take features from; name them by layers=[...]")
+    picked = [_pick(known, discovery, choice) for choice in layers]
+    if len({layer.name for layer in picked}) < len(picked):
+        raise ValueError(f"layers named more than once: {[layer.name for layer in picked]}")
+    return replace(
+        known,
+        layers=tuple(picked),
+        available={layer.name: layer for layer in picked} | available,
+        weights_hash=files.weights_hash(module),
+    )
+
+
+def _all_layers(
+    discovery: Discovery, card: NetworkCard | None
+) -> tuple[dict[str, Layer], dict[str, str]]:
+    """Everything that can be named, in the order of the forward pass, and what cannot, with why."""
+    names = {path: name for name, path in card.modules.items()} if card else {}
+    available: dict[str, Layer] = {}
+    refused: dict[str, str] = {}
+    for path in discovery.paths():
+        name = names.get(path, path)
+        try:
+            available[name] = discovery.layer(path, name)
+        except UnreadableLayerError as error:
+            refused[name] = str(error)
+    aliases = card.aliases if card else {}
+    return available | {alias: available[name] for alias, name in aliases.items()}, refused
+
+
+def _pick(known: Backbone, discovery: Discovery, choice: str | Layer) -> Layer:
+    """One layer by name, by module path, or as given."""
+    if isinstance(choice, Layer):
+        discovery.check(choice)
+        return choice
+    is_path = choice in discovery.trace.order
+    if choice not in known.available and choice not in known.refused and is_path:
+        return discovery.layer(choice)
+    (layer,) = known.select([choice])
+    return layer
+
+
+def _preprocessing(given: Any) -> Preprocessing:
+    return given if isinstance(given, Preprocessing) else Preprocessing.from_torchvision(given)
+
+
+def _network(name: str) -> _Network:
+    """Look a network up by name."""
+    if name == "minivgg16":
+        return _Network(name, minivgg16, MINIVGG_PREPROCESSING, "", NETWORKS[name])
+    classifiers = torchvision.models.list_models(module=torchvision.models)
+    if name not in classifiers:
+        close = get_close_matches(str(name), [*NETWORKS, *classifiers], n=3)
+        hint = f" (did you mean {', '.join(close)}?)" if close else ""
+        raise ValueError(
+            f"unknown network {name!r}{hint}; known: {', '.join(NETWORKS)}, and every other "
+            "classifier of torchvision (torchvision.models.list_models)"
+        )
+    published = torchvision.models.get_model_weights(name).__members__
+    entry = published.get("IMAGENET1K_V1") or next(iter(published.values()))
+    return _Network(
+        name,
+        partial(torchvision.models.get_model, name, weights=None, **_OPTIONS.get(name, {})),
+        Preprocessing.from_torchvision(entry.transforms()),
+        published["IMAGENET1K_V1"].url if "IMAGENET1K_V1" in published else "",
+        NETWORKS.get(name),
+    )
+
+
+def _weighted(
+    network: _Network, weights: str | Path, seed: int, progress: bool
+) -> tuple[nn.Module, dict[str, str | int]]:
+    """Build a network with its weights, and say where they came from."""
+    if str(weights) == "random":
+        module, waiting = files.build_empty(network.build)
+        files.fill_random(module, waiting, seed)
+        return module, {"seed": seed}
+    file, origin = _weights_file(network, str(weights), progress)
+    state = files.read_state(file)
+    module, _ = files.build_empty(network.build)
+    state = files.match_names(state, module)
+    n_classes = _other_number_of_classes(module, state)
+    if n_classes is not None:
+        module, _ = files.build_empty(partial(network.build, num_classes=n_classes))
+    files.load_state(module, state, str(file))
+    return module, {"file": file.name, **origin}
+
+
+def _weights_file(
+    network: _Network, weights: str, progress: bool
+) -> tuple[Path, dict[str, str | int]]:
+    """File of weights asked for by keyword or by name, and its address where it has one."""
+    if weights == "imagenet":
+        converted = files.find_file(f"{network.name}-imagenet.safetensors")
+        return (converted, {}) if converted else _imagenet_file(network, progress)
+    if weights == "places365":
+        return _places_file(network), {}
+    if weights == "bundled":
+        return _bundled_file(network.name), {}
+    if not weights.endswith(files.SUFFIXES):
+        raise ValueError(
+            f"unknown weights {weights!r}; known: {', '.join(_SOURCES)}, or a file that ends in "
+            f"{', '.join(files.SUFFIXES)}"
+        )
+    found = files.find_file(weights)
+    if found is None:
+        folders = ", ".join(str(folder) for folder in paths.weights_roots())
+        raise FileNotFoundError(
+            f"no weights file {weights}; looked in the working folder and in {folders}"
+        )
+    return found, {}
+
+
+def _imagenet_file(network: _Network, progress: bool) -> tuple[Path, dict[str, str | int]]:
+    prefix = re.search(r"-([0-9a-f]{8,})\.pth$", network.imagenet)
+    if prefix is None:
+        raise ValueError(
+            f"no ImageNet weights (IMAGENET1K_V1) of {network.name} are published; pass "
+            "weights='random' or the path of a file"
+        )
+    file = files.retrieve(network.imagenet, sha256_prefix=prefix[1], progress=progress)
+    return file, {"address": network.imagenet}
+
+
+def _places_file(network: _Network) -> Path:
+    """Find a Places365 checkpoint; its authors publish no checksums, so it is not downloaded."""
+    names = [f"{network.name}_places365.pth.tar", f"{network.name}-places365.safetensors"]
+    for name in names:
+        found = files.find_file(name)
+        if found is not None:
+            return found
+    address = network.card.places365 if network.card else ""
+    where = (
+        f"Its authors publish it at {address}"
+        if address
+        else "For this network its authors publish no PyTorch checkpoint (for VGG16 a Caffe model, "
+        "which has to be converted)"
+    )
+    raise FileNotFoundError(
+        f"no Places365 weights of {network.name} on this machine. {where}. Put the file into "
+        f"{paths.weights_download_root()} or a folder named by LAYERBOOK_WEIGHTS, as "
+        f"{' or '.join(names)}"
+    )
+
+
+def _bundled_file(name: str) -> Path:
+    known = sorted(path.stem for path in _BUNDLED.glob("*.safetensors"))
+    if name not in known:
+        raise FileNotFoundError(
+            f"no bundled weights of {name}; networks with bundled weights: "
+            f"{', '.join(known) or 'none yet'}. Pass weights='random', 'imagenet' or a file"
+        )
+    return _BUNDLED / f"{name}.safetensors"
+
+
+def _other_number_of_classes(module: nn.Module, state: files.State) -> int | None:
+    """Return the number of class scores of a state dict, if that alone sets it apart."""
+    differing = {
+        name: tuple(state[name].shape)
+        for name, value in module.state_dict().items()
+        if name in state and state[name].shape != value.shape
+    }
+    owners = {name.rpartition(".")[0] for name in differing}
+    counts = {shape[0] for shape in differing.values() if shape}
+    if len(counts) != 1 or not owners <= _heads(module):
+        return None
+    return counts.pop()
+
+
+def _heads(module: nn.Module) -> set[str]:
+    """Paths of the last weighted module, and of the heads of auxiliary classifiers."""
+    weighted = [p for p, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    return {weighted[-1], *(path for path in weighted if re.match(r"(aux\d?|AuxLogits)\.", path))}
+
+
+def _set_stem(module: nn.Module, stem: str | None, name: str) -> None:
+    if stem is None:
+        return
+    if stem != "unpadded":
+        raise ValueError(f"unknown stem {stem!r}; known: 'unpadded', or None as published")
+    if not isinstance(module, torchvision.models.ResNet):
+        raise ValueError(f"stem='unpadded' is for ResNets; {name} has no such first pooling")
+    module.maxpool.padding = 0
