@@ -9,7 +9,7 @@ notebook declares, so ``papermill -f`` reads it as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import yaml
 
 from analysis import paths
 from analysis.data import ImageDataset, load_dataset, shuffle_labels
-from analysis.statistics import rank_features, signed_ks
+from analysis.statistics import signed_ks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,9 +92,8 @@ class Study:
     _data: dict[str, ImageDataset] = field(default_factory=dict, init=False, repr=False)
     _backbones: dict[str, Backbone] = field(default_factory=dict, init=False, repr=False)
     _features: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
-    _distances: dict[Pair, tuple[xr.DataArray, xr.DataArray]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _distances: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
+    _noise: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.datasets = _as_names("datasets", self.datasets)
@@ -137,13 +136,41 @@ class Study:
             )
         return self._features[pair]
 
+    def feature(self, pair: Pair, layer: str, unit: int) -> np.ndarray:
+        """One feature on all images of a dataset, shape (images,)."""
+        X = self.features(pair)
+        column = np.flatnonzero((X["layer"].values == layer) & (X["unit"].values == unit))
+        if column.size != 1:
+            raise ValueError(f"{pair.network} has no unit {unit} of a layer {layer!r}")
+        return np.asarray(X[:, column[0]].values)
+
     def distances(self, pair: Pair) -> xr.DataArray:
         """Signed KS distance of every feature to every class, classes × features."""
-        return self._distances_of(pair)[0]
+        if pair not in self._distances:
+            labels = self.data(pair.dataset).labels
+            self._distances[pair] = signed_ks(self.features(pair), labels)
+        return self._distances[pair]
 
-    def shuffled_distances(self, pair: Pair) -> xr.DataArray:
-        """As :meth:`distances`, under labels shuffled once with the study's seed: noise alone."""
-        return self._distances_of(pair)[1]
+    def noise_distances(self, pair: Pair) -> xr.DataArray:
+        """As :meth:`distances`, under labels shuffled once with the study's seed."""
+        if pair not in self._noise:
+            labels = shuffle_labels(self.data(pair.dataset).labels, seed=self.seed)
+            self._noise[pair] = signed_ks(self.features(pair), labels)
+        return self._noise[pair]
+
+    def each(self, table_of: Callable[[Pair], pd.DataFrame]) -> pd.DataFrame:
+        """Tables of all pairs, stacked, with the columns ``network`` and ``dataset`` in front."""
+        parts = []
+        for pair in self.pairs:
+            part = table_of(pair)
+            part.insert(0, "network", pair.network)
+            part.insert(1, "dataset", pair.dataset)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    def kinds(self, spec: str) -> dict[str, str]:
+        """Kind of each layer of the embedding, by name: ``conv``, ``block`` or ``fc``."""
+        return {layer.name: layer.kind for layer in self.backbone(spec).layers}
 
     def describe_datasets(self) -> pd.DataFrame:
         """One row per dataset: its size, classes and overlap with the source task."""
@@ -162,6 +189,18 @@ class Study:
                 }
             )
         return pd.DataFrame(rows)
+
+    def caveats(self) -> str:
+        """Say what a reader must know before the numbers, as Markdown; empty if nothing."""
+        untrained = [spec for spec in self.networks if self.backbone(spec).weights == "random"]
+        if not untrained:
+            return ""
+        names = ", ".join(f"`{spec}`" for spec in untrained)
+        return (
+            f"**{names} was never trained.** Its weights are random: what its features tell apart, "
+            "they tell apart by architecture alone. Read these numbers as the baseline that a "
+            "trained network has to exceed."
+        )
 
     def describe_networks(self) -> pd.DataFrame:
         """One row per network: its weights, layers and features."""
@@ -201,16 +240,6 @@ class Study:
         table.to_csv(temporary, index=False, float_format="%.6g")
         temporary.replace(path)
         return path
-
-    def _distances_of(self, pair: Pair) -> tuple[xr.DataArray, xr.DataArray]:
-        if pair not in self._distances:
-            labels = self.data(pair.dataset).labels
-            ranks = rank_features(self.features(pair))
-            self._distances[pair] = (
-                signed_ks(ranks, labels),
-                signed_ks(ranks, shuffle_labels(labels, seed=self.seed)),
-            )
-        return self._distances[pair]
 
 
 def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from analysis.statistics.distributions import (
     layer_histograms,
     summarise_by_layer,
 )
+from analysis.statistics.extremes import strongest_pairs
 from analysis.statistics.invariance import change_by_layer, relative_change
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
 
@@ -20,5 +21,6 @@ __all__ = [
     "rank_features",
     "relative_change",
     "signed_ks",
+    "strongest_pairs",
     "summarise_by_layer",
 ]
