@@ -101,10 +101,17 @@ def networks() -> None:
 
     Example: `layerbook networks`
     """
-    from analysis.reports.listings import network_rows
+    from analysis.networks import NETWORKS
 
-    _print_table(("name", "layers", "features", "weights", "note"), network_rows())
-    typer.echo("\nAny other classifier of torchvision by its name, and a file of weights for any.")
+    rows = [
+        (card.name, len(card.embedding), f"{card.features:,}", f"{card.crop} px", card.citation)
+        for card in NETWORKS.values()
+    ]
+    _print_table(("name", "layers", "features", "input", "reference"), rows)
+    typer.echo(
+        "\nAny other classifier of torchvision can be named too, such as resnet18 or densenet121."
+        "\nWeights: imagenet, random, or a file, as in vgg16@imagenet."
+    )
 
 
 @app.command()
@@ -149,15 +156,14 @@ def extract(
     from analysis import load_dataset
     from analysis.reports.exports import write_zarr
 
+    asked: dict[str, Any] = {"pooling": pooling, "activation": activation, "dtype": dtype}
     features = extract_features(
         load_dataset(dataset, progress=True),
         _backbone(network, weights),
         crops=crops,
         layers=layers.split(",") if layers else None,
-        pooling=pooling,
-        activation=activation,
-        dtype=dtype,
         progress=True,
+        **asked,
     )
     typer.echo(f"{features.sizes['image']:,} images × {features.sizes['feature']:,} features")
     if out is not None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["announce_cost", "expected_cost"]
 
-_CROPS = {"ten": 10}
 _WORTH_SAYING = 60.0  # seconds
 
 
@@ -28,9 +27,11 @@ def expected_cost(study: Study) -> tuple[float, int]:
     tuple of float and int
         Seconds, and bytes on disk before compression.
     """
+    from analysis.features.crops import n_crops  # loads PyTorch
+
     n_images = sum(len(study.data(name)) for name in study.datasets)
     networks = [study.backbone(spec) for spec in study.networks]
-    seconds = sum(_seconds_per_image(net, _CROPS.get(study.crops, 1)) for net in networks)
+    seconds = sum(_seconds_per_image(net, n_crops(study.crops)) for net in networks)
     return n_images * seconds, n_images * 4 * sum(net.n_features for net in networks)
 
 

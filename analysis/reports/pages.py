@@ -218,8 +218,10 @@ def _count(number: int | None) -> str:
     return "not established" if number is None else f"{number:,}"
 
 
-def _number(value: object) -> str:
-    return "–" if value is None else f"{value:,.3g}" if isinstance(value, float) else str(value)
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
 def _size(layer: Layer) -> str:

@@ -1,0 +1,301 @@
+"""Assembling a book: what is refused, what is executed again, what is left after a failure."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from analysis import reports
+from analysis.data import CARDS
+from analysis.reports import book as book_module
+from analysis.reports import execution, pages, sources
+
+ROOT = Path(__file__).parents[2]
+PARAMETERS = {
+    "title": "A tiny study",
+    "datasets": [],
+    "networks": ["minivgg16@random"],
+    "crops": "center",
+    "seed": 0,
+    "reference_images": "photographs",
+    "results": "",
+}
+
+
+def write_images(folder, *, seed=0):
+    rng = np.random.default_rng(seed)
+    for name in ("dark", "light"):
+        (folder / name).mkdir(parents=True)
+        for number in range(2):
+            pixels = rng.integers(0, 120, (40, 40, 3)) + (120 if name == "light" else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number}.png")
+
+
+def write_notebook(path, *code, parameters=PARAMETERS):
+    declared = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    tagged = nbformat.v4.new_code_cell(declared, metadata={"tags": ["parameters", "remove-cell"]})
+    cells = [
+        nbformat.v4.new_markdown_cell("# What is asked?\n\n[Table (CSV)](tables/01-x.csv)"),
+        tagged,
+        *map(nbformat.v4.new_code_cell, code),
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, path)
+
+
+def write_root(root):
+    """A book of one prose page, one notebook, and the study ``tiny``."""
+    (root / "notebooks").mkdir(parents=True)
+    (root / "book" / "studies").mkdir(parents=True)
+    shutil.copy(ROOT / "_config.yml", root)
+    for name in ("_static", "_extra"):
+        shutil.copytree(ROOT / "book" / name, root / "book" / name)
+    shutil.copy(ROOT / "book" / "references.bib", root / "book")
+    (root / "book" / "intro.md").write_text("# A book\n\nHow far does $x$ carry?\n")
+    (root / "book" / "_toc.yml").write_text(
+        "format: jb-book\nroot: intro\nchapters:\n- file: 01-question\n"
+    )
+    write_images(root / "images")
+    study = PARAMETERS | {"datasets": [f"folder:{root / 'images'}"]}
+    del study["results"]
+    (root / "book" / "studies" / "tiny.yml").write_text(yaml.safe_dump(study))
+    write_notebook(
+        root / "notebooks" / "01-question.ipynb",
+        "from pathlib import Path\n"
+        f"with open({str(root / 'runs.txt')!r}, 'a') as log:\n    log.write('x')\n"
+        "Path(results).mkdir()\n"
+        "(Path(results) / '01-x.csv').write_text('a,b\\n1,2\\n');",
+    )
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    write_root(root)
+    monkeypatch.setattr(book_module, "find_sources", lambda: sources.BookSources(root))
+    return root
+
+
+def build(root, study="tiny", **overrides):
+    return reports.build_book(study, output=root.parent / "_build", progress=False, **overrides)
+
+
+def runs(root):
+    return len((root / "runs.txt").read_text()) if (root / "runs.txt").exists() else 0
+
+
+@pytest.fixture
+def no_pages(monkeypatch):
+    """Leave Sphinx out where only what comes before it is tested."""
+
+    def build(assembled, config, output, *, progress):
+        return assembled
+
+    monkeypatch.setattr(book_module, "_build_pages", build)
+
+
+def test_nothing_is_done_twice_and_what_changed_is_done_again(root):
+    index = build(root)
+    assert index == root.parent / "_build" / "html" / "index.html"
+    assert runs(root) == 1
+    first = (index.parent / "intro.html").stat().st_mtime_ns
+
+    assert build(root) == index
+    assert runs(root) == 1
+    assert (index.parent / "intro.html").stat().st_mtime_ns == first
+
+    (root / "book" / "intro.md").write_text("# A book\n\nOther words.\n")
+    build(root)
+    assert runs(root) == 1
+    assert "Other words" in (index.parent / "intro.html").read_text()
+
+    # A page with a warning is no page, and leaves what was there.
+    (root / "book" / "intro.md").write_text("# A book\n\n[nowhere](missing.md)\n")
+    with pytest.raises(reports.BookError, match=r"intro\.md:3: WARNING.*missing"):
+        build(root)
+    assert "Other words" in (index.parent / "intro.html").read_text()
+
+
+def test_published_notebooks_and_tables(root, no_pages):
+    assembled = build(root)
+    text = (assembled / "01-question.ipynb").read_text()
+    notebook = json.loads(text)
+    assert "papermill" not in notebook["metadata"]
+    assert all("papermill" not in cell["metadata"] for cell in notebook["cells"])
+    assert "_build" not in text
+    injected = notebook["cells"][2]
+    assert injected["metadata"]["tags"] == ["injected-parameters"]
+    assert (assembled / "tables" / "01-x.csv").read_text() == "a,b\n1,2\n"
+    study = yaml.safe_load((assembled / "study.yml").read_text())
+    assert study["networks"] == ["minivgg16@random"]
+    assert "results" not in study
+
+
+def test_images_parameters_and_text_each_cause_a_run(root, no_pages):
+    build(root)
+    Image.new("RGB", (40, 40), "red").save(root / "images" / "dark" / "0.png")
+    build(root)
+    assert runs(root) == 2
+    build(root, datasets="digits")
+    assert runs(root) == 3
+    notebook = root / "notebooks" / "01-question.ipynb"
+    notebook.write_text(notebook.read_text().replace("1,2", "3,4"))
+    assembled = build(root)
+    assert runs(root) == 4
+    assert "3,4" in (assembled / "tables" / "01-x.csv").read_text()
+    # One execution is kept for each set of parameters.
+    assert len(list((root.parent / "_build" / "executed").iterdir())) == 2
+
+
+def test_a_parameter_that_a_notebook_lacks_is_refused_before_anything_runs(root):
+    few = {name: value for name, value in PARAMETERS.items() if name != "crops"}
+    write_notebook(root / "notebooks" / "01-question.ipynb", "1", parameters=few)
+    with pytest.raises(
+        ValueError, match=r"01-question\.ipynb has no parameter 'crops'; it has: .*seed"
+    ):
+        build(root)
+    assert not (root.parent / "_build").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"datasets": "digit"}, "unknown dataset 'digit'"),
+        ({"networks": "vgg61"}, "unknown network 'vgg61'"),
+        ({"weights": "nowhere.pth"}, r"nowhere\.pth"),
+        ({"study": "tyny"}, r"no study file 'tyny'.*one of: tiny"),
+    ],
+)
+def test_wrong_names_are_told_before_anything_runs(root, overrides, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        build(root, **overrides)
+    assert runs(root) == 0
+    assert not (root.parent / "_build").exists()
+
+
+def test_a_failed_notebook_shows_its_cell_and_leaves_nothing(root):
+    write_notebook(
+        root / "notebooks" / "01-question.ipynb",
+        "from pathlib import Path\nPath('half.csv').write_text('1')",
+        "units = 3\nraise ValueError(f'{units} units are too few')",
+    )
+    with pytest.raises(reports.NotebookError) as caught:
+        build(root)
+    told = str(caught.value)
+    assert "01-question.ipynb failed" in told
+    assert "    raise ValueError(f'{units} units are too few')" in told
+    assert "ValueError: 3 units are too few" in told
+    assert "\x1b" not in told
+    assert list((root.parent / "_build" / "executed").iterdir()) == []
+    assert not (root.parent / "_build" / "html").exists()
+
+
+def test_two_notebooks_may_not_write_the_same_table(root, no_pages):
+    shutil.copy(root / "notebooks" / "01-question.ipynb", root / "notebooks" / "02-again.ipynb")
+    with (root / "book" / "_toc.yml").open("a") as toc:
+        toc.write("- file: 02-again\n")
+    with pytest.raises(reports.BookError, match=r"02-again.* wrote tables/01-x\.csv"):
+        build(root)
+
+
+def test_overrides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.pth").touch()
+    file = tmp_path / "study.yml"
+    file.write_text("datasets: [digits, photographs]\nnetworks: [vgg16@imagenet, alexnet]\n")
+
+    def names(**overrides):
+        parameters = book_module.study_parameters(file, **overrides)
+        return parameters["datasets"], parameters["networks"]
+
+    absolute = tmp_path.as_posix()
+    assert names() == (["digits", "photographs"], ["vgg16@imagenet", "alexnet@imagenet"])
+    assert names(weights="random")[1] == ["vgg16@random", "alexnet@random"]
+    assert names(networks="resnet50")[1] == ["resnet50@imagenet"]
+    assert names(networks="resnet50,vgg16@x", weights="random")[1] == [
+        "resnet50@random",
+        "vgg16@random",
+    ]
+    assert names(datasets=" a , folder:b c")[0] == ["a", f"folder:{absolute}/b c"]
+    assert names(weights="mine.pth")[1][0] == f"vgg16@{absolute}/mine.pth"
+    assert book_module.study_parameters(file)["results"] == "tables"
+
+
+def test_execution_key_names_the_notebook_and_its_parameters(tmp_path):
+    notebook = tmp_path / "01-x.ipynb"
+    write_notebook(notebook, "1")
+    key = execution.execution_key(notebook, {"seed": 0}, ["images", "weights"])
+    assert re.fullmatch(r"01-x-[0-9a-f]{8}-[0-9a-f]{16}", key)
+    assert key == execution.execution_key(notebook, {"seed": 0}, ["images", "weights"])
+    other_weights = execution.execution_key(notebook, {"seed": 0}, ["images", "others"])
+    other_seed = execution.execution_key(notebook, {"seed": 1}, ["images", "weights"])
+    assert other_weights != key
+    assert other_weights[:13] == key[:13]
+    assert other_seed[:13] != key[:13]
+
+
+def test_environment_follows_the_package_but_not_the_command_line(tmp_path):
+    (tmp_path / "__main__.py").write_text("1")
+    (tmp_path / "paths.py").write_text("1")
+    before = execution.environment_hash(tmp_path)
+    (tmp_path / "__main__.py").write_text("2")
+    assert execution.environment_hash(tmp_path) == before
+    (tmp_path / "paths.py").write_text("2")
+    assert execution.environment_hash(tmp_path) != before
+
+
+def test_an_installed_package_brings_its_sources_along(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "analysis"
+    monkeypatch.setattr(sources, "_PACKAGE", package)
+    with pytest.raises(FileNotFoundError, match="install layerbook again"):
+        sources.find_sources()
+    write_root(package / "_book")
+    found = sources.find_sources()
+    assert found.root == package / "_book"
+    assert found.study("tiny") == package / "_book" / "book" / "studies" / "tiny.yml"
+    assert found.study("book/studies/tiny.yml") == found.study("tiny")
+    assert [notebook.name for notebook in found.notebooks()] == ["01-question.ipynb"]
+
+
+def test_a_page_without_source_is_named(root):
+    (root / "notebooks" / "01-question.ipynb").unlink()
+    with pytest.raises(FileNotFoundError, match="01-question"):
+        build(root)
+
+
+def test_every_notebook_and_prose_page_of_the_project_is_in_the_table_of_contents():
+    found = sources.BookSources(ROOT)
+    written = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    written |= {path.stem for path in (ROOT / "book").glob("[!_]*.md")}
+    assert written == set(found.pages()) - set(sources.GENERATED_PAGES)
+
+
+def test_every_citation_of_a_dataset_is_in_the_bibliography():
+    keys = re.findall(r"^@\w+\{(.+),$", (ROOT / "book" / "references.bib").read_text(), re.M)
+    assert len(keys) == len(set(keys))
+    assert {card.citation for card in CARDS.values()} <= set(keys)
+
+
+def test_benchmarks_page(tmp_path):
+    file = tmp_path / "results.json"
+    assert "came without measurements" in pages.benchmarks_page(file)
+    file.write_text(
+        json.dumps(
+            [
+                {"name": "a|b", "value": 1234.5, "unit": "s", "target": 2000, "passed": True},
+                {"name": "c", "value": 3, "unit": "images/s", "target": 4, "passed": False},
+                {"name": "d", "value": 0.00123, "unit": "s"},
+            ]
+        )
+    )
+    page = pages.benchmarks_page(file)
+    assert r"| a\|b | 1,234 | s | 2,000 | yes |" in page
+    assert "| c | 3 | images/s | 4 | **no** |" in page
+    assert "| d | 0.00123 | s | – | – |" in page
