@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from analysis.figures.style import INNER, MARKERS, NEUTRAL, OUTER, PALETTE
@@ -40,31 +41,26 @@ def plot_inner_outer_histograms(pair: FeatureClassPair, *, ax: Axes) -> Axes:
         ax.stairs(heights, pair.bin_edges, color=colour, linewidth=1.4, label=name)
     ax.set(xlabel="feature value", ylabel="share of images")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.legend(loc="best")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     return ax
 
 
 def plot_edfs(pair: FeatureClassPair, *, ax: Axes) -> Axes:
-    """Distribution functions of one feature, and the signed distance between them (Fig. 1)."""
-    ax.step(pair.x, pair.outer_edf, where="post", color=OUTER, label="outside the class")
-    ax.step(pair.x, pair.inner_edf, where="post", color=INNER, label="inside the class")
-    low, high = sorted((pair.inner_at_gap, pair.outer_at_gap))
-    ax.plot([pair.gap_at] * 2, [low, high], color="black", linewidth=1.4, marker="_", markersize=9)
-    ax.annotate(
-        f"$D_{{KS}}$ = {pair.distance:+.2f}",
-        (pair.gap_at, (low + high) / 2),
-        xytext=(8, 0),
-        textcoords="offset points",
-        va="center",
-        bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none"},
-    )
+    """Distribution functions of one feature, and the signed distance between them (Fig. 1).
+
+    The colours are those of :func:`plot_inner_outer_histograms`.
+    """
+    ax.step(pair.x, pair.outer_edf, where="post", color=OUTER)
+    ax.step(pair.x, pair.inner_edf, where="post", color=INNER)
+    gap = sorted((pair.inner_at_gap, pair.outer_at_gap))
+    ax.plot([pair.gap_at] * 2, gap, color="black", linewidth=1.4, marker="_", markersize=9)
+    ax.set_title(f"widest gap (black): $D_{{KS}}$ = {pair.distance:+.2f}")
     ax.set(xlabel="feature value", ylabel="share of images at or below it", ylim=(-0.02, 1.02))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.legend(loc="lower right")
     return ax
 
 
-def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 1.6) -> Axes:
+def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 0.9) -> Axes:
     """Distribution of D_KS in every layer of one network on one dataset.
 
     Parameters
@@ -75,7 +71,7 @@ def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 1.6) -> 
     ax
         Axes to draw on.
     height
-        Height of the highest ridge, in distances between two layers.
+        Height of a typical ridge, in distances between two layers; higher ones are cut off there.
 
     Returns
     -------
@@ -83,17 +79,20 @@ def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 1.6) -> 
         ``ax``, with the first layer at the bottom.
     """
     layers = list(dict.fromkeys(table["layer"]))
-    scale = height / table["share"].max()
+    # One scale for all layers, so that areas compare; a lone spike must not flatten the rest.
+    scale = height / table.groupby("layer", sort=False)["share"].max().median()
     for row, layer in enumerate(layers):
         part = table[table["layer"] == layer]
         edges = np.append(part["left"].to_numpy(), part["right"].iloc[-1])
-        order = 2 * (len(layers) - row)
         colour = KIND_COLOURS.get(part["kind"].iloc[0], NEUTRAL)
-        ridge = row + scale * part["share"].to_numpy()
-        noise = row + np.minimum(scale * part["share_shuffled"].to_numpy(), height)
-        ax.stairs(ridge, edges, baseline=row, fill=True, color=colour, alpha=0.75, zorder=order)
-        ax.stairs(ridge, edges, baseline=None, color="white", linewidth=0.5, zorder=order + 1)
-        ax.stairs(noise, edges, baseline=None, color="0.25", linewidth=0.7, zorder=order + 1)
+        order = 3 * (len(layers) - row)
+        for column, style in (
+            ("share_shuffled", {"color": "0.8", "zorder": order}),
+            ("share", {"color": colour, "alpha": 0.8, "zorder": order + 1}),
+        ):
+            ridge = row + np.minimum(scale * part[column].to_numpy(), height)
+            ax.stairs(ridge, edges, baseline=row, fill=True, **style)
+        ax.axhline(row, color="0.5", linewidth=0.6, zorder=order + 2)
     ax.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(layers)), layers)
     ax.tick_params(axis="y", length=0)
@@ -155,7 +154,7 @@ def plot_ridges_of_pairs(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(
         rows,
         columns,
-        figsize=(1.2 + 3.1 * columns, rows * (1.2 + 0.3 * n_layers)),
+        figsize=(1.2 + 3.1 * columns, 0.4 + rows * (1.1 + 0.36 * n_layers)),
         squeeze=False,
         layout="constrained",
     )
@@ -168,6 +167,12 @@ def plot_ridges_of_pairs(table: pd.DataFrame) -> Figure:
         ax.set_title(title)
     for ax in axes.flat[len(pairs) :]:
         ax.remove()
+    kinds = {"conv": "convolution", "block": "block of convolutions", "fc": "fully connected"}
+    swatches = [
+        Patch(color=KIND_COLOURS[k], alpha=0.8, label=kinds[k]) for k in table["kind"].unique()
+    ]
+    swatches.append(Patch(color="0.8", label="the same under shuffled labels"))
+    fig.legend(handles=swatches, loc="outside upper left", ncols=len(swatches))
     return fig
 
 
@@ -185,5 +190,5 @@ def plot_modes_of_networks(table: pd.DataFrame) -> Figure:
     )
     for ax, network in zip(axes.flat, networks, strict=True):
         plot_modes_by_layer(table[table["network"] == network], ax=ax)
-        ax.set_title(network)
+        ax.set_title(f"Mode and middle 68 % of $D_{{KS}}$, by presence and by absence: {network}")
     return fig
