@@ -76,7 +76,7 @@ class Discovery:
             pre, post = self._taps([before], path), self._post_tap(before, after, path)
         else:
             post = self._taps([output], path)
-            pre = self._taps(self._before_activation(output), path) if kind == "block" else post
+            pre = self._block_pre(output, path) if kind == "block" else post
         layout, units, spatial = self._geometry(pre, post, path)
         return Layer(name or path, kind, units, spatial, layout, post, pre)
 
@@ -195,11 +195,18 @@ class Discovery:
             return [before for part in op.inputs for before in self._before_activation(part)]
         return [value]
 
+    def _block_pre(self, output: int, path: str) -> tuple[Tap, ...]:
+        try:
+            return self._taps(self._before_activation(output), path)
+        except UnreadableLayerError:  # one branch ends in a plain function: no hook sees it alone
+            return ()
+
     def _joins_units(self, op: Operation) -> bool:
+        if op.name not in ("cat", "concat"):
+            return False
         rank = len(self.trace.shapes[op.outputs[0]])
         axis = op.options.get("dim", op.arguments[1] if len(op.arguments) > 1 else 0)
-        axis = axis + rank if axis < 0 else axis
-        return op.name in ("cat", "concat") and axis == self._unit_axes.get(op.outputs[0])
+        return bool(axis % rank == self._unit_axes.get(op.outputs[0]))
 
     def _taps(self, values: list[int], path: str) -> tuple[Tap, ...]:
         taps = [self._tap(value) for value in values]
@@ -248,7 +255,7 @@ class Discovery:
         """Layout, units and spatial size, the same for the taps before and after."""
         before, after = ([self._read(tap, path) for tap in taps] for taps in (pre, post))
         layouts = {(layout, spatial) for layout, _, spatial in (*before, *after)}
-        units = {sum(count for _, count, _ in taps) for taps in (before, after)}
+        units = {sum(count for _, count, _ in taps) for taps in (before, after) if taps}
         if len(layouts) > 1 or len(units) > 1:
             raise UnreadableLayerError(
                 f"the values of layer {path!r} before and after its activation function differ in "

@@ -105,6 +105,7 @@ class Layer:
         (image, token, unit) or ``"vector"`` (image, unit).
     post, pre
         Taps after and before the activation function; several are concatenated along the unit axis.
+        ``pre`` is empty where no hook sees the values before it; :meth:`taps` then raises.
     """
 
     name: str
@@ -124,4 +125,10 @@ class Layer:
         """Taps of this layer, after (``"post"``) or before (``"pre"``) its activation function."""
         if activation not in ("post", "pre"):
             raise ValueError(f"unknown activation {activation!r}; known: post, pre")
-        return self.post if activation == "post" else self.pre
+        chosen = self.post if activation == "post" else self.pre
+        if not chosen:
+            raise ValueError(
+                f"the values of layer {self.name!r} before its activation function cannot be read: "
+                "the network joins branches there by plain function calls. Use activation='post'"
+            )
+        return chosen
