@@ -202,7 +202,7 @@ def open_features(group: Path) -> xr.DataArray:
         dims=("image", "feature"),
         coords={
             "label": ("image", _array(stored, "label")[:]),
-            "path": ("image", np.asarray(_array(stored, "path")[:], dtype=str)),
+            "path": ("image", np.array(_array(stored, "path")[:].tolist())),
             "layer": ("feature", np.repeat(names, lengths)),
             "unit": ("feature", np.concatenate([np.arange(length) for length in lengths])),
         },
