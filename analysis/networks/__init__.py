@@ -7,6 +7,8 @@ from analysis.networks.cards import NETWORKS, NetworkCard
 from analysis.networks.layers import Layer, Tap
 from analysis.networks.loading import load_backbone
 from analysis.networks.preprocessing import Preprocessing
+from analysis.networks.receptive import receptive_field
+from analysis.networks.timing import time_by_layer
 
 __all__ = [
     "NETWORKS",
@@ -16,4 +18,6 @@ __all__ = [
     "Preprocessing",
     "Tap",
     "load_backbone",
+    "receptive_field",
+    "time_by_layer",
 ]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,36 +13,15 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from analysis import paths
 from analysis.networks import weights as files
 from analysis.networks.backbone import Backbone
-from analysis.networks.cards import NETWORKS, NetworkCard
+from analysis.networks.cards import NetworkCard
 from analysis.networks.discovery import Discovery, UnreadableLayerError
 from analysis.networks.layers import Layer
-from analysis.networks.minivgg import MINIVGG_PREPROCESSING, minivgg16
 from analysis.networks.preprocessing import Preprocessing
+from analysis.networks.sources import SOURCES, Network, find_network, weights_file
 
 __all__ = ["load_backbone"]
-
-_SOURCES = ("imagenet", "places365", "random", "bundled")
-_BUNDLED = Path(__file__).parent / "bundled"
-# Networks whose constructors would draw weights slowly or warn, and whose published weights include
-# auxiliary heads and expect inputs scaled as in their original training.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "googlenet": {"init_weights": False, "aux_logits": True, "transform_input": True},
-    "inception_v3": {"init_weights": False, "aux_logits": True, "transform_input": True},
-}
-
-
-@dataclass(frozen=True)
-class _Network:
-    """A network that can be built by name."""
-
-    name: str
-    build: Callable[..., nn.Module]  # takes num_classes
-    preprocessing: Preprocessing
-    imagenet: str  # address of the weights, or ""
-    card: NetworkCard | None
 
 
 def load_backbone(
@@ -104,11 +82,11 @@ def load_backbone(
     """
     if isinstance(name_or_module, nn.Module):
         return _from_module(name_or_module, weights, layers, preprocess, stem)
-    network = _network(name_or_module)
+    network = find_network(name_or_module)
     module, provenance = _weighted(network, weights, seed, progress)
     _set_stem(module, stem, network.name)
     prepared = network.preprocessing if preprocess is None else _preprocessing(preprocess)
-    label = str(weights) if str(weights) in _SOURCES else Path(weights).name
+    label = str(weights) if str(weights) in SOURCES else Path(weights).name
     provenance = {"network": network.name, "weights": label, **provenance}
     if stem is not None:
         provenance["stem"] = stem
@@ -202,38 +180,15 @@ def _preprocessing(given: Any) -> Preprocessing:
     return given if isinstance(given, Preprocessing) else Preprocessing.from_torchvision(given)
 
 
-def _network(name: str) -> _Network:
-    """Look a network up by name."""
-    if name == "minivgg16":
-        return _Network(name, minivgg16, MINIVGG_PREPROCESSING, "", NETWORKS[name])
-    classifiers = torchvision.models.list_models(module=torchvision.models)
-    if name not in classifiers:
-        close = get_close_matches(str(name), [*NETWORKS, *classifiers], n=3)
-        hint = f" (did you mean {', '.join(close)}?)" if close else ""
-        raise ValueError(
-            f"unknown network {name!r}{hint}; known: {', '.join(NETWORKS)}, and every other "
-            "classifier of torchvision (torchvision.models.list_models)"
-        )
-    published = torchvision.models.get_model_weights(name).__members__
-    entry = published.get("IMAGENET1K_V1") or next(iter(published.values()))
-    return _Network(
-        name,
-        partial(torchvision.models.get_model, name, weights=None, **_OPTIONS.get(name, {})),
-        Preprocessing.from_torchvision(entry.transforms()),
-        published["IMAGENET1K_V1"].url if "IMAGENET1K_V1" in published else "",
-        NETWORKS.get(name),
-    )
-
-
 def _weighted(
-    network: _Network, weights: str | Path, seed: int, progress: bool
+    network: Network, weights: str | Path, seed: int, progress: bool
 ) -> tuple[nn.Module, dict[str, str | int]]:
     """Build a network with its weights, and say where they came from."""
     if str(weights) == "random":
         module, waiting = files.build_empty(network.build)
         files.fill_random(module, waiting, seed)
         return module, {"seed": seed}
-    file, origin = _weights_file(network, str(weights), progress)
+    file, origin = weights_file(network, str(weights), progress=progress)
     state = files.read_state(file)
     module, _ = files.build_empty(network.build)
     state = files.match_names(state, module)
@@ -242,73 +197,6 @@ def _weighted(
         module, _ = files.build_empty(partial(network.build, num_classes=n_classes))
     files.load_state(module, state, str(file))
     return module, {"file": file.name, **origin}
-
-
-def _weights_file(
-    network: _Network, weights: str, progress: bool
-) -> tuple[Path, dict[str, str | int]]:
-    """File of weights asked for by keyword or by name, and its address where it has one."""
-    if weights == "imagenet":
-        converted = files.find_file(f"{network.name}-imagenet.safetensors")
-        return (converted, {}) if converted else _imagenet_file(network, progress)
-    if weights == "places365":
-        return _places_file(network), {}
-    if weights == "bundled":
-        return _bundled_file(network.name), {}
-    if not weights.endswith(files.SUFFIXES):
-        raise ValueError(
-            f"unknown weights {weights!r}; known: {', '.join(_SOURCES)}, or a file that ends in "
-            f"{', '.join(files.SUFFIXES)}"
-        )
-    found = files.find_file(weights)
-    if found is None:
-        folders = ", ".join(str(folder) for folder in paths.weights_roots())
-        raise FileNotFoundError(
-            f"no weights file {weights}; looked in the working folder and in {folders}"
-        )
-    return found, {}
-
-
-def _imagenet_file(network: _Network, progress: bool) -> tuple[Path, dict[str, str | int]]:
-    prefix = re.search(r"-([0-9a-f]{8,})\.pth$", network.imagenet)
-    if prefix is None:
-        raise ValueError(
-            f"no ImageNet weights (IMAGENET1K_V1) of {network.name} are published; pass "
-            "weights='random' or the path of a file"
-        )
-    file = files.retrieve(network.imagenet, sha256_prefix=prefix[1], progress=progress)
-    return file, {"address": network.imagenet}
-
-
-def _places_file(network: _Network) -> Path:
-    """Find a Places365 checkpoint; its authors publish no checksums, so it is not downloaded."""
-    names = [f"{network.name}_places365.pth.tar", f"{network.name}-places365.safetensors"]
-    for name in names:
-        found = files.find_file(name)
-        if found is not None:
-            return found
-    address = network.card.places365 if network.card else ""
-    where = (
-        f"Its authors publish it at {address}"
-        if address
-        else "For this network its authors publish no PyTorch checkpoint (for VGG16 a Caffe model, "
-        "which has to be converted)"
-    )
-    raise FileNotFoundError(
-        f"no Places365 weights of {network.name} on this machine. {where}. Put the file into "
-        f"{paths.weights_download_root()} or a folder named by LAYERBOOK_WEIGHTS, as "
-        f"{' or '.join(names)}"
-    )
-
-
-def _bundled_file(name: str) -> Path:
-    known = sorted(path.stem for path in _BUNDLED.glob("*.safetensors"))
-    if name not in known:
-        raise FileNotFoundError(
-            f"no bundled weights of {name}; networks with bundled weights: "
-            f"{', '.join(known) or 'none yet'}. Pass weights='random', 'imagenet' or a file"
-        )
-    return _BUNDLED / f"{name}.safetensors"
 
 
 def _other_number_of_classes(module: nn.Module, state: files.State) -> int | None:

@@ -1,0 +1,165 @@
+"""What can be asked for by name: networks, and the files that hold their weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from analysis import paths
+from analysis.networks import weights as files
+from analysis.networks.cards import NETWORKS, NetworkCard
+from analysis.networks.minivgg import MINIVGG_PREPROCESSING, minivgg16
+from analysis.networks.preprocessing import Preprocessing
+
+__all__ = ["SOURCES", "Network", "find_network", "weights_file"]
+
+#: Keywords of ``weights=``.
+SOURCES = ("imagenet", "places365", "random", "bundled")
+_BUNDLED = Path(__file__).parent / "bundled"
+# Networks whose constructors would draw weights slowly or warn, and whose published weights include
+# auxiliary heads and expect inputs scaled as in their original training.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"init_weights": False, "aux_logits": True, "transform_input": True},
+    "inception_v3": {"init_weights": False, "aux_logits": True, "transform_input": True},
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that can be built by name."""
+
+    name: str
+    build: Callable[..., nn.Module]  # takes num_classes
+    preprocessing: Preprocessing
+    imagenet: str  # address of the weights, or ""
+    card: NetworkCard | None
+
+
+def find_network(name: str) -> Network:
+    """Look a network up by name.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown, with the closest known names.
+    """
+    if name == "minivgg16":
+        return Network(name, minivgg16, MINIVGG_PREPROCESSING, "", NETWORKS[name])
+    classifiers = torchvision.models.list_models(module=torchvision.models)
+    if name not in classifiers:
+        close = get_close_matches(str(name), [*NETWORKS, *classifiers], n=3)
+        hint = f" (did you mean {', '.join(close)}?)" if close else ""
+        raise ValueError(
+            f"unknown network {name!r}{hint}; known: {', '.join(NETWORKS)}, and every other "
+            "classifier of torchvision (torchvision.models.list_models)"
+        )
+    published = torchvision.models.get_model_weights(name).__members__
+    entry = published.get("IMAGENET1K_V1") or next(iter(published.values()))
+    return Network(
+        name,
+        partial(torchvision.models.get_model, name, weights=None, **_OPTIONS.get(name, {})),
+        Preprocessing.from_torchvision(entry.transforms()),
+        published["IMAGENET1K_V1"].url if "IMAGENET1K_V1" in published else "",
+        NETWORKS.get(name),
+    )
+
+
+def weights_file(
+    network: Network, weights: str, *, progress: bool = False
+) -> tuple[Path, dict[str, str | int]]:
+    """Find the file of weights asked for by keyword or by name; download torchvision's if need be.
+
+    Parameters
+    ----------
+    network
+        The network that the weights are for.
+    weights
+        One of :data:`SOURCES` except ``"random"``, or a file name.
+    progress
+        Show a progress bar while downloading.
+
+    Returns
+    -------
+    file
+        Where it is.
+    origin
+        Its address, if it has one, for the provenance.
+
+    Raises
+    ------
+    ValueError
+        If ``weights`` is unknown, or no such weights are published.
+    FileNotFoundError
+        If the file is not on this machine and is not downloaded.
+    OSError
+        If a download fails.
+    """
+    if weights == "imagenet":
+        converted = files.find_file(f"{network.name}-imagenet.safetensors")
+        return (converted, {}) if converted else _imagenet_file(network, progress)
+    if weights == "places365":
+        return _places_file(network), {}
+    if weights == "bundled":
+        return _bundled_file(network.name), {}
+    if not weights.endswith(files.SUFFIXES):
+        raise ValueError(
+            f"unknown weights {weights!r}; known: {', '.join(SOURCES)}, or a file that ends in "
+            f"{', '.join(files.SUFFIXES)}"
+        )
+    found = files.find_file(weights)
+    if found is None:
+        folders = ", ".join(str(folder) for folder in paths.weights_roots())
+        raise FileNotFoundError(
+            f"no weights file {weights}; looked in the working folder and in {folders}"
+        )
+    return found, {}
+
+
+def _imagenet_file(network: Network, progress: bool) -> tuple[Path, dict[str, str | int]]:
+    prefix = re.search(r"-([0-9a-f]{8,})\.pth$", network.imagenet)
+    if prefix is None:
+        raise ValueError(
+            f"no ImageNet weights (IMAGENET1K_V1) of {network.name} are published; pass "
+            "weights='random' or the path of a file"
+        )
+    file = files.retrieve(network.imagenet, sha256_prefix=prefix[1], progress=progress)
+    return file, {"address": network.imagenet}
+
+
+def _places_file(network: Network) -> Path:
+    """Find a Places365 checkpoint; its authors publish no checksums, so it is not downloaded."""
+    names = [f"{network.name}_places365.pth.tar", f"{network.name}-places365.safetensors"]
+    for name in names:
+        found = files.find_file(name)
+        if found is not None:
+            return found
+    address = network.card.places365 if network.card else ""
+    where = (
+        f"Its authors publish it at {address}"
+        if address
+        else "For this network its authors publish no PyTorch checkpoint (for VGG16 a Caffe model, "
+        "which has to be converted)"
+    )
+    raise FileNotFoundError(
+        f"no Places365 weights of {network.name} on this machine. {where}. Put the file into "
+        f"{paths.weights_download_root()} or a folder named by LAYERBOOK_WEIGHTS, as "
+        f"{' or '.join(names)}"
+    )
+
+
+def _bundled_file(name: str) -> Path:
+    known = sorted(path.stem for path in _BUNDLED.glob("*.safetensors"))
+    if name not in known:
+        raise FileNotFoundError(
+            f"no bundled weights of {name}; networks with bundled weights: "
+            f"{', '.join(known) or 'none yet'}. Pass weights='random', 'imagenet' or a file"
+        )
+    return _BUNDLED / f"{name}.safetensors"
