@@ -85,14 +85,10 @@ def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 0.9) -> 
         part = table[table["layer"] == layer]
         edges = np.append(part["left"].to_numpy(), part["right"].iloc[-1])
         colour = KIND_COLOURS.get(part["kind"].iloc[0], NEUTRAL)
-        order = 3 * (len(layers) - row)
-        for column, style in (
-            ("share_shuffled", {"color": "0.8", "zorder": order}),
-            ("share", {"color": colour, "alpha": 0.8, "zorder": order + 1}),
-        ):
+        for column, shade, alpha in (("share_shuffled", "0.8", 1.0), ("share", colour, 0.8)):
             ridge = row + np.minimum(scale * part[column].to_numpy(), height)
-            ax.stairs(ridge, edges, baseline=row, fill=True, **style)
-        ax.axhline(row, color="0.5", linewidth=0.6, zorder=order + 2)
+            ax.stairs(ridge, edges, baseline=row, fill=True, color=shade, alpha=alpha)
+        ax.axhline(row, color="0.5", linewidth=0.6)
     ax.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(layers)), layers)
     ax.tick_params(axis="y", length=0)
