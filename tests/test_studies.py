@@ -1,0 +1,138 @@
+"""A study names everything at once, computes once, and saves its tables whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from analysis.data import CARDS
+from analysis.statistics import signed_ks
+from analysis.studies import PARAMETERS, Pair, Study, read_study, split_network
+
+STUDIES = sorted((Path(__file__).parents[1] / "book" / "studies").glob("*.yml"))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    from PIL import Image
+
+    for name, low in (("dark", 0), ("light", 150)):
+        (folder / name).mkdir()
+        for number in range(4):
+            pixels = rng.integers(low, low + 100, (80, 90, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return Study(
+        title="Two greys",
+        datasets=[f"folder:{folder}"],
+        networks="minivgg16@random",
+        crops="center",
+        results=str(folder / "tables"),
+        progress=False,
+    )
+
+
+def test_distances_are_those_of_the_features(study: Study) -> None:
+    (pair,) = study.pairs
+    X, labels = study.features(pair), study.data(pair.dataset).labels
+    np.testing.assert_array_equal(study.distances(pair), signed_ks(X.to_numpy(), labels))
+    assert study.distances(pair) is study.distances(pair)
+
+
+def test_noise_has_the_same_shape_and_less_distance(study: Study) -> None:
+    (pair,) = study.pairs
+    noise = study.noise_distances(pair)
+    assert noise.shape == study.distances(pair).shape
+    assert abs(noise).mean() < abs(study.distances(pair)).mean()
+
+
+def test_one_feature_is_a_column(study: Study) -> None:
+    (pair,) = study.pairs
+    X = study.features(pair)
+    column = np.flatnonzero((X["layer"] == "fc6") & (X["unit"] == 7))
+    np.testing.assert_array_equal(study.feature(pair, "fc6", 7), X.to_numpy()[:, column[0]])
+    with pytest.raises(ValueError, match="no unit 9999 of a layer 'fc6'"):
+        study.feature(pair, "fc6", 9999)
+
+
+def test_tables_of_all_pairs_are_stacked(study: Study) -> None:
+    table = study.each(lambda pair: pd.DataFrame({"length": [len(study.data(pair.dataset))]}))
+    assert table.to_dict("list") == {
+        "network": list(study.networks),
+        "dataset": list(study.datasets),
+        "length": [8],
+    }
+
+
+def test_saves_a_table_and_leaves_nothing_else(study: Study) -> None:
+    path = study.save(pd.DataFrame({"a": [1, 2]}), "numbers")
+    assert path.read_text() == "a\n1\n2\n"
+    assert [other.name for other in path.parent.iterdir()] == ["numbers.csv"]
+
+
+def test_says_that_random_weights_were_never_trained(study: Study) -> None:
+    assert "`minivgg16@random` was never trained" in study.caveats()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"datasets": "digits,dgits"}, "unknown dataset 'dgits'.*digits"),
+        ({"networks": ["minvgg16@random"]}, "unknown network 'minvgg16'.*minivgg16"),
+        ({"networks": ["minivgg16@nowhere.safetensors"]}, "nowhere.safetensors"),
+        ({"datasets": " , "}, "at least one of datasets"),
+        ({"datasets": "digits,digits"}, "named more than once: digits"),
+        ({"reference_images": "photos"}, "unknown dataset 'photos'"),
+    ],
+)
+def test_a_wrong_name_fails_at_once(change: dict[str, object], message: str) -> None:
+    right = {"title": "t", "datasets": "digits", "networks": "minivgg16@random"}
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        Study(**(right | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_study_files_name_known_things(path: Path) -> None:
+    study = read_study(path)
+    assert set(study) <= set(PARAMETERS)
+    assert {*study["datasets"], study["reference_images"]} <= set(CARDS)
+    for spec in study["networks"]:
+        assert all(split_network(spec))
+
+
+def test_the_papers_study_has_its_eleven_datasets() -> None:
+    paper = next(path for path in STUDIES if path.stem == "paper")
+    assert len(set(read_study(paper)["datasets"])) == 11
+
+
+def test_study_file_errors_say_what_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text(yaml.safe_dump({"title": "Mine", "dataset": "digits"}))
+    with pytest.raises(ValueError, match=r"unknown keys \['dataset'\]; known: title, datasets"):
+        read_study(file)
+    with pytest.raises(FileNotFoundError, match=r"known there: .*mine\.yml"):
+        read_study(tmp_path / "yours.yml")
+
+
+def test_overrides_replace_and_none_leaves(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text("title: Mine\ndatasets: [digits]\n")
+    assert read_study(file, datasets="wood", networks=None) == {"title": "Mine", "datasets": "wood"}
+
+
+def test_network_without_weights_means_imagenet() -> None:
+    assert split_network("vgg16") == ("vgg16", "imagenet")
+    assert split_network("squeezenet1_0@a@b.pth") == ("squeezenet1_0", "a@b.pth")
+
+
+def test_pairs_go_network_by_network() -> None:
+    study = Study("t", "digits,digits_rendered", "minivgg16@random")
+    assert study.pairs == [
+        Pair("digits", "minivgg16@random"),
+        Pair("digits_rendered", "minivgg16@random"),
+    ]
