@@ -9,8 +9,12 @@ import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+LINE = 64
+"""Bytes of a cache line. Features are packed as many together as one line of a row holds: twice as
+many have taken ten times as long."""
+
 TILE = 16
-"""Features handled together: a row's 16 float32 values fill one cache line."""
+"""That many of float32, by which the work is divided."""
 
 PADDING = 80
 """Keeps the rows of a work space off the same cache sets when their length is a power of two."""

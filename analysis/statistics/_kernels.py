@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics._compiling import PADDING, TILE, jit
+from analysis.statistics._compiling import LINE, PADDING, TILE, jit
 
 Array = NDArray[Any]
 
@@ -52,14 +52,20 @@ def _pack(bits: Array, first: int, width: int, keys: Array, images: Array, count
 
 @jit
 def _sort(
-    keys: Array, images: Array, size: int, spare_keys: Array, spare_images: Array, table: Array
+    keys: Array,
+    images: Array,
+    size: int,
+    spare_keys: Array,
+    spare_images: Array,
+    table: Array,
+    lowest: int,
 ) -> bool:
-    """Radix sort, least digit first; True if the result lies in the spare arrays."""
+    """Radix sort from the digit ``lowest`` upwards; True if the result lies in the spare arrays."""
     unsigned = keys.dtype.type
     width = unsigned(DIGIT)
     mask = unsigned(RADIX - 1)
-    table[:] = 0
-    for d in range(0, table.shape[0], 3):  # three digits at a time keep the processor busy
+    table[lowest:] = 0
+    for d in range(lowest, table.shape[0], 3):  # three digits at a time keep the processor busy
         low, middle, high = table[d], table[d + 1], table[d + 2]
         shift = unsigned(d) * width
         for i in range(size):
@@ -75,7 +81,7 @@ def _sort(
             at_middle += n_middle
             at_high += n_high
     moved = False
-    for d in range(table.shape[0]):
+    for d in range(lowest, table.shape[0]):
         place = table[d]
         shift = unsigned(d) * width
         if size > 0:
@@ -94,6 +100,23 @@ def _sort(
         images, spare_images = spare_images, images
         moved = not moved
     return moved
+
+
+@jit
+def _settle(keys: Array, images: Array, size: int) -> bool:
+    """Sort nearly sorted keys by insertion; False, unfinished, where that would take long."""
+    budget = 4 * size
+    for i in range(1, size):
+        key, image = keys[i], images[i]
+        at = i
+        while at > 0 and keys[at - 1] > key:
+            keys[at], images[at] = keys[at - 1], images[at - 1]
+            at -= 1
+        keys[at], images[at] = key, image
+        budget -= i - at
+        if budget < 0:
+            return False
+    return True
 
 
 @jit
@@ -193,9 +216,10 @@ def _distances(
 def _work_space(bits: Array, codes: Array) -> Any:
     """Arrays that one thread reuses for all its tiles."""
     stride = bits.shape[0] + PADDING
+    together = LINE // bits.itemsize
     return (
-        np.empty((TILE, stride), bits.dtype),
-        np.empty((TILE, stride), codes.dtype),
+        np.empty((together, stride), bits.dtype),
+        np.empty((together, stride), codes.dtype),
         np.empty(stride, bits.dtype),
         np.empty(stride, codes.dtype),
         np.empty((3 * (bits.itemsize // 4), RADIX), np.uint32),
@@ -204,9 +228,19 @@ def _work_space(bits: Array, codes: Array) -> Any:
 
 @jit
 def _rank(keys: Array, images: Array, size: int, space: Any, codes: Array) -> tuple[int, int]:
-    """Codes of one packed feature; returns the counts of negative values and of NaN."""
+    """Codes of one packed feature; returns the counts of negative values and of NaN.
+
+    The upper half of a 64-bit key tells most values apart, so that half is sorted first.
+    """
     _, _, spare_keys, spare_images, table = space
-    if _sort(keys, images, size, spare_keys, spare_images, table):
+    upper = table.shape[0] - 3
+    if _sort(keys, images, size, spare_keys, spare_images, table, upper):
+        keys, images, spare_keys, spare_images = spare_keys, spare_images, keys, images
+    if (
+        upper > 0
+        and not _settle(keys, images, size)
+        and _sort(keys, images, size, spare_keys, spare_images, table, 0)
+    ):
         keys, images = spare_keys, spare_images
     return _encode(keys, images, size, codes), _count_nan(keys[:size])
 
@@ -222,8 +256,8 @@ def rank_columns(
     """
     space = _work_space(bits, codes)
     keys, images = space[0], space[1]
-    for tile in range(0, last - first, TILE):
-        width = min(TILE, last - first - tile)
+    for tile in range(0, last - first, keys.shape[0]):
+        width = min(keys.shape[0], last - first - tile)
         _pack(bits, first + tile, width, keys, images, counts[tile:])
         for j in range(width):
             at = tile + j
@@ -244,11 +278,11 @@ def distance_columns(
     """Signed distances ``out[:, first:last]``; ``row`` (images,) holds one feature's codes."""
     space = _work_space(bits, row)
     keys, images = space[0], space[1]
-    counts = np.empty(TILE, np.int64)
+    counts = np.empty(keys.shape[0], np.int64)
     state = np.empty((6, sizes.size), np.int64)
-    found = np.empty((TILE, sizes.size))
-    for tile in range(first, last, TILE):
-        width = min(TILE, last - tile)
+    found = np.empty((keys.shape[0], sizes.size))
+    for tile in range(first, last, keys.shape[0]):
+        width = min(keys.shape[0], last - tile)
         _pack(bits, tile, width, keys, images, counts)
         for j in range(width):
             below, nan[tile + j] = _rank(keys[j], images[j], counts[j], space, row)

@@ -24,6 +24,7 @@ BLOCK_VALUES = 2**24
 
 DIMS = ("image", "feature")
 
+_EXACT_IN_FLOAT32 = 2**24
 _EXACT_IN_FLOAT64 = 2**53
 _WORTH_THREADS = 2**18
 
@@ -62,8 +63,9 @@ def features_of(X: ArrayLike | xr.DataArray) -> xr.Dataset | None:
 def blocks_of(X: NDArray[Any] | xr.DataArray) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield ``(first feature, block)`` of a conforming X.
 
-    A block (images, width) is float32 or float64, whichever holds the values without loss. Chunks
-    of a Dask array are computed some at a time, each once.
+    A block (images, width) is a writeable C-ordered array of float32 or float64, whichever holds
+    the values without loss: the one kind of array that the kernels are compiled for. Chunks of a
+    Dask array are computed some at a time, each once.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def _bounds(X: NDArray[Any] | xr.DataArray) -> list[int]:
     """Columns at which blocks start, and the end; chunks are joined up to a block, never cut."""
     n_images, n_features = X.shape
     wanted = max(TILE, BLOCK_VALUES // n_images)
-    if isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.itemsize >= 4:
+    if isinstance(X, np.ndarray) and _is_plain(X):
         return [0, n_features]  # in memory already, and used as it is
     ends = [*range(wanted, n_features, wanted), n_features]
     if isinstance(X, xr.DataArray) and X.chunks is not None:
@@ -93,24 +95,31 @@ def _bounds(X: NDArray[Any] | xr.DataArray) -> list[int]:
     return [*bounds, n_features]
 
 
+def _is_plain(X: NDArray[Any]) -> bool:
+    in_order = X.flags.c_contiguous and X.flags.writeable
+    return in_order and X.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+
+
 def _as_float(block: NDArray[Any]) -> NDArray[Any]:
-    """Give the same numbers as native float32 or float64."""
+    """Give the same numbers as a plain array, itself if it is one."""
+    dtype: type[np.float32] | type[np.float64]
     kind, size = block.dtype.kind, block.dtype.itemsize
-    if kind == "f" and size in (4, 8):
-        return block if block.dtype.isnative else block.astype(block.dtype.newbyteorder("="))
-    if kind == "b" or (kind == "f" and size == 2) or (kind in "iu" and size <= 2):
-        return block.astype(np.float32)
-    if kind not in "iu":
+    if kind == "f" and size <= 8:
+        dtype = np.float64 if size == 8 else np.float32
+    elif kind in "iub":
+        largest = max(abs(int(block.min())), abs(int(block.max())))
+        if largest > _EXACT_IN_FLOAT64:
+            raise ValueError(
+                f"integers up to {largest} are not exact in float64 (limit 2**53): subtract an "
+                "offset"
+            )
+        dtype = np.float32 if largest <= _EXACT_IN_FLOAT32 else np.float64
+    else:
         raise ValueError(
             f"expected real numbers of at most 64 bits, got {block.dtype}: convert X, for example "
             "with X.astype('float32')"
         )
-    largest = max(abs(int(block.min())), abs(int(block.max())))
-    if largest > _EXACT_IN_FLOAT64:
-        raise ValueError(
-            f"integers up to {largest} are not exact in float64 (limit 2**53): subtract an offset"
-        )
-    return block.astype(np.float64)
+    return np.require(block, dtype, ("C", "W"))
 
 
 def run_in_threads(
@@ -133,7 +142,7 @@ def run_in_threads(
         ``threads`` below 1.
     """
     if threads is None:
-        threads = _processors()
+        threads = processors()
     elif threads < 1:
         raise ValueError(f"expected threads from 1, or None for all processors, got {threads}")
     if n_images * n_features < _WORTH_THREADS:
@@ -149,7 +158,8 @@ def run_in_threads(
             pass
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

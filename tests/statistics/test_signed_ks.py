@@ -147,6 +147,22 @@ def test_every_type_is_taken_without_loss(dtype):
     )
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-7, 1e-9, 1e-15])
+def test_float64_however_close(scale):
+    X, labels = wide()
+    X = 1 + scale * X.astype(np.float64)  # apart in the upper half of the bits, or only below it
+    X[:, 1::3] -= 1
+    np.testing.assert_array_equal(signed_ks(X, labels), naive(X, labels))
+
+
+@pytest.mark.parametrize("largest", [2**24 - 1, 2**24 + 1, 2**53])
+def test_integers_up_to_the_limits_of_floats(largest):
+    X = largest - np.arange(12)[:, None] % 5
+    labels = np.arange(12) % 3
+    np.testing.assert_array_equal(signed_ks(X, labels), naive(X - largest, labels))
+    assert (signed_ks(X, X[:, 0] >= largest - 1) == [[-1.0], [1.0]]).all()
+
+
 def test_float64_is_not_rounded_to_float32():
     X = 1 + np.arange(10.0)[:, None] * 1e-12
     assert signed_ks(X, np.arange(10) >= 5).tolist() == [[-1.0], [1.0]]
