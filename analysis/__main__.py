@@ -5,6 +5,7 @@ Packages that take long to import are imported inside the commands, so that help
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,20 +190,24 @@ def dks(
     """
     from analysis import extract as extract_features
     from analysis import load_dataset, signed_ks
-    from analysis.reports.exports import write_csv
-    from analysis.reports.tables import distance_table, strongest_pairs
+    from analysis.reports.exports import distance_table, write_csv
+    from analysis.statistics import strongest_pairs
     from analysis.studies import slug
 
     data = load_dataset(dataset, progress=True)
     net = _backbone(network, weights)
     features = extract_features(data, net, crops=crops, progress=True)
-    table = distance_table(signed_ks(features, data.labels), data.classes)
+    distances = signed_ks(features, data.labels)
+    table = distance_table(distances, data.classes)
     path = write_csv(table, out or Path(f"dks-{slug(dataset)}-{slug(net.name)}.csv"))
-    rows = [
-        [f"{cell:+.3f}" if isinstance(cell, float) else cell for cell in row]
-        for row in strongest_pairs(table).itertuples(index=False)
-    ]
-    _print_table(("layer", "unit", "present in", "D_KS", "unit", "absent from", "D_KS"), rows)
+    strongest = strongest_pairs(distances)
+    strongest["class"] = [data.classes[label] for label in strongest["class"]]
+    strongest["distance"] = strongest["distance"].map("{:+.3f}".format)
+    columns = ["layer", "distance", "unit", "sign", "class"]
+    _print_table(
+        ("layer", "D_KS", "unit", "marks by", "class"),
+        strongest[columns].itertuples(index=False),
+    )
     typer.echo(f"\n{len(table):,} pairs of feature and class written to {path}")
 
 
@@ -254,7 +259,7 @@ def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def _print_table(header: tuple[str, ...], rows: list[Any]) -> None:
+def _print_table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> None:
     cells = [header, *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
     for row in cells:

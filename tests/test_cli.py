@@ -110,8 +110,8 @@ def test_dks_writes_every_pair_and_prints_the_strongest(images, tmp_path):
     assert abs(row.d_ks.item()) == pytest.approx(ks_2samp(values[light], values[~light]).statistic)
 
     strongest = table[table.layer == "conv3_2"].d_ks.max()
-    (line,) = (line for line in result.output.splitlines() if line.startswith("conv3_2"))
-    assert f"{strongest:+.3f}" in line
+    printed = [line.split() for line in result.output.splitlines() if line.startswith("conv3_2")]
+    assert [f"{strongest:+.3f}", "presence"] in [[row[1], row[3]] for row in printed]
 
 
 def test_features_are_not_written_over_something_else(images, tmp_path):

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
 if TYPE_CHECKING:
+    from analysis.data import ImageDataset
     from analysis.networks import Backbone
     from analysis.studies import Study
 
 __all__ = ["announce_cost", "expected_cost"]
 
+_SAMPLE = 8  # images
 _WORTH_SAYING = 60.0  # seconds
 
 
 def expected_cost(study: Study) -> tuple[float, int]:
     """Estimate what extracting the study's features takes on this machine, at most.
 
-    Times one image per network, so it is good to a factor of two. Features that are in the
-    store already cost nothing, which is not looked up.
+    Extracts a few images with each network, so it is good to a factor of two or so. What is in
+    the store already costs nothing; that is not looked up.
 
     Returns
     -------
     tuple of float and int
         Seconds, and bytes on disk before compression.
     """
-    from analysis.features.crops import n_crops  # loads PyTorch
-
     n_images = sum(len(study.data(name)) for name in study.datasets)
     networks = [study.backbone(spec) for spec in study.networks]
-    seconds = sum(_seconds_per_image(net, n_crops(study.crops)) for net in networks)
+    some = study.data(study.datasets[0])
+    some = some.subset(range(min(_SAMPLE, len(some))))
+    seconds = sum(_seconds_per_image(some, net, study.crops) for net in networks)
     return n_images * seconds, n_images * 4 * sum(net.n_features for net in networks)
 
 
@@ -41,25 +44,18 @@ def announce_cost(study: Study) -> None:
     if seconds > _WORTH_SAYING:
         tqdm.write(
             f"Features of '{study.title}' take about {_duration(seconds)} and "
-            f"{size / 1e9:.1f} GB of disk, once; less where some are in the store already."
+            f"up to {size / 1e9:.2f} GB of disk, once; less where some are in the store already."
         )
 
 
-def _seconds_per_image(net: Backbone, crops: int) -> float:
-    import torch
+def _seconds_per_image(some: ImageDataset, net: Backbone, crops: str) -> float:
+    from analysis.features import extract  # loads PyTorch
 
-    side = net.preprocessing.crop
-    batch = torch.zeros(crops, 3, side, side)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    module = net.module.to(device)
-    try:
-        with torch.inference_mode():
-            module(batch[:1].to(device))  # the first pass also pays for set-up
-            start = time.perf_counter()
-            module(batch.to(device)).sum().item()
-            return time.perf_counter() - start
-    finally:
-        module.to("cpu")
+    with tempfile.TemporaryDirectory() as store:
+        extract(some.subset([0]), net, crops=crops, store=store, progress=False)  # set-up
+        start = time.perf_counter()
+        extract(some, net, crops=crops, store=store, progress=False)
+        return (time.perf_counter() - start) / len(some)
 
 
 def _duration(seconds: float) -> str:

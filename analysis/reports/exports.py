@@ -1,17 +1,46 @@
-"""Files for use outside Layerbook, written whole or not at all."""
+"""Tables and arrays as files for use outside Layerbook, written whole or not at all."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["write_csv", "write_zarr"]
+__all__ = ["distance_table", "write_csv", "write_zarr"]
+
+
+def distance_table(distances: xr.DataArray, classes: Sequence[str]) -> pd.DataFrame:
+    """Lay out every feature-class pair as a row.
+
+    Parameters
+    ----------
+    distances
+        Signed KS distances, classes × features, with coordinates ``class, layer, unit``.
+    classes
+        Names of the classes; the coordinate ``class`` indexes them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``class, layer, unit, d_ks``; features within classes.
+    """
+    n_classes, n_features = distances.shape
+    names = np.asarray(classes, dtype=object)[distances.coords["class"].values]
+    return pd.DataFrame(
+        {
+            "class": np.repeat(names, n_features),
+            "layer": np.tile(distances.coords["layer"].values, n_classes),
+            "unit": np.tile(distances.coords["unit"].values, n_classes),
+            "d_ks": np.asarray(distances).ravel(),
+        }
+    )
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> Path:

@@ -39,7 +39,7 @@ def study_facts(study: Study) -> str:
             "The [next page](using.md) says how to build it for others.",
             _table(("Dataset", "Images", "Classes"), datasets),
             _table(("Network", "Weights", "Layers", "Features"), networks),
-            *_caution(study),
+            study.caveats(),
         ]
     )
 
@@ -169,17 +169,6 @@ def _network_section(net: Backbone) -> list[str]:
         facts,
         _table(("Layer", "Kind", "Units", "Positions"), rows),
     ]
-
-
-def _caution(study: Study) -> Iterable[str]:
-    random = [spec for spec in study.networks if spec.endswith("@random")]
-    if random:
-        yield (
-            ":::{admonition} Random weights\n:class: note\n"
-            f"{', '.join(f'`{spec}`' for spec in random)}: these weights were drawn at random and "
-            "never trained. What such a network's features tell apart, they tell apart by its "
-            "architecture alone; read its pages as the baseline for trained ones.\n:::"
-        )
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

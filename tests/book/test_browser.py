@@ -174,7 +174,7 @@ def test_the_landing_page_tells_this_study(opened):
     text = opened("index.html").locator("article").inner_text()
     assert "minivgg16" in text
     assert "18" in text
-    assert "Random weights" in text
+    assert "never trained" in text
 
 
 def test_a_narrow_screen_does_not_scroll_sideways(opened, page):
