@@ -8,9 +8,11 @@ notebook declares, so ``papermill -f`` reads it as it is.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from analysis.networks import Backbone
 
-__all__ = ["Pair", "Study", "read_study"]
+__all__ = ["Pair", "Study", "read_study", "refuse_unknown_parameters", "split_network"]
 
 PARAMETERS = (
     "title",
@@ -276,6 +278,40 @@ def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"{path} has unknown keys {unknown}; known: {', '.join(PARAMETERS)}")
     return study | {key: value for key, value in overrides.items() if value is not None}
+
+
+def refuse_unknown_parameters(cells: Sequence[str]) -> None:
+    """Stop a notebook that was given a parameter which it does not declare.
+
+    Papermill warns and goes on, so that a misspelt parameter would silently leave the default.
+
+    Parameters
+    ----------
+    cells
+        Sources of the cells run so far: ``In`` inside a notebook. Papermill puts what it injects
+        right after the declaring cell, under the comment ``# Parameters``.
+
+    Raises
+    ------
+    ValueError
+        Naming the unknown parameters and the known ones.
+    """
+    for declaring, injected in pairwise(cells):
+        if injected.startswith("# Parameters\n"):
+            known, given = _assigned(declaring), _assigned(injected)
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                raise ValueError(
+                    f"unknown parameters {', '.join(unknown)}; this notebook takes: "
+                    f"{', '.join(known)}"
+                )
+
+
+def _assigned(source: str) -> list[str]:
+    """Names that a cell of plain assignments defines."""
+    statements = ast.parse(source).body
+    targets = [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def split_network(spec: str) -> tuple[str, str]:

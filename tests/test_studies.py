@@ -11,7 +11,14 @@ import yaml
 
 from analysis.data import CARDS
 from analysis.statistics import signed_ks
-from analysis.studies import PARAMETERS, Pair, Study, read_study, split_network
+from analysis.studies import (
+    PARAMETERS,
+    Pair,
+    Study,
+    read_study,
+    refuse_unknown_parameters,
+    split_network,
+)
 
 STUDIES = sorted((Path(__file__).parents[1] / "book" / "studies").glob("*.yml"))
 
@@ -136,3 +143,13 @@ def test_pairs_go_network_by_network() -> None:
         Pair("digits", "minivgg16@random"),
         Pair("digits_rendered", "minivgg16@random"),
     ]
+
+
+def test_a_notebook_refuses_parameters_that_it_does_not_declare() -> None:
+    declared = 'title = "x"\nseed = 0'
+    refuse_unknown_parameters(["", declared])
+    refuse_unknown_parameters(["", declared, "# Parameters\nseed = 3\n", "import this"])
+    with pytest.raises(
+        ValueError, match="unknown parameters sede; this notebook takes: title, seed"
+    ):
+        refuse_unknown_parameters(["", declared, "# Parameters\nsede = 3\n"])
