@@ -6,5 +6,14 @@ from analysis.features.crops import CROPS, cut_crops
 from analysis.features.extraction import extract
 from analysis.features.pooling import Pooling
 from analysis.features.store import open_features
+from analysis.features.strongest import StrongCrop, strongest_crops
 
-__all__ = ["CROPS", "Pooling", "cut_crops", "extract", "open_features"]
+__all__ = [
+    "CROPS",
+    "Pooling",
+    "StrongCrop",
+    "cut_crops",
+    "extract",
+    "open_features",
+    "strongest_crops",
+]

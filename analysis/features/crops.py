@@ -8,8 +8,8 @@ Conventions
 center
     Shorter side resized to ``resize``, aspect ratio kept; the central ``crop`` x ``crop`` pixels.
 ten
-    The same resizing; upper left, upper right, lower left, lower right and centre, then the mirror
-    images of these five in the same order (the order of torchvision's ``TenCrop``).
+    The same resizing; upper left, upper right, lower left, lower right and centre, then the same
+    five of the mirrored image (the order of torchvision's ``TenCrop``).
 warp
     Resized to ``resize`` x ``resize``, aspect ratio ignored; the central crop. DeCAF's.
 """
@@ -83,8 +83,13 @@ def cut_crops(
         left, top = boxes[-1]
         return np.asarray(image.crop((left, top, left + side, top + side)))[None]
     pixels = np.asarray(image)
-    five = [pixels[top : top + side, left : left + side] for left, top in boxes]
-    return np.stack([*five, *(view[:, ::-1] for view in five)])
+    return np.stack(
+        [
+            view[top : top + side, left : left + side]
+            for view in (pixels, pixels[:, ::-1])
+            for left, top in boxes
+        ]
+    )
 
 
 def _resized(size: tuple[int, int], shorter: int, *, keep_aspect: bool) -> tuple[int, int]:

@@ -189,6 +189,7 @@ def _threads(number: int, threads_each: int) -> Iterator[ThreadPoolExecutor]:
     everyone = threading.Barrier(number)
 
     def prepare() -> None:
+        torch.get_num_threads()  # the first use in a thread adopts the default, so not later
         torch.set_num_threads(threads_each)  # this thread's own, and the default of new threads
         everyone.wait()
 

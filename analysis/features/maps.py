@@ -1,0 +1,99 @@
+"""Feature maps of a few images, to look at: where units answer, and how much comes out of a layer.
+
+All functions take features extracted with ``pooling="none"``, which keep every number of a map.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from analysis.networks import Backbone, Layer
+
+__all__ = ["describe_outputs", "layer_maps", "most_varied_units"]
+
+
+def layer_maps(X: xr.DataArray, layer: Layer) -> NDArray[np.float32]:
+    """Maps of one layer.
+
+    Parameters
+    ----------
+    X
+        Features with ``pooling="none"``.
+    layer
+        A layer of theirs that has maps.
+
+    Returns
+    -------
+    ndarray of float32, shape (images, units, height, width)
+
+    Raises
+    ------
+    ValueError
+        If the layer has no maps, or the features do not hold them whole.
+    """
+    if layer.spatial is None:
+        raise ValueError(f"layer {layer.name!r} gives one number per unit, not maps")
+    values = X[:, X["layer"].to_numpy() == layer.name].to_numpy()
+    shape = (len(values), layer.units, *layer.spatial)
+    if values.size != np.prod(shape):
+        raise ValueError(
+            f"expected {np.prod(shape[1:])} values per image of layer {layer.name!r}, got "
+            f'{values.shape[1]}; extract with pooling="none"'
+        )
+    return values.reshape(shape)
+
+
+def most_varied_units(maps: NDArray[np.floating[Any]], n: int) -> list[int]:
+    """Units whose mean over the map differs most between images, most varied first.
+
+    Parameters
+    ----------
+    maps : ndarray, shape (images, units, height, width)
+        Of several images.
+    n
+        How many units.
+    """
+    spread = maps.mean(axis=(2, 3)).std(axis=0)
+    order = np.argsort(-spread, kind="stable")
+    return [int(unit) for unit in order[:n]]
+
+
+def describe_outputs(X: xr.DataArray, net: Backbone) -> pd.DataFrame:
+    """What the layers make of one image: how many numbers, and of which size.
+
+    Parameters
+    ----------
+    X
+        Features of the default embedding of one image with ``pooling="none"``.
+    net
+        The network.
+
+    Returns
+    -------
+    DataFrame
+        One row per layer: ``layer``, ``kind``, ``units``, ``map of a unit`` (height × width),
+        ``numbers``, ``zeros`` (share of them), ``largest`` and ``mean``.
+    """
+    rows = []
+    for layer in net.layers:
+        values = X[:, X["layer"].to_numpy() == layer.name].to_numpy()
+        rows.append(
+            {
+                "layer": layer.name,
+                "kind": layer.kind,
+                "units": layer.units,
+                "map of a unit": "{} × {}".format(*layer.spatial) if layer.spatial else "",
+                "numbers": values.size,
+                "zeros": float((values == 0).mean()),
+                "mean": float(values.mean()),
+                "largest": float(values.max()),
+            }
+        )
+    return pd.DataFrame(rows)

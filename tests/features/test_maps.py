@@ -1,0 +1,67 @@
+"""Maps cut out of flattened features, and what is said of them."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from analysis.data import load_dataset
+from analysis.features import cut_crops, extract
+from analysis.features.maps import describe_outputs, layer_maps, most_varied_units
+from analysis.networks import Preprocessing, load_backbone
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 5)
+    )
+    return load_backbone(module, layers=["0", "3"], preprocess=Preprocessing(18, 16))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("digits").subset(range(6))
+
+
+@pytest.fixture(scope="module")
+def features(net, data):
+    return extract(data, net, crops="center", pooling="none", progress=False)
+
+
+def test_maps_are_what_the_module_computes(net, data, features):
+    maps = layer_maps(features, net.layers[0])
+    crop = torch.from_numpy(cut_crops(data[4], "center", net.preprocessing)).permute(0, 3, 1, 2)
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in (net.preprocessing.mean, net.preprocessing.std)
+    )
+    with torch.no_grad():
+        expected = net.module[:2]((crop / 255 - mean) / std)[0].numpy()
+    assert maps.shape == (6, 4, 8, 8)
+    assert np.allclose(maps[4], expected, atol=1e-5)
+
+
+def test_vectors_and_pooled_features_have_no_maps(net, data, features):
+    with pytest.raises(ValueError, match="one number per unit"):
+        layer_maps(features, net.layers[1])
+    pooled = extract(data, net, crops="center", progress=False)
+    with pytest.raises(ValueError, match='pooling="none"'):
+        layer_maps(pooled, net.layers[0])
+
+
+def test_the_most_varied_units_come_first():
+    maps = np.zeros((3, 4, 2, 2))
+    maps[:, 2] = np.array([0, 1, 2])[:, None, None]
+    maps[:, 1] = np.array([0, 5, 9])[:, None, None]
+    maps[:, 3, 0] = 100  # high, but the same in every image
+    assert most_varied_units(maps, 2) == [1, 2]
+
+
+def test_the_description_counts_every_number(net, data, features):
+    table = describe_outputs(features[:1], net).set_index("layer")
+    maps = layer_maps(features, net.layers[0])[0]
+    assert table["numbers"].tolist() == [256, 5]
+    assert table["map of a unit"].tolist() == ["8 × 8", ""]
+    assert np.isclose(table.loc["0", "zeros"], (maps == 0).mean())
+    assert np.isclose(table.loc["0", "largest"], maps.max())
