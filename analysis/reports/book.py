@@ -107,7 +107,7 @@ def build_book(
     ]
     assembled = output / "book-sources"
     _assemble(assembled, sources, opened, parameters, executed)
-    return _build_pages(assembled, sources.config, output, progress=progress)
+    return _build_pages(assembled, sources, output, progress=progress)
 
 
 def study_parameters(
@@ -192,17 +192,18 @@ def _assemble(
             shutil.copy2(file, target)
 
 
-def _build_pages(assembled: Path, config: Path, output: Path, *, progress: bool) -> Path:
+def _build_pages(assembled: Path, sources: BookSources, output: Path, *, progress: bool) -> Path:
     html, stamp = output / "html", output / "html.built-from"
-    built_from = _hash_of(assembled, config)
+    built_from = _hash_of(assembled, sources.config)
     index = html / "index.html"
     if index.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == built_from:
         logger.info("%s is up to date", html)
         return index
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as partial:
-        _run_jupyter_book(assembled, config, Path(partial), progress=progress)
+        _run_jupyter_book(assembled, sources, Path(partial), progress=progress)
         stamp.unlink(missing_ok=True)
-        shutil.rmtree(html, ignore_errors=True)
+        if html.exists():
+            html.rename(Path(partial) / "old")
         (Path(partial) / "_build" / "html").rename(html)
     stamp.write_text(built_from, encoding="utf-8")
     return index
@@ -218,9 +219,9 @@ def _hash_of(assembled: Path, config: Path) -> str:
     return digest.hexdigest()
 
 
-def _run_jupyter_book(assembled: Path, config: Path, into: Path, *, progress: bool) -> None:
+def _run_jupyter_book(assembled: Path, sources: BookSources, into: Path, *, progress: bool) -> None:
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
-    command += [str(assembled), "--config", str(config), "--path-output", str(into)]
+    command += [str(assembled), "--config", str(sources.config), "--path-output", str(into)]
     command += ["--all", "-W", "-n", "--keep-going"]
     with subprocess.Popen(
         command,
@@ -231,7 +232,7 @@ def _run_jupyter_book(assembled: Path, config: Path, into: Path, *, progress: bo
         errors="replace",
     ) as process:
         assert process.stdout is not None  # PIPE was asked for
-        lines = list(_shown(process.stdout, len(list(assembled.glob("*.[mi][dp]*"))), progress))
+        lines = list(_shown(process.stdout, len(sources.pages()), progress))
     if process.returncode:
         told = [line for line in lines if "WARNING" in line or "ERROR" in line]
         raise BookError(

@@ -69,7 +69,8 @@ def write_zarr(features: xr.DataArray, path: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        features.to_dataset(name="features").to_zarr(partial)
+        # Chunks of one size, which the store's layers are not; format 2 specifies text as well.
+        features.chunk("auto").to_dataset(name="features").to_zarr(partial, zarr_format=2)
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

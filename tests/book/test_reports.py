@@ -95,7 +95,7 @@ def runs(root):
 def no_pages(monkeypatch):
     """Leave Sphinx out where only what comes before it is tested."""
 
-    def build(assembled, config, output, *, progress):
+    def build(assembled, sources, output, *, progress):
         return assembled
 
     monkeypatch.setattr(book_module, "_build_pages", build)
@@ -104,7 +104,7 @@ def no_pages(monkeypatch):
 def test_nothing_is_done_twice_and_what_changed_is_done_again(root, monkeypatch):
     built = []
 
-    def pretend(assembled, config, into, *, progress):
+    def pretend(assembled, sources, into, *, progress):
         html = into / "_build" / "html"
         html.mkdir(parents=True)
         (html / "index.html").write_text((assembled / "intro.md").read_text())
