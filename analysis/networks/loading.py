@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -200,23 +199,12 @@ def _weighted(
 
 
 def _other_number_of_classes(module: nn.Module, state: files.State) -> int | None:
-    """Return the number of class scores of a state dict, if that alone sets it apart."""
-    differing = {
-        name: tuple(state[name].shape)
-        for name, value in module.state_dict().items()
-        if name in state and state[name].shape != value.shape
-    }
-    owners = {name.rpartition(".")[0] for name in differing}
-    counts = {shape[0] for shape in differing.values() if shape}
-    if len(counts) != 1 or not owners <= _heads(module):
-        return None
-    return counts.pop()
-
-
-def _heads(module: nn.Module) -> set[str]:
-    """Paths of the last weighted module, and of the heads of auxiliary classifiers."""
+    """Return the number of class scores of a state dict where it differs from the module's."""
     weighted = [p for p, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
-    return {weighted[-1], *(path for path in weighted if re.match(r"(aux\d?|AuxLogits)\.", path))}
+    own, theirs = (source.get(f"{weighted[-1]}.weight") for source in (module.state_dict(), state))
+    if own is None or theirs is None or own.shape == theirs.shape:
+        return None
+    return int(theirs.shape[0]) if own.shape[1:] == theirs.shape[1:] else None
 
 
 def _set_stem(module: nn.Module, stem: str | None, name: str) -> None:

@@ -1,0 +1,67 @@
+"""Backbones with random weights, built once, and a plain way to read their layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+
+from analysis.networks import Backbone, Layer, load_backbone
+
+Reader = Callable[[Backbone, list[Layer], str, torch.Tensor], dict[str, torch.Tensor]]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package")
+def random_backbone() -> Callable[[str], Backbone]:
+    return cache(lambda name: load_backbone(name, weights="random", seed=0))
+
+
+@pytest.fixture(scope="session")
+def read_layers() -> Reader:
+    return _read_layers
+
+
+def _read_layers(
+    net: Backbone, layers: list[Layer], activation: str, images: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Values of layers through hooks, as Tap asks for: copied inside, the last call wins."""
+    parts: dict[tuple[str, int], torch.Tensor] = {}
+    hooks = []
+    for layer in layers:
+        for i, tap in enumerate(layer.taps(activation)):
+            module = net.module.get_submodule(tap.module)
+            if tap.side == "input":
+                hook = module.register_forward_pre_hook(
+                    lambda m, inputs, tap=tap, key=(layer.name, i): parts.update(
+                        {key: tap.value(inputs).clone()}
+                    )
+                )
+            else:
+                hook = module.register_forward_hook(
+                    lambda m, inputs, output, tap=tap, key=(layer.name, i): parts.update(
+                        {key: tap.value(inputs, output).clone()}
+                    )
+                )
+            hooks.append(hook)
+    try:
+        with torch.no_grad():
+            net.module(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {
+        layer.name: torch.cat(
+            [parts[layer.name, i] for i in range(len(layer.taps(activation)))], layer.unit_axis
+        )
+        for layer in layers
+    }
