@@ -20,7 +20,7 @@ __all__ = ["describe_outputs", "layer_maps", "most_varied_units"]
 
 
 def layer_maps(X: xr.DataArray, layer: Layer) -> NDArray[np.float32]:
-    """Maps of one layer.
+    """Cut the maps of one layer out of flattened features.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def most_varied_units(maps: NDArray[np.floating[Any]], n: int) -> list[int]:
 
 
 def describe_outputs(X: xr.DataArray, net: Backbone) -> pd.DataFrame:
-    """What the layers make of one image: how many numbers, and of which size.
+    """Describe what each layer makes of one image: how many numbers, and how large.
 
     Parameters
     ----------

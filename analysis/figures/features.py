@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from analysis.features import StrongCrop
+
     Picture = Image | NDArray[Any]
-    Box = tuple[float, float, float, float]
 
 __all__ = [
     "plot_activation_maps",
@@ -126,39 +127,43 @@ def plot_activation_maps(
 
 
 def plot_strongest_patches(
-    rows: Mapping[str, Sequence[tuple[Picture, Box]]], *, n_whole: int = 3
+    found: Mapping[str, Mapping[int, Sequence[StrongCrop]]], *, n_whole: int = 3
 ) -> Figure:
-    """Where in which pictures a unit answers most strongly, a row per unit.
+    """Where in which pictures units answer most strongly, a row per unit.
 
     Parameters
     ----------
-    rows
-        Name of the unit → its strongest pictures, strongest first, each with the receptive field
-        of the strongest position: ``(left, top, right, bottom)`` in pixels of the picture. The
-        box may reach beyond the picture.
+    found
+        Layer → what :func:`analysis.features.strongest_crops` found for its units.
     n_whole
-        How many pictures to repeat whole, with the box drawn in.
+        How many pictures to repeat whole, with the receptive field framed.
 
     Returns
     -------
     Figure
         On the left the receptive fields, cut out; on the right the first pictures whole.
     """
-    n_patches = max(len(found) for found in rows.values())
+    rows = {
+        f"{layer}, unit {unit}": crops
+        for layer, of_layer in found.items()
+        for unit, crops in of_layer.items()
+    }
+    n_patches = max(len(crops) for crops in rows.values())
     widths = [1.0] * n_patches + [0.3] + [1.0] * n_whole
     size = (0.98 * sum(widths) + 0.9, 0.98 * len(rows) + 0.3)
     fig, grid = _picture_grid(len(rows), widths, size)
-    for axes, (name, found) in zip(grid, rows.items(), strict=True):
-        for ax, (picture, box) in zip(axes, found, strict=False):
-            _show(ax, _cut(picture, box))
-        for ax, (picture, box) in zip(axes[n_patches + 1 :], found, strict=False):
-            _show(ax, picture)
-            _draw_box(ax, picture, box)
+    for axes, (name, crops) in zip(grid, rows.items(), strict=True):
+        for ax, crop in zip(axes, crops, strict=False):
+            _show(ax, _square(crop.patch))
+        for ax, crop in zip(axes[n_patches + 1 :], crops, strict=False):
+            _show(ax, crop.pixels)
+            _draw_box(ax, crop.box)
         axes[0].annotate(
             name, (0, 0.5), (-6, 0), "axes fraction", "offset points", ha="right", va="center"
         )
     grid[0, 0].set_title(" ")  # room for the two headings, which are wider than their columns
-    for column, heading in ((0, "receptive fields, strongest first"), (n_patches + 1, "whole")):
+    headings = {0: "receptive fields, strongest first", n_patches + 1: "framed in the photograph"}
+    for column, heading in headings.items():
         text = grid[0, column].annotate(
             heading, (0, 1), (0, 5), "axes fraction", "offset points", color="0.25"
         )
@@ -288,24 +293,19 @@ def _show(ax: Axes, picture: Picture, **kwargs: Any) -> None:
     ax.axis("off")
 
 
-def _cut(picture: Picture, box: Box) -> NDArray[Any]:
-    """Part of a picture inside a box; what lies beyond the picture is white."""
-    pixels = np.asarray(picture)
-    height, width = pixels.shape[:2]
-    left, top, right, bottom = (round(edge) for edge in box)
-    patch = np.full((bottom - top, right - left, *pixels.shape[2:]), 255, dtype=pixels.dtype)
-    y = slice(max(top, 0), min(bottom, height))
-    x = slice(max(left, 0), min(right, width))
-    patch[y.start - top : y.stop - top, x.start - left : x.stop - left] = pixels[y, x]
-    return patch
+def _square(patch: NDArray[Any]) -> NDArray[Any]:
+    """Patch in the middle of a white square; at the border of a picture patches are narrower."""
+    height, width = patch.shape[:2]
+    side = max(height, width)
+    square = np.full((side, side, *patch.shape[2:]), 255, dtype=patch.dtype)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = patch
+    return square
 
 
-def _draw_box(ax: Axes, picture: Picture, box: Box) -> None:
-    height, width = np.asarray(picture).shape[:2]
+def _draw_box(ax: Axes, box: tuple[int, int, int, int]) -> None:
     left, top, right, bottom = box
-    left, top = max(left, 0) - 0.5, max(top, 0) - 0.5
-    right, bottom = min(right, width) - 0.5, min(bottom, height) - 0.5
+    corner = (left - 0.5, top - 0.5)  # pixel centres have whole coordinates
     for colour, line in (("black", 2.6), (BOX_COLOUR, 1.4)):
-        ax.add_patch(
-            Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=line)
-        )
+        frame = Rectangle(corner, right - left, bottom - top, fill=False, ec=colour, lw=line)
+        ax.add_patch(frame)

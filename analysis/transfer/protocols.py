@@ -8,10 +8,15 @@ are standardised with the mean and standard deviation of the training images alo
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _ROWS = 512
 
@@ -74,6 +79,49 @@ def one_shot_accuracy(
         test = np.setdiff1d(np.arange(y.size), train)
         accuracies[draw] = np.mean(_nearest(X, train, test) == members[test])
     return accuracies
+
+
+def one_shot_by_layer(
+    X: xr.DataArray,
+    labels: ArrayLike,
+    *,
+    beside: Mapping[str, ArrayLike] | None = None,
+    n_draws: int = 20,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy of :func:`one_shot_accuracy` for every layer, all together, and others beside them.
+
+    All see the same draws.
+
+    Parameters
+    ----------
+    X : DataArray (image, feature) with coordinate ``layer``
+        Embedding.
+    labels : array_like, shape (images,)
+        Class of each image.
+    beside
+        Name → other features of the same images, shape (images, any), such as pixels.
+    n_draws, seed
+        As in :func:`one_shot_accuracy`.
+
+    Returns
+    -------
+    DataFrame
+        One row per set of features, ``beside`` first, then the layers in order, then
+        ``"all layers"``: ``features``, and over the draws ``mean``, ``lower`` and ``upper`` (5th
+        and 95th percentile); ``chance`` is one over the number of classes.
+    """
+    layers = X["layer"].to_numpy()
+    values = X.to_numpy()
+    sets = {name: np.asarray(other) for name, other in (beside or {}).items()}
+    sets |= {str(name): values[:, layers == name] for name in dict.fromkeys(layers.tolist())}
+    sets["all layers"] = values
+    rows = []
+    for name, part in sets.items():
+        accuracy = one_shot_accuracy(part, labels, n_draws=n_draws, seed=seed)
+        lower, upper = np.quantile(accuracy, [0.05, 0.95])
+        rows.append((name, accuracy.mean(), lower, upper, 1 / np.unique(labels).size))
+    return pd.DataFrame(rows, columns=["features", "mean", "lower", "upper", "chance"])
 
 
 def _nearest(X: NDArray[Any], train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -56,30 +57,37 @@ def test_a_column_of_maps_shares_one_scale_from_zero(pictures):
     assert "conv2_1, 4 × 4" in titles
 
 
-def test_a_patch_is_cut_where_its_box_is(pictures):
-    box = (4, 6, 14, 26)
-    fig = features.plot_strongest_patches({"conv1_1, unit 3": [(pictures[0], box)]}, n_whole=1)
-    patch, whole = (ax.images[0].get_array() for ax in shown(fig))
-    assert np.array_equal(patch, pictures[0][6:26, 4:14])
-    assert np.array_equal(whole, pictures[0])
+@dataclass
+class Found:
+    """What the figure reads of a ``StrongCrop``."""
+
+    pixels: np.ndarray
+    box: tuple[int, int, int, int]
+
+    @property
+    def patch(self):
+        left, top, right, bottom = self.box
+        return self.pixels[top:bottom, left:right]
 
 
-def test_a_box_beyond_the_picture_is_white_there_and_drawn_inside(pictures):
-    fig = features.plot_strongest_patches({"fc6": [(pictures[1], (-10, -5, 45, 40))]}, n_whole=1)
+def test_patches_are_squares_and_framed_where_they_are(pictures):
+    found = {"conv1_1": {3: [Found(pictures[0], (4, 6, 14, 26))]}}
+    fig = features.plot_strongest_patches(found, n_whole=1)
     patch_axes, whole_axes = shown(fig)
     patch = patch_axes.images[0].get_array()
-    assert patch.shape == (45, 55, 3)
-    assert np.array_equal(patch[5:, 10:50], pictures[1])
-    assert (patch[:5] == 255).all()
-    assert (patch[:, :10] == 255).all()
-    for frame in whole_axes.patches:
-        assert frame.get_bbox().bounds == (-0.5, -0.5, 40, 40)
+    assert patch.shape == (20, 20, 3)
+    assert np.array_equal(patch[:, 5:15], pictures[0][6:26, 4:14])
+    assert (patch[:, :5] == 255).all()
+    assert (patch[:, 15:] == 255).all()
+    assert np.array_equal(whole_axes.images[0].get_array(), pictures[0])
+    assert {frame.get_bbox().bounds for frame in whole_axes.patches} == {(3.5, 5.5, 10, 20)}
+    assert "conv1_1, unit 3" in {text.get_text() for text in patch_axes.texts}
 
 
 def test_units_with_few_pictures_leave_their_places_empty(pictures):
     box = (0, 0, 8, 8)
-    rows = {"a": [(p, box) for p in pictures], "b": [(pictures[0], box)]}
-    fig = features.plot_strongest_patches(rows, n_whole=2)
+    found = {"fc6": {0: [Found(p, box) for p in pictures], 7: [Found(pictures[0], box)]}}
+    fig = features.plot_strongest_patches(found, n_whole=2)
     assert len(shown(fig)) == 4 + 2 + 1 + 1
 
 
