@@ -33,7 +33,7 @@ __all__ = ["extract"]
 _LOG = logging.getLogger(__name__)
 
 _LONG_RUN_SECONDS = 60
-_PACKAGES = ("torch", "numpy", "pillow")
+_PACKAGES = ("numpy", "pillow")
 
 
 def extract(
@@ -238,6 +238,7 @@ def _provenance(
         "device": device,
         "batch_size": engine.batch_size,
         "threads": engine.threads,
+        "version_torch": str(torch.__version__),  # with its build, on which bits depend
         **{f"version_{package}": version(package) for package in _PACKAGES},
         "key": key,
     }

@@ -1,10 +1,8 @@
-"""Feature maps of a few images, to look at: where units answer, and how much comes out of a layer.
-
-All functions take features extracted with ``pooling="none"``, which keep every number of a map.
-"""
+"""Units to look at: their maps, what they answer to, and how much comes out of each layer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +12,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from analysis.features.strongest import StrongCrop
     from analysis.networks import Backbone, Layer
 
-__all__ = ["describe_outputs", "layer_maps", "most_varied_units"]
+__all__ = ["describe_outputs", "describe_strongest", "layer_maps", "most_varied_units"]
 
 
 def layer_maps(X: xr.DataArray, layer: Layer) -> NDArray[np.float32]:
@@ -97,3 +96,27 @@ def describe_outputs(X: xr.DataArray, net: Backbone) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def describe_strongest(found: Mapping[str, Mapping[int, Sequence[StrongCrop]]]) -> pd.DataFrame:
+    """Tabulate the strongest crops of several layers.
+
+    Parameters
+    ----------
+    found
+        Layer → what :func:`analysis.features.strongest_crops` found for its units.
+
+    Returns
+    -------
+    DataFrame
+        One row per layer, unit and crop: ``rank`` (from 1), ``photograph``, ``activation``, and
+        the receptive field in pixels of the crop, ``left, top, right, bottom``.
+    """
+    rows = [
+        (layer, unit, rank, crop.path, crop.activation, *crop.box)
+        for layer, of_layer in found.items()
+        for unit, of_unit in of_layer.items()
+        for rank, crop in enumerate(of_unit, start=1)
+    ]
+    box = ["left", "top", "right", "bottom"]
+    return pd.DataFrame(rows, columns=["layer", "unit", "rank", "photograph", "activation", *box])

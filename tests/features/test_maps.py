@@ -6,8 +6,13 @@ import torch
 from torch import nn
 
 from analysis.data import load_dataset
-from analysis.features import cut_crops, extract
-from analysis.features.maps import describe_outputs, layer_maps, most_varied_units
+from analysis.features import cut_crops, extract, strongest_crops
+from analysis.features.maps import (
+    describe_outputs,
+    describe_strongest,
+    layer_maps,
+    most_varied_units,
+)
 from analysis.networks import Preprocessing, load_backbone
 
 
@@ -32,12 +37,10 @@ def features(net, data):
 
 def test_maps_are_what_the_module_computes(net, data, features):
     maps = layer_maps(features, net.layers[0])
-    crop = torch.from_numpy(cut_crops(data[4], "center", net.preprocessing)).permute(0, 3, 1, 2)
-    mean, std = (
-        torch.tensor(v).view(3, 1, 1) for v in (net.preprocessing.mean, net.preprocessing.std)
-    )
+    crop = cut_crops(data[4], "center", net.preprocessing) / 255
+    pixels = (crop - net.preprocessing.mean) / net.preprocessing.std
     with torch.no_grad():
-        expected = net.module[:2]((crop / 255 - mean) / std)[0].numpy()
+        expected = net.module[:2](torch.tensor(pixels).float().permute(0, 3, 1, 2))[0].numpy()
     assert maps.shape == (6, 4, 8, 8)
     assert np.allclose(maps[4], expected, atol=1e-5)
 
@@ -65,3 +68,18 @@ def test_the_description_counts_every_number(net, data, features):
     assert table["map of a unit"].tolist() == ["8 × 8", ""]
     assert np.isclose(table.loc["0", "zeros"], (maps == 0).mean())
     assert np.isclose(table.loc["0", "largest"], maps.max())
+
+
+def test_every_strong_crop_has_its_row(net, data):
+    found = {"0": strongest_crops(data, net, "0", [3, 1], n=2, progress=False)}
+    table = describe_strongest(found)
+    assert table[["layer", "unit", "rank"]].values.tolist() == [
+        ["0", 3, 1],
+        ["0", 3, 2],
+        ["0", 1, 1],
+        ["0", 1, 2],
+    ]
+    crop = found["0"][1][1]
+    row = table.iloc[3]
+    assert (row["photograph"], row["activation"]) == (crop.path, crop.activation)
+    assert tuple(row[["left", "top", "right", "bottom"]]) == crop.box
