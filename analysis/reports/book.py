@@ -246,6 +246,6 @@ def _shown(output: Iterator[str], n_pages: int, progress: bool) -> Iterator[str]
     with tqdm(desc="pages", total=n_pages, unit="page", disable=not progress) as bar:
         for line in output:
             plain = re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip()
-            if plain.startswith("writing output..."):
+            if plain.startswith("writing output... ["):
                 bar.update()
             yield plain
