@@ -163,10 +163,9 @@ def plot_ridges_of_pairs(table: pd.DataFrame) -> Figure:
         ax.set_title(title)
     for ax in axes.flat[len(pairs) :]:
         ax.remove()
-    kinds = {"conv": "convolution", "block": "block of convolutions", "fc": "fully connected"}
-    swatches = [
-        Patch(color=KIND_COLOURS[k], alpha=0.8, label=kinds[k]) for k in table["kind"].unique()
-    ]
+    names = {PALETTE[0]: "convolutional", PALETTE[1]: "fully connected"}
+    shown = dict.fromkeys(KIND_COLOURS[kind] for kind in table["kind"].unique())
+    swatches = [Patch(color=colour, alpha=0.8, label=names[colour]) for colour in shown]
     swatches.append(Patch(color="0.8", label="the same under shuffled labels"))
     fig.legend(handles=swatches, loc="outside upper left", ncols=len(swatches))
     return fig
@@ -186,5 +185,5 @@ def plot_modes_of_networks(table: pd.DataFrame) -> Figure:
     )
     for ax, network in zip(axes.flat, networks, strict=True):
         plot_modes_by_layer(table[table["network"] == network], ax=ax)
-        ax.set_title(f"Mode and middle 68 % of $D_{{KS}}$, by presence and by absence: {network}")
+        ax.set_title(f"Mode and middle 68 % of $D_{{KS}}$, by presence and by absence\n{network}")
     return fig

@@ -47,8 +47,8 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 def environment_hash(package: Path) -> str:
     """Hash of what runs a notebook, apart from the notebook.
 
-    It covers the package's modules, Python and the versions of the package's dependencies. The
-    command line is left out: it runs nothing inside a notebook.
+    It covers the package's modules and cards, Python and the versions of the package's
+    dependencies. The command line is left out: it runs nothing inside a notebook.
 
     Parameters
     ----------
@@ -56,7 +56,9 @@ def environment_hash(package: Path) -> str:
         Folder of the ``analysis`` package.
     """
     digest = hashlib.sha256(platform.python_version().encode())
-    for module in sorted(package.rglob("*.py")):
+    for module in sorted(
+        path for ending in ("py", "toml") for path in package.rglob(f"*.{ending}")
+    ):
         if module != package / "__main__.py" and "_book" not in module.parts:
             digest.update(module.relative_to(package).as_posix().encode())
             digest.update(module.read_bytes())
