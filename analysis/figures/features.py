@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 BOX_COLOUR = PALETTE[4]
+MOST_LABELS = 24  # that fit below a panel
 
 
 def plot_pictures(pictures: Mapping[str, Picture], *, columns: int = 6) -> Figure:
@@ -207,7 +208,7 @@ def plot_change_by_layer(table: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylim(0, max(1.08, 1.05 * table["median"].max()))
     fig.supylabel("change of the features (1 = another picture)", fontsize=10.5)
     _layers_on_x(axes[-1, 0], layers)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     return fig
 
 
@@ -226,13 +227,12 @@ def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
         A panel per dataset and network: a point per layer, beside pixels and chance.
     """
     panels = list(table.groupby(["network", "dataset"], sort=False))
-    columns = min(3, len(panels))
+    columns = min(2, len(panels))
     n_rows = -(-len(panels) // columns)
-    widest = max(len(part) for _, part in panels)
     fig, axes = plt.subplots(
         n_rows,
         columns,
-        figsize=(max(4.4, 9.6 / columns, 0.24 * widest * 1.2) * columns, 3.5 * n_rows),
+        figsize=(4.9 * columns, 3.2 * n_rows + 0.5),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -267,7 +267,10 @@ def _one_shot(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def _layers_on_x(ax: Axes, layers: Sequence[str]) -> None:
-    ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
+    every = -(-len(layers) // MOST_LABELS)
+    ticks = range((len(layers) - 1) % every, len(layers), every)  # up to the last layer
+    names = [layers[tick] for tick in ticks]
+    ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set(xlim=(-0.5, len(layers) - 0.5), xlabel="layer, from input to output")
 
 

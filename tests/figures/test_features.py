@@ -140,6 +140,16 @@ def test_one_shot_has_a_panel_per_dataset_and_network(networks):
     assert sorted(labels) == ["chance", "features of the layer", "pixels"]
 
 
+def test_of_many_layers_every_few_are_named_and_the_last_is():
+    table = pd.DataFrame({"layer": [f"block{i}" for i in range(50)], "kept": "means"})
+    fig = features.plot_change_by_layer(table.assign(change="turned", median=0.5))
+    (ax,) = fig.axes
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert len(labels) <= features.MOST_LABELS
+    assert labels[-1] == "block49"
+    assert all(f"block{int(x)}" == name for x, name in zip(ax.get_xticks(), labels, strict=True))
+
+
 @pytest.mark.parametrize(
     ("plot", "table"),
     [
