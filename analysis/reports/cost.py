@@ -62,4 +62,5 @@ def _duration(seconds: float) -> str:
     for size, unit in ((86_400.0, "days"), (3_600.0, "hours")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{max(1.0, seconds / 60):.0f} minutes"
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} minute{'s' * (minutes > 1)}"

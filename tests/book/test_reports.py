@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -14,7 +15,8 @@ from PIL import Image
 from analysis import reports
 from analysis.data import CARDS
 from analysis.reports import book as book_module
-from analysis.reports import execution, pages, sources
+from analysis.reports import cost, execution, pages, sources
+from analysis.studies import Study
 
 ROOT = Path(__file__).parents[2]
 PARAMETERS = {
@@ -309,3 +311,26 @@ def test_benchmarks_page(tmp_path):
     assert r"| a\|b | 1,234 | s | 2,000 | yes |" in page
     assert "| c | 3 | images/s | 4 | **no** |" in page
     assert "| d | 0.00123 | s | – | – |" in page
+
+
+def test_expected_cost_counts_all_images_and_features(root):
+    images = sources.BookSources(root).root / "images"
+    study = Study("x", f"folder:{images},photographs", "minivgg16@random", crops="center")
+    seconds, size = cost.expected_cost(study)
+    assert size == (4 + len(study.data("photographs"))) * 2080 * 4
+    assert seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(61, "1 minute"), (1800, "30 minutes"), (7300, "2 hours"), (2e5, "2 days")],
+)
+def test_long_runs_are_announced_and_short_ones_are_not(monkeypatch, capsys, seconds, told):
+    study = SimpleNamespace(title="Orchids")
+    monkeypatch.setattr(cost, "expected_cost", lambda _: (seconds, 3_000_000_000))
+    cost.announce_cost(study)
+    said = capsys.readouterr().out
+    assert f"about {told} and up to 3.00 GB" in said
+    monkeypatch.setattr(cost, "expected_cost", lambda _: (59, 1))
+    cost.announce_cost(study)
+    assert capsys.readouterr().out == ""
