@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.style import INNER, MARKERS, NEUTRAL, OUTER, PALETTE
+from analysis.figures.style import INNER, MARKERS, NEUTRAL, OUTER, PALETTE, WIDTH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def plot_edfs(pair: FeatureClassPair, *, ax: Axes) -> Axes:
     gap = sorted((pair.inner_at_gap, pair.outer_at_gap))
     ax.plot([pair.gap_at] * 2, gap, color="black", linewidth=1.4, marker="_", markersize=9)
     ax.set_title(f"widest gap (black): $D_{{KS}}$ = {pair.distance:+.2f}")
-    ax.set(xlabel="feature value", ylabel="share of images at or below it", ylim=(-0.02, 1.02))
+    ax.set(xlabel="feature value", ylabel="images at or below it", ylim=(-0.02, 1.02))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return ax
 
@@ -93,7 +93,7 @@ def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 0.9) -> 
     ax.set_yticks(range(len(layers)), layers)
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(-1, 1), ylim=(-0.3, len(layers) - 1 + height + 0.1))
-    ax.set_xlabel("$D_{KS}$ (right: higher inside the class)")
+    ax.set_xlabel("$D_{KS}$")
     return ax
 
 
@@ -131,7 +131,7 @@ def plot_modes_by_layer(table: pd.DataFrame, *, ax: Axes) -> Axes:
         ax.axvline(boundary - 0.5, color="0.92", linewidth=0.8, zorder=0)
     ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
     ax.set(xlim=(-0.5, len(layers) - 0.5), ylabel="$D_{KS}$")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="dataset")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=3, columnspacing=1.2)
     return ax
 
 
@@ -150,7 +150,7 @@ def plot_ridges_of_pairs(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(
         rows,
         columns,
-        figsize=(1.2 + 3.1 * columns, 0.4 + rows * (1.1 + 0.36 * n_layers)),
+        figsize=(WIDTH if columns > 1 else 0.7 * WIDTH, 0.4 + rows * (1.0 + 0.32 * n_layers)),
         squeeze=False,
         layout="constrained",
     )
@@ -181,7 +181,7 @@ def plot_modes_of_networks(table: pd.DataFrame) -> Figure:
     """
     networks = list(dict.fromkeys(table["network"]))
     fig, axes = plt.subplots(
-        len(networks), 1, figsize=(10, 4 * len(networks)), squeeze=False, layout="constrained"
+        len(networks), 1, figsize=(WIDTH, 4.4 * len(networks)), squeeze=False, layout="constrained"
     )
     for ax, network in zip(axes.flat, networks, strict=True):
         plot_modes_by_layer(table[table["network"] == network], ax=ax)

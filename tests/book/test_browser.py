@@ -84,6 +84,12 @@ def targets(page, selector, attribute):
     return {urldefrag(address).url for address in found if address.startswith("http")}
 
 
+_STRETCHED = """all => all.filter(
+    one => one.width &&
+        Math.abs(one.width * one.naturalHeight / (one.height * one.naturalWidth) - 1) > 0.02
+).map(one => one.currentSrc)"""
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_complete_and_self_contained(opened, site, name):
     page = opened(f"{name}.html")
@@ -95,6 +101,7 @@ def test_page_is_complete_and_self_contained(opened, site, name):
     )
     assert images  # the logo at least
     assert [image for image in images if image[1] == 0 or not image[2]] == []
+    assert page.eval_on_selector_all("article img", _STRETCHED) == []
     loaded = targets(page, "script[src], img, iframe", "src") | targets(page, "head link", "href")
     assert [address for address in loaded if not address.startswith(site)] == []
     for address in targets(page, "a[href]", "href"):
