@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.style import MAPS, MARKERS, NEUTRAL, PALETTE
+from analysis.figures.style import MAPS, MARKERS, NEUTRAL, PALETTE, WIDTH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,10 +35,11 @@ __all__ = [
 ]
 
 BOX_COLOUR = PALETTE[4]
+LABEL = 1.1  # inches of a row's name
 MOST_LABELS = 24  # that fit below a panel
 
 
-def plot_pictures(pictures: Mapping[str, Picture], *, columns: int = 6) -> Figure:
+def plot_pictures(pictures: Mapping[str, Picture], *, columns: int = 4) -> Figure:
     """Pictures side by side, each under its name.
 
     Parameters
@@ -54,10 +55,8 @@ def plot_pictures(pictures: Mapping[str, Picture], *, columns: int = 6) -> Figur
         One axes per picture.
     """
     n_rows = -(-len(pictures) // columns)
-    size = (1.5 * min(columns, len(pictures)), 1.75 * n_rows)
-    fig, axes = plt.subplots(
-        n_rows, min(columns, len(pictures)), figsize=size, squeeze=False, layout="constrained"
-    )
+    size = (WIDTH, n_rows * (WIDTH / columns + 0.1))
+    fig, axes = plt.subplots(n_rows, columns, figsize=size, squeeze=False, layout="constrained")
     for ax in axes.flat[len(pictures) :]:
         ax.remove()
     for ax, (name, picture) in zip(axes.flat, pictures.items(), strict=False):
@@ -95,7 +94,7 @@ def plot_activation_maps(
     widths = [1.0]
     for chosen in units.values():
         widths += [gap, *[1.0] * len(chosen)]
-    size = (0.92 * sum(widths), 0.88 * n_rows + 1.2)
+    size = (WIDTH, n_rows * WIDTH / sum(widths) + 1.2)
     fig, grid = _picture_grid(n_rows, widths, size)
     for row, picture in enumerate(pictures):
         _show(grid[row, 0], picture)
@@ -116,7 +115,7 @@ def plot_activation_maps(
     grid[0, 0].set_title("unit", fontsize=9.5, loc="right")
     bar = fig.colorbar(
         ScalarMappable(Normalize(0, 1), MAPS),
-        ax=grid[:, 1:],
+        ax=grid,
         location="bottom",
         shrink=0.4,
         aspect=35,
@@ -151,7 +150,7 @@ def plot_strongest_patches(
     }
     n_patches = max(len(crops) for crops in rows.values())
     widths = [1.0] * n_patches + [0.3] + [1.0] * n_whole
-    size = (0.98 * sum(widths) + 0.9, 0.98 * len(rows) + 0.3)
+    size = (WIDTH, len(rows) * (WIDTH - LABEL) / sum(widths) + 0.6)
     fig, grid = _picture_grid(len(rows), widths, size)
     for axes, (name, crops) in zip(grid, rows.items(), strict=True):
         for ax, crop in zip(axes, crops, strict=False):
@@ -191,7 +190,7 @@ def plot_change_by_layer(table: pd.DataFrame) -> Figure:
     panels = list(table.groupby("kept", sort=False))
     fig, axes = plt.subplots(
         len(panels),
-        figsize=(9.6, 0.9 + 2.9 * len(panels)),
+        figsize=(WIDTH, 1.5 + 2.4 * len(panels)),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -208,7 +207,7 @@ def plot_change_by_layer(table: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylim(0, max(1.08, 1.05 * table["median"].max()))
     fig.supylabel("change of the features (1 = another picture)", fontsize=10.5)
     _layers_on_x(axes[-1, 0], layers)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
@@ -232,7 +231,7 @@ def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(
         n_rows,
         columns,
-        figsize=(4.9 * columns, 3.2 * n_rows + 0.5),
+        figsize=(WIDTH if columns > 1 else 0.7 * WIDTH, 2.9 * n_rows + 0.4),
         sharey=True,
         squeeze=False,
         layout="constrained",

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from cycler import cycler
 
-__all__ = ["INNER", "MAPS", "MARKERS", "NEUTRAL", "OUTER", "PALETTE", "use_style"]
+__all__ = ["INNER", "MAPS", "MARKERS", "NEUTRAL", "OUTER", "PALETTE", "WIDTH", "use_style"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Blue, vermilion, green, purple, orange, sky blue, black."""
@@ -21,6 +21,9 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 INNER, OUTER, NEUTRAL = PALETTE[1], PALETTE[0], "#6E6E6E"
 """Images inside a class, images outside it, and what belongs to neither."""
+
+WIDTH = 7.6
+"""Inches across a page's text: figures of this width keep their font size on the page."""
 
 MAPS = "magma"
 """Colour map of quantities that start at zero, such as activations."""
