@@ -149,7 +149,5 @@ def test_a_notebook_refuses_parameters_that_it_does_not_declare() -> None:
     declared = 'title = "x"\nseed = 0'
     refuse_unknown_parameters(["", declared])
     refuse_unknown_parameters(["", declared, "# Parameters\nseed = 3\n", "import this"])
-    with pytest.raises(
-        ValueError, match="parameters sede; this notebook takes: title, seed"
-    ):
+    with pytest.raises(ValueError, match="parameters sede; this notebook takes: title, seed"):
         refuse_unknown_parameters(["", declared, "# Parameters\nsede = 3\n"])
