@@ -96,6 +96,14 @@ def test_parameters_are_those_of_a_study_then_its_own(path):
 
 
 @each_notebook
+def test_a_misspelt_parameter_stops_it_at_once(path, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameters sede; this"):
+        papermill.execute_notebook(
+            path, tmp_path / "out.ipynb", {"sede": 1}, progress_bar=False, kernel_name="python3"
+        )
+
+
+@each_notebook
 def test_code_is_thin(path):
     notebook = read(path)
     working = [cell.source for cell in cells(notebook, "code")[2:]]
