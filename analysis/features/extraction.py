@@ -74,7 +74,8 @@ def extract(
     device
         ``"auto"`` (``cuda`` where there is one, else ``cpu``), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     batch_size
-        Crops per forward pass; None for 8 (ten for ten crops) on a CPU, 160 on CUDA.
+        Crops per forward pass; None for 4 of 224 × 224 pixels on a CPU and 160 on CUDA, more of
+        smaller ones.
     store
         Folder of the feature store; None for :func:`analysis.paths.store_root`.
     progress
@@ -107,7 +108,7 @@ def extract(
         raise ValueError(f"unknown activation {activation!r}; known: post, pre")
     pool = Pooling.parse(pooling)
     chosen = net.select(layers)
-    engine = Engine.choose(device, dtype, crops, batch_size)
+    engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
     meant = {
         "fingerprint": data.fingerprint,
         "network": net.name,

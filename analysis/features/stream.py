@@ -34,7 +34,8 @@ __all__ = ["Engine", "choose_device"]
 
 T = TypeVar("T")
 
-_CROPS_PER_PASS = {"cpu": 8, "cuda": 160}
+#: What a forward pass takes at once. On a CPU few enough for the activations to stay near the core.
+_PIXELS_PER_PASS = {"cpu": 4 * 224**2, "cuda": 160 * 224**2}
 _MAX_PASSES = 4  # at once, on a CPU: each holds its own activations in memory
 _MAX_DECODERS = 8  # threads that feed one accelerator
 
@@ -50,7 +51,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
-    if kind not in _CROPS_PER_PASS or (number and not (kind == "cuda" and number.isdigit())):
+    if kind not in _PIXELS_PER_PASS or (number and not (kind == "cuda" and number.isdigit())):
         raise ValueError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:<number>")
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if kind == "cuda" and int(number or 0) >= available:
@@ -86,8 +87,10 @@ class Engine:
     threads: int
 
     @classmethod
-    def choose(cls, device: str, dtype: str, crops: str, batch_size: int | None) -> Engine:
-        """Engine for this machine.
+    def choose(
+        cls, device: str, dtype: str, crops: str, side: int, batch_size: int | None
+    ) -> Engine:
+        """Engine for this machine and crops of ``side`` pixels.
 
         Raises
         ------
@@ -95,9 +98,10 @@ class Engine:
             For names that are not known, a device that is not there, or a batch size below 1.
         """
         where = choose_device(device)
+        n_crops(crops)  # refuses unknown names
         if dtype not in DTYPES:
             raise ValueError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
-        default = max(_CROPS_PER_PASS[where.type], n_crops(crops))
+        default = max(1, round(_PIXELS_PER_PASS[where.type] / side**2))
         size = default if batch_size is None else int(batch_size)
         if size < 1:
             raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")

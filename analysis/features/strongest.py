@@ -109,7 +109,7 @@ def strongest_crops(
         raise ValueError(f"expected units of {layer!r} in 0..{chosen.units - 1}, got {list(units)}")
     if n < 1 or len(data) == 0:
         raise ValueError(f"expected n >= 1 and some images, got n={n} and {len(data)} images")
-    engine = Engine.choose(device, dtype, crops, batch_size)
+    engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
 
     def best_crop(images: range, found: list[torch.Tensor]) -> npt.NDArray[np.float64]:
         """Value, crop and place for every image and unit: (images, units, 3)."""

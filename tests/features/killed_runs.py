@@ -30,7 +30,7 @@ def start(folder: Path) -> int:
     if child:
         return child
     torch.set_num_threads(2)
-    extract(DATA, NET, crops="center", store=folder, progress=False)
+    extract(DATA, NET, crops="center", batch_size=8, store=folder, progress=False)
     os._exit(0)
 
 

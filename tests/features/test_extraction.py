@@ -158,7 +158,7 @@ def test_coordinates_and_provenance(data, minivgg, tmp_path):
     assert attrs["fingerprint"] == data.fingerprint
     assert attrs["weights_hash"] == minivgg.weights_hash
     assert (attrs["crops"], attrs["pooling"], attrs["activation"]) == ("center", "mean", "post")
-    assert (attrs["device"], attrs["batch_size"], attrs["threads"]) == ("cpu", 8, 1)
+    assert (attrs["device"], attrs["batch_size"], attrs["threads"]) == ("cpu", 49, 1)
     assert attrs["version_torch"] == torch.__version__
     assert all(isinstance(value, str | int | float | list) for value in attrs.values())
 
