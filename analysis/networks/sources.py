@@ -55,7 +55,7 @@ def find_network(name: str) -> Network:
         return Network(name, minivgg16, MINIVGG_PREPROCESSING, "", NETWORKS[name])
     classifiers = torchvision.models.list_models(module=torchvision.models)
     if name not in classifiers:
-        close = get_close_matches(str(name), [*NETWORKS, *classifiers], n=3)
+        close = get_close_matches(str(name), {**NETWORKS, **dict.fromkeys(classifiers)}, n=3)
         hint = f" (did you mean {', '.join(close)}?)" if close else ""
         raise ValueError(
             f"unknown network {name!r}{hint}; known: {', '.join(NETWORKS)}, and every other "
@@ -117,8 +117,15 @@ def weights_file(
     found = files.find_file(weights)
     if found is None:
         folders = ", ".join(str(folder) for folder in paths.weights_roots())
+        there = sorted(
+            file.name
+            for folder in paths.weights_roots()
+            for file in (folder.iterdir() if folder.is_dir() else ())
+            if file.suffix in files.SUFFIXES
+        )
         raise FileNotFoundError(
-            f"no weights file {weights}; looked in the working folder and in {folders}"
+            f"no weights file {weights}; looked in the working folder and in {folders}, where "
+            f"there are: {', '.join(there) or 'none'}"
         )
     return found, {}
 
