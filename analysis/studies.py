@@ -187,16 +187,16 @@ class Study:
                     "classes": len(data.classes),
                     "smallest class": sizes.min(),
                     "largest class": sizes.max(),
-                    "overlap group": data.overlap_group or "unknown",
+                    "overlap group": data.overlap_group or "not grouped",
                 }
             )
         return pd.DataFrame(rows)
 
     def caveats(self) -> str:
-        """Say what a reader must know before the numbers, as Markdown; empty if nothing."""
+        """Say what a reader must know before the numbers, as Markdown."""
         untrained = [spec for spec in self.networks if self.backbone(spec).weights == "random"]
         if not untrained:
-            return ""
+            return "Every network of this study has been trained."
         names = ", ".join(f"`{spec}`" for spec in untrained)
         return (
             f"**{names} was never trained.** Its weights are random: what its features tell apart, "

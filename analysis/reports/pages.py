@@ -6,9 +6,9 @@ Each function returns MyST Markdown.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.data.cards import CARDS, DatasetCard
 
@@ -144,7 +144,7 @@ def benchmarks_page(results: Path) -> str:
                         _plain(row["name"]),
                         _number(row["value"]),
                         row.get("unit", ""),
-                        _number(row.get("target")),
+                        _target(row),
                         {True: "yes", False: "**no**"}.get(row.get("passed"), "–"),
                     )
                     for row in rows
@@ -152,6 +152,14 @@ def benchmarks_page(results: Path) -> str:
             ),
         ]
     )
+
+
+def _target(row: Mapping[str, Any]) -> str:
+    """Aim of a measurement with its direction, which follows from whether it was met."""
+    target, passed = row.get("target"), row.get("passed")
+    if target is None or passed is None:
+        return _number(target)
+    return f"{'≥' if (row['value'] >= target) == passed else '≤'} {_number(target)}"
 
 
 def _network_section(net: Backbone) -> list[str]:
