@@ -308,8 +308,8 @@ def test_benchmarks_page(tmp_path):
         )
     )
     page = pages.benchmarks_page(file)
-    assert r"| a\|b | 1,234 | s | 2,000 | yes |" in page
-    assert "| c | 3 | images/s | 4 | **no** |" in page
+    assert r"| a\|b | 1,234 | s | ≤ 2,000 | yes |" in page
+    assert "| c | 3 | images/s | ≥ 4 | **no** |" in page
     assert "| d | 0.00123 | s | – | – |" in page
 
 
