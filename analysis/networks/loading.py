@@ -80,8 +80,8 @@ def load_backbone(
     torchvision's ImageNet weights are a re-training: single neurons are not those of the papers'
     Caffe models.
     """
-    # Activations on huge pages: an eighth less time for VGG16, the same bits. PyTorch looks when it
-    # makes its first tensor, which is mostly here; only Linux heeds it.
+    # Activations on huge pages: fewer page faults for large maps, the same bits. PyTorch looks when
+    # it makes its first tensor, which is mostly here; only Linux heeds it.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if isinstance(name_or_module, nn.Module):
         return _from_module(name_or_module, weights, layers, preprocess, stem)
