@@ -6,7 +6,7 @@ STUDY ?=
 DATASETS ?=
 NETWORK ?=
 WEIGHTS ?=
-# Further arguments for pytest:  make test ARGS="tests/data -x"
+# Further arguments for pytest or JupyterLab:  make test ARGS="tests/data -x"
 ARGS ?=
 
 VENV := .venv
@@ -51,8 +51,8 @@ lint: $(READY)  ## check style, types, and that notebooks hold no outputs
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify $(NOTEBOOKS)
 
-lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+lab: $(READY)  ## open the notebooks in JupyterLab [ARGS="--no-browser"]
+	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 bench: $(READY)  ## run the benchmarks, write benchmarks/results.json
 	$(BIN)/python -m benchmarks

@@ -190,9 +190,9 @@ def dks(
     """
     from analysis import extract as extract_features
     from analysis import load_dataset, signed_ks
-    from analysis.reports.exports import distance_table, write_csv
+    from analysis.reports.exports import distance_table
     from analysis.statistics import strongest_pairs
-    from analysis.studies import slug
+    from analysis.studies import slug, write_csv
 
     data = load_dataset(dataset, progress=True)
     net = _backbone(network, weights)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from analysis.networks import Backbone
 
-__all__ = ["Pair", "Study", "read_study", "refuse_unknown_parameters", "split_network"]
+__all__ = ["Pair", "Study", "read_study", "refuse_unknown_parameters", "split_network", "write_csv"]
 
 PARAMETERS = (
     "title",
@@ -236,12 +236,7 @@ class Study:
             The file.
         """
         folder = Path(self.results) if self.results else paths.results_root() / slug(self.title)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.csv"
-        temporary = path.with_suffix(".csv.partial")
-        table.to_csv(temporary, index=False, float_format="%.6g")
-        temporary.replace(path)
-        return path
+        return write_csv(table, folder / f"{name}.csv")
 
 
 def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
@@ -318,6 +313,18 @@ def split_network(spec: str) -> tuple[str, str]:
     """``NAME@WEIGHTS`` as ``(name, weights)``; ``NAME`` alone has ImageNet weights."""
     name, _, weights = spec.partition("@")
     return name, weights or "imagenet"
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table as CSV, whole or not at all, replacing a file of that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        table.to_csv(partial, index=False, float_format="%.6g")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
 
 
 def slug(title: str) -> str:

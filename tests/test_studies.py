@@ -18,6 +18,7 @@ from analysis.studies import (
     read_study,
     refuse_unknown_parameters,
     split_network,
+    write_csv,
 )
 
 STUDIES = sorted((Path(__file__).parents[1] / "book" / "studies").glob("*.yml"))
@@ -80,6 +81,20 @@ def test_saves_a_table_and_leaves_nothing_else(study: Study) -> None:
     path = study.save(pd.DataFrame({"a": [1, 2]}), "numbers")
     assert path.read_text() == "a\n1\n2\n"
     assert [other.name for other in path.parent.iterdir()] == ["numbers.csv"]
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    path = write_csv(pd.DataFrame({"a": [1]}), tmp_path / "numbers.csv")
+
+    class Broken(pd.DataFrame):
+        def to_csv(self, path, **_):  # type: ignore[override]
+            Path(path).write_text("half")
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        write_csv(Broken({"a": [2]}), path)
+    assert path.read_text() == "a\n1\n"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_says_that_random_weights_were_never_trained(study: Study) -> None:

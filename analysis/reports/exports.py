@@ -13,7 +13,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["distance_table", "write_csv", "write_zarr"]
+__all__ = ["distance_table", "write_zarr"]
 
 
 def distance_table(distances: xr.DataArray, classes: Sequence[str]) -> pd.DataFrame:
@@ -41,18 +41,6 @@ def distance_table(distances: xr.DataArray, classes: Sequence[str]) -> pd.DataFr
             "d_ks": np.asarray(distances).ravel(),
         }
     )
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> Path:
-    """Write a table as CSV, replacing a file of that name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        table.to_csv(partial, index=False, float_format="%.6g")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def write_zarr(features: xr.DataArray, path: Path) -> Path:
