@@ -6,17 +6,15 @@ light on dark as often as dark on light, so that no single pixel, and no mean, t
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
+
+from analysis.data.canvas import SIDE, Floats, clouds, contrasting_colours, directions, font
 
 __all__ = ["DIGITS", "render_digits"]
 
 DIGITS = tuple("0123456789")
-SIDE = 96
 
 _FAMILIES = {
     "DejaVuSans": ("", "-Bold", "-Oblique", "-BoldOblique"),
@@ -26,8 +24,6 @@ _FAMILIES = {
 }
 _FONTS = tuple(family + style for family, styles in _FAMILIES.items() for style in styles)
 _MIN_CONTRAST = 60.0  # of 255, between the mean colours of digit and ground
-
-Floats = npt.NDArray[np.float64]
 
 
 def render_digits(n_per_class: int, *, seed: int) -> npt.NDArray[np.uint8]:
@@ -57,7 +53,7 @@ def render_digits(n_per_class: int, *, seed: int) -> npt.NDArray[np.uint8]:
 
 
 def _digit(character: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    ink, ground = _colours(rng)
+    ink, ground = contrasting_colours(rng, _MIN_CONTRAST)
     mask = _mask(character, rng)[..., None]
     picture = (1 - mask) * _ground(ground, rng) + mask * (ink + rng.normal(0, 4, 3))
     picture += rng.normal(0, rng.uniform(0, 14), picture.shape)
@@ -67,27 +63,18 @@ def _digit(character: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
 def _mask(character: str, rng: np.random.Generator) -> Floats:
     """How much of each pixel the digit covers, in [0, 1]."""
     size = int(rng.integers(40, 79))
-    font = _font(_FONTS[rng.integers(len(_FONTS))], size)
+    typeface = font(_FONTS[rng.integers(len(_FONTS))], size)
     canvas = Image.new("L", (SIDE, SIDE), 0)
     place = SIDE / 2 + rng.uniform(-1, 1, 2) * (SIDE - 0.75 * size) / 3
     stroke = int(rng.choice([0, 0, 1, 2]))
     ImageDraw.Draw(canvas).text(
-        tuple(place), character, fill=255, font=font, anchor="mm", stroke_width=stroke
+        tuple(place), character, fill=255, font=typeface, anchor="mm", stroke_width=stroke
     )
     canvas = canvas.transform(
         (SIDE, SIDE), Image.Transform.AFFINE, _slant(place, rng), Image.Resampling.BILINEAR
     )
     canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.6)))
     return np.asarray(canvas, dtype=np.float64) / 255
-
-
-@cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib  # for its fonts only
-
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
-    # The basic layout gives the same glyphs whether or not Pillow was built with libraqm.
-    return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _slant(
@@ -103,19 +90,9 @@ def _slant(
     return a, b, c, d, e, f
 
 
-def _colours(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Colours of digit and ground, redrawn until they can be told apart."""
-    while True:
-        ink, ground = rng.uniform(0, 255, (2, 3))
-        if abs(ink.mean() - ground.mean()) > _MIN_CONTRAST:
-            return ink, ground
-
-
 def _ground(colour: Floats, rng: np.random.Generator) -> Floats:
     """Draw a ground, (96, 96, 3): plain, shaded, striped or clouded about a colour."""
-    across, down = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(-1, 1, SIDE))
-    angle = rng.uniform(0, 2 * np.pi)
-    along = across * np.cos(angle) + down * np.sin(angle)
+    along = directions(rng.uniform(0, 2 * np.pi))
     kind = rng.integers(4)
     if kind == 0:
         pattern = np.zeros_like(along)
@@ -124,7 +101,6 @@ def _ground(colour: Floats, rng: np.random.Generator) -> Floats:
     elif kind == 2:
         pattern = np.sin(along * rng.uniform(4, 20) + rng.uniform(0, 2 * np.pi))
     else:
-        coarse = Image.fromarray(rng.normal(0, 0.7, (7, 7)).astype(np.float32))
-        pattern = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float64)
+        pattern = clouds(rng, 7, 0.7)
     picture: Floats = colour + pattern[..., None] * rng.uniform(5, 35) * rng.uniform(0.3, 1, 3)
     return picture
