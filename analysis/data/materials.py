@@ -1,0 +1,322 @@
+"""Drawing sixteen materials by rule: marble, brick, cloth, hide, stone and so on.
+
+A material is what its structure says: each image draws its own colours, contrast, size,
+orientation, light, blur and noise, and mean and contrast of a channel are set without regard to
+the material.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from analysis.data.noise import (
+    SIDE,
+    Field,
+    any_palette,
+    band_noise,
+    cells,
+    fractal_noise,
+    paint,
+    shade,
+    smoothstep,
+    standardise,
+    value_noise,
+    view,
+    warp,
+)
+
+__all__ = ["MATERIALS", "render_material"]
+
+_TASK = 0x6D61  # keeps these draws apart from those of other drawn tasks
+_FINE = 2  # shapes are drawn so many times larger, then reduced
+
+_Layers = tuple[Field, Field | None]  # tone, and where the hue changes
+
+
+def render_material(label: int, index: int, *, stream: int, seed: int) -> npt.NDArray[np.uint8]:
+    """Draw one image of a material.
+
+    Parameters
+    ----------
+    label : int
+        Position in ``MATERIALS``.
+    index : int
+        Number of the image within its class, from 0.
+    stream : int
+        Number of a stream of draws: images of different streams share none.
+    seed : int
+        Seed; the image depends on the four arguments only.
+
+    Returns
+    -------
+    ndarray of uint8, shape (96, 96, 3)
+        RGB.
+
+    Raises
+    ------
+    IndexError
+        If there is no such label.
+    """
+    if not 0 <= label < len(MATERIALS):
+        raise IndexError(
+            f"expected a label in 0..{len(MATERIALS) - 1}, one of the {len(MATERIALS)} materials, "
+            f"but got {label}"
+        )
+    rng = np.random.default_rng((_TASK, stream, seed, label, index))
+    u, v = view(rng)
+    u, v = warp(u, v, rng, size=45, by=4)
+    place = rng.uniform(-500, 500, 2).astype(np.float32)
+    tone, tint = _PATTERNS[MATERIALS[label]](u + place[0], v + place[1], rng)
+    return paint(tone, tint, any_palette(rng), rng)
+
+
+def _marble(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    clouds = fractal_noise(u / 42, v / 42, rng, octaves=4)
+    veins = np.exp(-7 * np.abs(np.sin(np.pi * (u / 55 + 1.3 * clouds))))
+    finer = fractal_noise(u / 30, v / 30, rng, octaves=3)
+    threads = np.exp(-14 * np.abs(finer + 0.15))
+    return veins + 0.5 * threads * (0.5 + clouds) + 0.25 * clouds, finer
+
+
+def _brick(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    length, height = 34.0, 15.0
+    row = np.floor(v / height)
+    along = u / length + 0.5 * (row % 2)
+    column = np.floor(along)
+    beside = (0.5 - np.abs(along - column - 0.5)) * length
+    above = (0.5 - np.abs(v / height - row - 0.5)) * height
+    grit = fractal_noise(u / 6, v / 6, rng, octaves=2)
+    body = smoothstep(0.7, 2.2, np.minimum(beside, above) + 0.5 * grit)
+    each = value_noise(column * 7 + 0.0, row * 5 + 0.0, rng)
+    tone = body * (2.4 + 0.7 * each) + 0.3 * grit
+    return tone + 0.35 * shade(body + 0.15 * grit, rng), body * each
+
+
+def _weave(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    pitch = 12.0
+    column, row = np.floor(u / pitch), np.floor(v / pitch)
+    x, y = u / pitch - column - 0.5, v / pitch - row - 0.5
+    lies = (column + row) % 2 == 0
+    # A strand shows from where it rises out of one crossing to where it dives under the next.
+    upper = _strand(np.where(lies, y, x), np.where(lies, x, y), half_length=0.72)
+    beyond_x, beyond_y = x - np.sign(x), y - np.sign(y)
+    lower = _strand(np.where(lies, x, y), np.where(lies, beyond_y, beyond_x), half_length=0.72)
+    shown = np.maximum(upper, lower)
+    level = np.where((upper >= lower) == lies, 1.0, -1.0)
+    twill = np.where(level > 0, u + 2.2 * v, v + 2.2 * u)
+    fibre = np.sin(2 * np.pi * twill / 5) * (shown > 0)
+    tone = shown * (1 + 0.2 * rng.uniform(0, 1) * level) + 0.05 * fibre
+    return tone, level * shown
+
+
+def _strand(across: Field, along: Field, *, half_length: float) -> Field:
+    """Height of a strand that bulges out of the cloth; 0 where it is under it."""
+    rounded = np.maximum(0.0, 1 - (across / 0.43) ** 2) ** 0.5
+    arched = np.maximum(0.0, 1 - (along / half_length) ** 2)
+    height: Field = rounded * arched
+    return height
+
+
+def _scales(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    pitch = 19.0
+    x, y = u / pitch, v / pitch * 2
+    row = np.floor(y)
+    upper = x + 0.5 * (row % 2)
+    lower = x + 0.5 * ((row + 1) % 2)
+    over = np.hypot(upper - np.floor(upper) - 0.5, (y - row) / 2)
+    under = np.hypot(lower - np.floor(lower) - 0.5, (y - row - 1) / 2)
+    front = over < 0.5
+    distance = np.where(front, over, under)
+    column = np.where(front, np.floor(upper), np.floor(lower))
+    depth = np.where(front, y - row, y - row - 1) / 2
+    each = value_noise(column * 7, (row + ~front) * 5, rng)
+    # A bright rim, and the shadow of the scale in front upon the one behind.
+    rim = smoothstep(0.36, 0.48, distance) * (depth > -0.1)
+    shadow = np.where(front, 0, np.exp(-(over - 0.5) * 14))
+    dome = depth * 1.6 + 0.25 * each + 0.45 * rim - 0.9 * shadow
+    return dome.astype(np.float32), each
+
+
+def _zebra(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    wave = band_noise(
+        rng, period=rng.uniform(15, 27), spread=0.2, angle=rng.uniform(0, 2 * np.pi), turn=0.3
+    )
+    hair = value_noise(u / 2, v / 9, rng)
+    return np.tanh(5 * (wave.real + 0.08 * hair)) + 0.12 * hair, None
+
+
+def _sand(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    wave = band_noise(
+        rng, period=rng.uniform(8, 15), spread=0.12, angle=rng.uniform(0, 2 * np.pi), turn=0.13
+    )
+    strength = np.abs(wave) + 1e-3
+    steep = wave.real + 0.45 * (wave * wave).imag / strength
+    grains = rng.standard_normal((SIDE, SIDE), np.float32)
+    hollows = value_noise(u / 40, v / 40, rng)
+    return steep / (0.4 + strength) + 0.28 * grains + 0.2 * hollows, hollows
+
+
+def _bubbles(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    tone = 0.15 * fractal_noise(u / 40, v / 40, rng, octaves=2)
+    film = np.zeros_like(tone)
+    for size in (13.0, 27.0):
+        froth = cells(u / size, v / size, rng, jitter=0.6)
+        radius = 0.36 + 0.10 * froth.draw(rng)
+        part = froth.nearest / radius
+        inside = smoothstep(1.04, 0.96, part)
+        rim = inside * part**6
+        ball = np.sqrt(np.maximum(0.0, 1 - part * part))
+        lit = shade(ball, rng) * inside
+        gloss = smoothstep(1.2, 2.2, lit) * (part < 0.85)
+        shown = inside * (froth.draw(rng) > (-0.7 if size < 20 else -0.1))
+        tone = tone + shown * (1.3 * rim - 0.6 * ball + 0.25 * lit + gloss - 0.6 * tone)
+        film = film + shown * lit
+    return tone.astype(np.float32), film.astype(np.float32)
+
+
+def _cracks(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    bent_u, bent_v = warp(u, v, rng, size=9, by=2.2)
+    plates = cells(bent_u / 27, bent_v / 27, rng, jitter=0.95)
+    edge = plates.second - plates.nearest
+    gap = smoothstep(0.13, 0.03, edge)
+    skin = fractal_noise(u / 8, v / 8, rng, octaves=2)
+    curl = smoothstep(0.0, 0.45, edge) + 0.12 * skin
+    each = plates.draw(rng)
+    return -2.6 * gap + 0.3 * shade(curl, rng) + 0.25 * each + 0.15 * skin, each
+
+
+def _fur(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    bent_u, bent_v = warp(u, v, rng, size=38, by=13)
+    tufts = value_noise(bent_u / 9, bent_v / 26, rng)
+    hairs = value_noise(bent_u / 2.6, bent_v / 18 + 0.6 * tufts, rng)
+    finer = value_noise(bent_u / 1.5, bent_v / 13 + 0.8 * tufts, rng)
+    return hairs + 0.6 * finer + 0.7 * tufts, tufts
+
+
+def _knit(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    width, height = 15.0, 11.0
+    x = np.abs(u / width - np.floor(u / width) - 0.5) * 2
+    rise = v / height - 0.85 * x
+    y = rise - np.floor(rise) - 0.5
+    leg = np.sqrt(np.maximum(0.0, 1 - (y / 0.47) ** 2)) * np.sqrt(
+        np.sin(np.pi * x.clip(0, 1)) + 1e-4
+    )
+    yarn = np.sin(2 * np.pi * (2.2 * y + 1.5 * x))
+    row = value_noise(np.floor(rise), np.zeros_like(u), rng)
+    fuzz = value_noise(u / 2.5, v / 2.5, rng)
+    return leg * (1 + 0.08 * yarn) + 0.1 * shade(leg, rng) + 0.1 * fuzz, row
+
+
+def _honeycomb(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    aspect = np.sqrt(3) / 2
+    size = 21.0
+    comb = cells(u / size, v / size / aspect, rng, jitter=0.07, stagger=0.5, aspect=aspect)
+    edge = comb.second - comb.nearest
+    wall = smoothstep(0.26, 0.13, edge)
+    bowl = smoothstep(0.1, 0.9, edge)
+    each = comb.draw(rng)
+    tone = 2 * wall - 0.9 * bowl + 0.35 * (1 - wall) * each + 0.25 * shade(wall - 0.5 * bowl, rng)
+    return tone.astype(np.float32), each * (1 - wall)
+
+
+def _terrazzo(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    canvas = Image.new("L", (SIDE * _FINE, SIDE * _FINE), 110)
+    pen = ImageDraw.Draw(canvas)
+    n = int(rng.integers(60, 110))
+    size = np.sort(rng.gamma(2.5, 1.0, n))[::-1] * rng.uniform(3.2, 5.2) + 2
+    angles = np.sort(rng.uniform(0, 2 * np.pi, (n, 6)), axis=1)
+    spokes = (size[:, None] * rng.uniform(0.7, 1.15, (n, 6)))[..., None]
+    corners = spokes * np.stack([np.cos(angles), 0.8 * np.sin(angles)], -1)
+    corners += rng.uniform(-5, SIDE * _FINE + 5, (n, 1, 2))
+    tones = rng.choice([5, 60, 175, 215, 255], n)
+    for chip, tone in zip(corners.reshape(n, 12).tolist(), tones.tolist(), strict=True):
+        pen.polygon(chip, fill=tone)
+    chips = _reduced(canvas)
+    return chips + 0.12 * fractal_noise(u / 4, v / 4, rng, octaves=2), (chips - 0.2) ** 2
+
+
+def _foliage(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    canvas = Image.new("L", (SIDE * _FINE, SIDE * _FINE), 0)
+    pen = ImageDraw.Draw(canvas)
+    n = 130
+    angle = rng.uniform(0, 2 * np.pi, n)
+    length = rng.uniform(15, 25) * rng.uniform(0.8, 1.25, n)
+    width = length * rng.uniform(0.36, 0.5, n)
+    outline = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+    tip = np.cos(outline)
+    side = np.sin(outline) * (1 - 0.35 * tip) * np.sqrt(np.maximum(0, 1 - 0.6 * tip**8))
+    cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, y = length[:, None] * tip, width[:, None] * side
+    centre = rng.uniform(-15, SIDE * _FINE + 15, (n, 2))
+    leaves = np.stack([x * cosine - y * sine, x * sine + y * cosine], -1) + centre[:, None]
+    stems = leaves[:, [7, 0]]
+    tones = np.linspace(35, 190, n) + rng.uniform(-30, 50, n)
+    for leaf, stem, tone in zip(leaves, stems, tones.astype(int).tolist(), strict=True):
+        pen.polygon(leaf.ravel().tolist(), fill=tone, outline=max(0, tone - 70))
+        pen.polygon(leaf[[7, *range(8, 14), 0]].ravel().tolist(), fill=max(0, tone - 28))
+        pen.line(stem.ravel().tolist(), fill=min(255, tone + 60), width=2)
+    return _reduced(canvas), value_noise(u / 14, v / 14, rng)
+
+
+def _crumpled_paper(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    u, v = warp(u, v, rng, size=14, by=2)
+    relief = np.zeros_like(u)
+    for _ in range(9):
+        angle, half = rng.uniform(0, 2 * np.pi), rng.uniform(14, 42)
+        along = np.cos(angle) * u + np.sin(angle) * v + rng.uniform(0, 2 * half)
+        # Folds to and fro, more sharply here than there.
+        fold = np.abs(along / half % 2 - 1) * half
+        relief = relief + fold * rng.uniform(0.3, 1.0) * (value_noise(u / 40, v / 40, rng) + 0.7)
+    lit = shade(relief, rng)
+    return lit + 0.12 * standardise(relief), None
+
+
+def _waves(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    u, v = standardise(u) * 28, standardise(v) * 28
+    height = 0.3 * fractal_noise(u / 30, v / 30, rng, octaves=2)
+    period = rng.uniform(8, 15)
+    for strength in (1.0, 0.7, 0.5)[: int(rng.integers(2, 4))]:
+        x, y = rng.uniform(-45, 45, 2).astype(np.float32)
+        distance = np.hypot(u - x, v - y)
+        ring = np.sin(2 * np.pi * (distance / np.float32(period) + rng.uniform()))
+        height = height + np.float32(strength) * ring * np.exp(-distance / 70)
+    lit = shade(height, rng)
+    return height + 0.5 * lit + 0.4 * smoothstep(1.2, 2.2, lit), lit
+
+
+def _speckle(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
+    grain = rng.uniform(5, 8)
+    coarse = band_noise(rng, period=2.2 * grain, spread=0.3, angle=0, turn=9).real
+    fine = band_noise(rng, period=grain, spread=0.25, angle=0, turn=9).real
+    dark = smoothstep(0.5, 0.8, fine + 0.4 * coarse)
+    light = smoothstep(0.5, 0.8, coarse - 0.6 * fine)
+    return 0.9 * light - 1.3 * dark + 0.15 * fine, light + dark
+
+
+def _reduced(canvas: Image.Image) -> Field:
+    return np.asarray(canvas.reduce(_FINE), np.float32) / np.float32(128)
+
+
+_PATTERNS: dict[str, Callable[[Field, Field, np.random.Generator], _Layers]] = {
+    "brick": _brick,
+    "bubbles": _bubbles,
+    "cracks": _cracks,
+    "crumpled_paper": _crumpled_paper,
+    "foliage": _foliage,
+    "fur": _fur,
+    "honeycomb": _honeycomb,
+    "knit": _knit,
+    "marble": _marble,
+    "sand": _sand,
+    "scales": _scales,
+    "speckle": _speckle,
+    "terrazzo": _terrazzo,
+    "waves": _waves,
+    "weave": _weave,
+    "zebra": _zebra,
+}
+MATERIALS = tuple(_PATTERNS)

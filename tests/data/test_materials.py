@@ -1,0 +1,183 @@
+"""Drawn materials and woods: reproducible, apart by stream, and told by structure alone."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from skimage.feature import hog, local_binary_pattern
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from analysis.data.materials import MATERIALS, render_material
+from analysis.data.noise import any_palette, cells, paint, standardise, value_noise, view
+from analysis.data.wood_grain import WOOD_GRAINS, render_wood_grain
+
+TASKS = {"materials": (MATERIALS, render_material), "wood": (WOOD_GRAINS, render_wood_grain)}
+each_task = pytest.mark.parametrize("task", TASKS)
+
+
+@cache
+def drawn(task: str, n: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    classes, render = TASKS[task]
+    labels = np.repeat(np.arange(len(classes)), n)
+    images = [render(label, k % n, stream=1, seed=0) for k, label in enumerate(labels)]
+    return np.stack(images), labels
+
+
+def moments(images: np.ndarray) -> np.ndarray:
+    return np.concatenate([images.mean((1, 2)), images.std((1, 2))], axis=1)
+
+
+def structure(image: np.ndarray) -> np.ndarray:
+    """Histograms of edges, local patterns and wavelengths, without regard to place or turn."""
+    grey = image.mean(-1)
+    codes = [
+        np.bincount(local_binary_pattern(grey.round().astype(int), 8, r, "uniform").astype(int)
+                    .ravel(), minlength=10)
+        for r in (1, 2, 4)
+    ]  # fmt: skip
+    edges = hog(grey, pixels_per_cell=(16, 16), cells_per_block=(1, 1)).reshape(-1, 9)
+    power = np.abs(np.fft.fft2(standardise(grey))) ** 2
+    radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(96) * 96] * 2)).astype(int)
+    rings = np.bincount(radius.ravel(), power.ravel())[1:40]
+    order = np.sort(edges, axis=1)
+    return np.concatenate(
+        [np.sqrt(np.concatenate(codes)), order.mean(0), order.std(0), np.log(rings)]
+    )
+
+
+def accuracy(classifier: object, features: np.ndarray, labels: np.ndarray) -> float:
+    return cross_val_score(
+        make_pipeline(StandardScaler(), classifier), features, labels, cv=4
+    ).mean()
+
+
+@each_task
+def test_classes_are_named_once_and_each_can_be_drawn(task: str) -> None:
+    classes, render = TASKS[task]
+    assert len(set(classes)) == len(classes)
+    for label in range(len(classes)):
+        image = render(label, 3, stream=2, seed=5)
+        assert image.shape == (96, 96, 3)
+        assert image.dtype == np.uint8
+        assert image.std() > 5
+
+
+def test_there_are_sixteen_materials() -> None:
+    assert len(MATERIALS) == 16
+
+
+@each_task
+def test_an_image_depends_on_its_four_numbers_only(task: str) -> None:
+    classes, render = TASKS[task]
+    last = len(classes) - 1
+    here = render(last, 4, stream=1, seed=0)
+    np.random.seed(1)  # noqa: NPY002 - the global generator must not matter
+    render(0, 4, stream=1, seed=0)
+    np.testing.assert_array_equal(here, render(last, 4, stream=1, seed=0))
+
+
+@each_task
+@pytest.mark.parametrize("change", [{"label": 1}, {"index": 1}, {"stream": 1}, {"seed": 1}])
+def test_each_number_changes_the_draw(task: str, change: dict[str, int]) -> None:
+    render = TASKS[task][1]
+    numbers = {"label": 0, "index": 0, "stream": 0, "seed": 0}
+    assert (render(**numbers) != render(**numbers | change)).mean() > 0.5
+
+
+@each_task
+def test_streams_share_no_image(task: str) -> None:
+    classes, render = TASKS[task]
+    pictures = [
+        render(label, index, stream=stream, seed=0).tobytes()
+        for stream in (0, 1)
+        for label in range(len(classes))
+        for index in range(3)
+    ]
+    assert len(set(pictures)) == len(pictures)
+
+
+@each_task
+@pytest.mark.parametrize("label", [-1, 99])
+def test_an_unknown_label_is_refused(task: str, label: int) -> None:
+    with pytest.raises(IndexError, match=rf"expected a label in 0\.\.\d+, .* but got {label}"):
+        TASKS[task][1](label, 0, stream=0, seed=0)
+
+
+@each_task
+def test_colour_and_contrast_do_not_tell_the_classes(task: str) -> None:
+    images, labels = drawn(task)
+    chance = 1 / len(TASKS[task][0])
+    assert accuracy(LinearDiscriminantAnalysis(), moments(images), labels) < 3 * chance
+
+
+@each_task
+def test_structure_tells_the_classes(task: str) -> None:
+    images, labels = drawn(task)
+    features = np.array([structure(image) for image in images])
+    chance = 1 / len(TASKS[task][0])
+    assert accuracy(RidgeClassifier(10.0), features, labels) > (1 + chance) / 2
+
+
+def test_materials_come_light_on_dark_and_dark_on_light() -> None:
+    images, _ = drawn("materials")
+    brick = images[: len(images) // len(MATERIALS)].mean(-1)
+    skew = (standardise(brick.reshape(len(brick), -1).T).T ** 3).mean(1)
+    lighter = [
+        np.median(picture) > picture.mean() for picture in brick
+    ]  # bricks cover more than mortar
+    assert 0.2 < np.mean(lighter) < 0.8
+    assert skew.min() < 0 < skew.max()
+
+
+def test_woods_are_brown() -> None:
+    images, _ = drawn("wood")
+    red, green, blue = images.mean((1, 2)).T
+    assert (red > green).all()
+    assert (green > blue).all()
+
+
+def test_value_noise_is_smooth_and_meets_its_lattice() -> None:
+    across = np.linspace(0, 4, 401, dtype=np.float32)[None]
+    noise = value_noise(across, np.zeros_like(across), np.random.default_rng(0))
+    assert np.abs(np.diff(noise)).max() < 0.05
+    assert np.abs(noise).max() <= 1
+    at_lattice = noise[0, ::100]
+    between = noise[0, 50::100]
+    np.testing.assert_allclose(between, (at_lattice[:-1] + at_lattice[1:]) / 2, atol=1e-5)
+
+
+def test_cells_without_jitter_are_squares() -> None:
+    side = np.linspace(0.05, 2.95, 30, dtype=np.float32)
+    u, v = np.meshgrid(side, side)
+    plain = cells(u, v, np.random.default_rng(0), jitter=0.0)
+    expected = np.hypot(u - np.floor(u) - 0.5, v - np.floor(v) - 0.5)
+    np.testing.assert_allclose(plain.nearest, expected, atol=1e-5)
+    assert (plain.second >= plain.nearest).all()
+    assert len(np.unique(plain.identity)) == 9
+
+
+def test_nearest_points_of_cells_are_those_of_a_search_over_all() -> None:
+    u, v = view(np.random.default_rng(3))
+    found = cells(u / 20, v / 20, np.random.default_rng(4), jitter=0.8)
+    x, y = (0.4 * (2 * table.random(1024, np.float32) - 1) + 0.5
+            for table in [np.random.default_rng(4)] for _ in "xy")  # fmt: skip
+    row, column = np.divmod(np.arange(1024), 32)
+    row, column = (row + 16) % 32 - 16, (column + 16) % 32 - 16
+    apart = np.hypot(u[::7, ::7, None] / 20 - column - x, v[::7, ::7, None] / 20 - row - y)
+    np.testing.assert_allclose(found.nearest[::7, ::7], apart.min(-1), atol=1e-4)
+
+
+def test_paint_sets_mean_and_contrast_without_regard_to_the_field() -> None:
+    rng = np.random.default_rng(0)
+    flat = rng.random((96, 96), np.float32)
+    pictures = [
+        paint(field, None, any_palette(np.random.default_rng(1)), np.random.default_rng(2))
+        for field in (flat, 50 * flat - 7)
+    ]
+    np.testing.assert_allclose(*np.array(pictures, float), atol=1)
