@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
 
 from analysis.data.noise import (
     SIDE,
@@ -97,27 +98,23 @@ def _brick(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
 
 
 def _weave(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
-    pitch = 12.0
+    pitch, width = 14.0, rng.uniform(0.33, 0.40)
     column, row = np.floor(u / pitch), np.floor(v / pitch)
     x, y = u / pitch - column - 0.5, v / pitch - row - 0.5
     lies = (column + row) % 2 == 0
-    # A strand shows from where it rises out of one crossing to where it dives under the next.
-    upper = _strand(np.where(lies, y, x), np.where(lies, x, y), half_length=0.72)
-    beyond_x, beyond_y = x - np.sign(x), y - np.sign(y)
-    lower = _strand(np.where(lies, x, y), np.where(lies, beyond_y, beyond_x), half_length=0.72)
+    next_x, next_y = x - np.sign(x), y - np.sign(y)
+    upper = _strand(np.where(lies, y, x), np.where(lies, x, y), width)
+    lower = _strand(np.where(lies, x, y), np.where(lies, next_y, next_x), width)
+    flat = np.where((upper >= lower) == lies, 1.0, -1.0)
     shown = np.maximum(upper, lower)
-    level = np.where((upper >= lower) == lies, 1.0, -1.0)
-    twill = np.where(level > 0, u + 2.2 * v, v + 2.2 * u)
-    fibre = np.sin(2 * np.pi * twill / 5) * (shown > 0)
-    tone = shown * (1 + 0.2 * rng.uniform(0, 1) * level) + 0.05 * fibre
-    return tone, level * shown
+    fibre = np.sin(2 * np.pi * np.where(flat > 0, v, u) / 3.5) * (shown > 0)
+    return shown * (1 + rng.uniform(0, 0.25) * flat) + 0.05 * fibre, flat * shown
 
 
-def _strand(across: Field, along: Field, *, half_length: float) -> Field:
-    """Height of a strand that bulges out of the cloth; 0 where it is under it."""
-    rounded = np.maximum(0.0, 1 - (across / 0.43) ** 2) ** 0.5
-    arched = np.maximum(0.0, 1 - (along / half_length) ** 2)
-    height: Field = rounded * arched
+def _strand(across: Field, along: Field, width: float) -> Field:
+    """Height of a round strand above the cloth's back: 1 over a crossing, little under the next."""
+    rounded = np.sqrt(np.maximum(0.0, 1 - (across / width) ** 2))
+    height: Field = rounded * (0.58 + 0.42 * np.cos(np.pi * along))
     return height
 
 
@@ -242,7 +239,7 @@ def _terrazzo(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
 def _foliage(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
     canvas = Image.new("L", (SIDE * _FINE, SIDE * _FINE), 0)
     pen = ImageDraw.Draw(canvas)
-    n = 130
+    n = 115
     angle = rng.uniform(0, 2 * np.pi, n)
     length = rng.uniform(15, 25) * rng.uniform(0.8, 1.25, n)
     width = length * rng.uniform(0.36, 0.5, n)
@@ -263,16 +260,12 @@ def _foliage(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
 
 
 def _crumpled_paper(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
-    u, v = warp(u, v, rng, size=14, by=2)
-    relief = np.zeros_like(u)
-    for _ in range(9):
-        angle, half = rng.uniform(0, 2 * np.pi), rng.uniform(14, 42)
-        along = np.cos(angle) * u + np.sin(angle) * v + rng.uniform(0, 2 * half)
-        # Folds to and fro, more sharply here than there.
-        fold = np.abs(along / half % 2 - 1) * half
-        relief = relief + fold * rng.uniform(0.3, 1.0) * (value_noise(u / 40, v / 40, rng) + 0.7)
-    lit = shade(relief, rng)
-    return lit + 0.12 * standardise(relief), None
+    relief = 0.1 * fractal_noise(u / 30, v / 30, rng, octaves=2)
+    for size in (36.0, 17.0):
+        facets = cells(u / size, v / size, rng, jitter=1.0)
+        relief = relief + size / 36 * (facets.second - facets.nearest) * facets.draw(rng)
+    lit = shade(gaussian_filter(relief, 0.6), rng)
+    return lit.clip(-2.2, 2.2) + 0.2 * standardise(relief), relief
 
 
 def _waves(u: Field, v: Field, rng: np.random.Generator) -> _Layers:

@@ -261,17 +261,17 @@ def shade(relief: Field, rng: np.random.Generator) -> Field:
     """Light a relief from one side, any side: the slope towards the lamp, standardised."""
     angle = rng.uniform(0, 2 * np.pi)
     down, across = np.gradient(relief)
-    slope: Field = np.float32(np.cos(angle)) * across + np.float32(np.sin(angle)) * down
-    return standardise(slope).clip(-3, 3)
+    slope = np.float32(np.cos(angle)) * across + np.float32(np.sin(angle)) * down
+    return standardise(np.asarray(slope)).clip(-3, 3)
 
 
 def any_palette(rng: np.random.Generator) -> Palette:
     """Draw colours of any hue, in any contrast, as often light on dark as dark on light."""
     contrast = rng.uniform(20, 46) * rng.choice([-1, 1])
     hue = rng.normal(0, 1, 3)
-    grey, saturation = rng.uniform(80, 175), rng.uniform(0, 1)
+    grey, saturation = rng.uniform(80, 175), rng.uniform(0.2, 1)
     return Palette(
-        mean=(grey + saturation * rng.uniform(-55, 55, 3)).clip(62, 192).astype(np.float32),
+        mean=(grey + saturation * rng.uniform(-70, 70, 3)).clip(62, 192).astype(np.float32),
         spread=(contrast * rng.uniform(0.6, 1.2, 3)).astype(np.float32),
         tint=(rng.uniform(0.1, 0.6) * (hue - hue.mean())).astype(np.float32),
     )

@@ -81,7 +81,7 @@ def _browns(rng: np.random.Generator) -> Palette:
     mean = (1 - part) * _SPECIES[first] + part * _SPECIES[first + 1]
     contrast = rng.uniform(13, 24)
     return Palette(
-        mean=mean + rng.normal(0, 5, 3).astype(np.float32),
+        mean=mean + (rng.normal(0, 8) + rng.normal(0, 2.5, 3)).astype(np.float32),
         spread=(contrast * np.array([1.0, 0.95, 0.8])).astype(np.float32),
         tint=rng.uniform(0, 0.3) * np.array([0.6, 0.0, -0.6], np.float32),
     )
@@ -109,8 +109,11 @@ def _ring_width(rng: np.random.Generator) -> float:
 
 def _quarter_sawn(u: Field, v: Field, rng: np.random.Generator) -> Field:
     ring = u / (0.7 * _ring_width(rng)) + 0.7 * value_noise(u / 40, v / 90, rng)
-    flecks = value_noise(u / 9 + v / 40, v / 3.5, rng) + 0.3 * value_noise(u / 30, v / 30, rng)
-    tone: Field = 0.7 * _rings(ring) + _fibres(u, v, rng) + 0.9 * smoothstep(0.42, 0.6, flecks)
+    bend = value_noise(u / 14, v / 20, rng)
+    flecks = value_noise(u / 10, v / 3.2 + 0.25 * bend, rng) + 0.3 * value_noise(
+        u / 30, v / 30, rng
+    )
+    tone: Field = 0.7 * _rings(ring) + _fibres(u, v, rng) + 0.9 * smoothstep(0.35, 0.75, flecks)
     return tone
 
 
@@ -126,10 +129,10 @@ def _plain_sawn(u: Field, v: Field, rng: np.random.Generator) -> Field:
 
 def _curly(u: Field, v: Field, rng: np.random.Generator) -> Field:
     sway = 1.2 * value_noise(u / 30, v / 28, rng)
-    phase = v / np.float32(rng.uniform(11, 18)) + sway
+    phase = v / np.float32(rng.uniform(14, 24)) + sway
     band = np.sin(2 * np.pi * phase) * (0.7 + 0.5 * value_noise(u / 25, v / 25, rng))
-    ring = u / _ring_width(rng) + 0.16 * np.sin(2 * np.pi * phase + 1.5)
-    tone: Field = 0.55 * _rings(ring) + 0.45 * band + _fibres(u + 1.5 * band, v, rng)
+    ring = u / _ring_width(rng) + 0.13 * np.sin(2 * np.pi * phase + 1.5)
+    tone: Field = 0.4 * _rings(ring) + 0.4 * band + _fibres(u + 1.5 * band, v, rng)
     return tone
 
 

@@ -120,19 +120,15 @@ def test_colour_and_contrast_do_not_tell_the_classes(task: str) -> None:
 def test_structure_tells_the_classes(task: str) -> None:
     images, labels = drawn(task)
     features = np.array([structure(image) for image in images])
-    chance = 1 / len(TASKS[task][0])
-    assert accuracy(RidgeClassifier(10.0), features, labels) > (1 + chance) / 2
+    assert accuracy(RidgeClassifier(10.0), features, labels) > 0.75  # chance is 0.06 and 0.125
 
 
 def test_materials_come_light_on_dark_and_dark_on_light() -> None:
-    images, _ = drawn("materials")
-    brick = images[: len(images) // len(MATERIALS)].mean(-1)
-    skew = (standardise(brick.reshape(len(brick), -1).T).T ** 3).mean(1)
-    lighter = [
-        np.median(picture) > picture.mean() for picture in brick
-    ]  # bricks cover more than mortar
-    assert 0.2 < np.mean(lighter) < 0.8
-    assert skew.min() < 0 < skew.max()
+    images, labels = drawn("materials")
+    bricks = images[labels == MATERIALS.index("brick")].mean(-1)
+    # Bricks cover more than mortar, so that the median is theirs.
+    light = [np.median(wall) > wall.mean() for wall in bricks]
+    assert 0.2 < np.mean(light) < 0.8
 
 
 def test_woods_are_brown() -> None:
