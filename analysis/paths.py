@@ -20,6 +20,7 @@ import pooch
 __all__ = [
     "data_download_root",
     "data_roots",
+    "drawn_root",
     "home",
     "results_root",
     "store_root",
@@ -51,6 +52,11 @@ def data_roots() -> tuple[Path, ...]:
 def weights_roots() -> tuple[Path, ...]:
     """Folders in which weights files are looked for, in order."""
     return (*_read_only("LAYERBOOK_WEIGHTS"), weights_download_root())
+
+
+def drawn_root() -> Path:
+    """Folder of the images that Layerbook has drawn; what is missing there is drawn again."""
+    return home() / "drawn"
 
 
 def store_root() -> Path:

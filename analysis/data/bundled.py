@@ -1,19 +1,20 @@
-"""Datasets that need no download: scikit-learn's digits, drawn digits, bundled photographs."""
+"""Datasets that need no download: scikit-learn's digits, photographs, and the drawn ones."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
+from analysis.data.cards import CARDS
+from analysis.data.drawn import DRAWN
 from analysis.data.images import ImageArrays, ImageDataset, ImageFiles
-from analysis.data.rendering import DIGITS, render_digits
+from analysis.data.rendering import DIGITS
 
-__all__ = ["BUNDLED", "digits", "digits_rendered", "photographs"]
+__all__ = ["BUNDLED", "digits", "photographs"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,37 +51,8 @@ def digits() -> ImageDataset:
         labels=table.target,
         paths=tuple(f"digits/{index:04d}" for index in range(len(grey))),
         source=ImageArrays(np.repeat(grey[..., None], 3, axis=-1)),
+        overlap_group=CARDS["digits"].overlap_group,
     )
-
-
-def digits_rendered(n_per_class: int = 100, *, seed: int = 0) -> ImageDataset:
-    """Draw typeset digits, 96 x 96, from fonts that Matplotlib carries.
-
-    Parameters
-    ----------
-    n_per_class : int
-        Images of each of the ten classes.
-    seed : int
-        Seed of the draws. Image ``k`` of a class is the same whatever ``n_per_class`` is.
-
-    Returns
-    -------
-    ImageDataset
-        Images in order of class.
-    """
-    labels = np.repeat(np.arange(10), n_per_class)
-    return ImageDataset(
-        name="digits_rendered",
-        classes=DIGITS,
-        labels=labels,
-        paths=tuple(f"{digit}/{k:04d}" for digit in DIGITS for k in range(n_per_class)),
-        source=ImageArrays(_rendered(n_per_class, seed)),
-    )
-
-
-@cache
-def _rendered(n_per_class: int, seed: int) -> np.ndarray:
-    return render_digits(n_per_class, seed=seed)
 
 
 def photographs() -> ImageDataset:
@@ -114,6 +86,6 @@ def _installed(folder: str) -> Path:
 
 BUNDLED: dict[str, Callable[[], ImageDataset]] = {
     "digits": digits,
-    "digits_rendered": digits_rendered,
+    **DRAWN,
     "photographs": photographs,
 }

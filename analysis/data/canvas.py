@@ -48,7 +48,8 @@ def directions(angle: float) -> Floats:
 def clouds(rng: np.random.Generator, n_knots: int, spread: float) -> Floats:
     """Smooth random surface, (96, 96), through ``n_knots`` x ``n_knots`` normal draws."""
     coarse = Image.fromarray(rng.normal(0, spread, (n_knots, n_knots)).astype(np.float32))
-    return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float64)
+    surface: Floats = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float64)
+    return surface
 
 
 def contrasting_colours(rng: np.random.Generator, min_contrast: float) -> tuple[Floats, Floats]:

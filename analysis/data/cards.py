@@ -57,9 +57,14 @@ class DatasetCard:
     classes, images : int or None
         How many the complete dataset has.
     overlap_group : {"a", "b", "c"} or None
-        Overlap of the classes with those of ImageNet 2012, as Garcia-Gasulla et al. (2018) group
-        their datasets: "a" a direct subset, "b" a partial intersection, "c" disjoint; ``None``
-        for datasets that they do not group.
+        Overlap of the classes with those of the source task: "a" a direct subset, "b" a partial
+        intersection, "c" disjoint; ``None`` for datasets that nobody has grouped. The source task
+        of the papers' datasets is ImageNet 2012; that of the bundled datasets is the one of the
+        bundled network, photographs and drawn classes (``source_drawn``). With respect to any
+        other network's source task the bundled datasets have no group.
+    overlap_reason : str
+        Why the dataset is in this group, or why in none; a sentence, or empty where there is
+        nothing to say.
     homepage, licence : str or None
         ``None`` where not established.
     sources : tuple of Source
@@ -77,6 +82,7 @@ class DatasetCard:
     classes: int | None = None
     images: int | None = None
     overlap_group: OverlapGroup | None = None
+    overlap_reason: str = ""
     homepage: str | None = None
     licence: str | None = None
     sources: tuple[Source, ...] = ()

@@ -44,7 +44,7 @@ _CHARACTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "radiation": ("\N{RADIOACTIVE SIGN}", (_SANS, _MONO)),
     "yin-yang": ("\N{YIN YANG}", (_SANS, _MONO)),
     "telephone": ("\N{BLACK TELEPHONE}\N{WHITE TELEPHONE}", (_SANS, _MONO)),
-    "scales": ("\N{SCALES}", (_SANS, _MONO)),
+    "balance": ("\N{SCALES}", (_SANS, _MONO)),
     "scissors": ("\N{BLACK SCISSORS}\N{WHITE SCISSORS}", (_SANS, _MONO)),
     "king": ("\N{BLACK CHESS KING}\N{WHITE CHESS KING}", (_SANS, _MONO)),
     "fleur-de-lis": ("\N{FLEUR-DE-LIS}", (_SANS, _MONO)),
@@ -110,7 +110,8 @@ def _clean(label: int, rng: np.random.Generator) -> Floats:
     ground = rng.uniform(232, 255) + rng.uniform(-6, 6, 3)
     shade = directions(rng.uniform(0, 2 * np.pi))[..., None] * rng.uniform(0, 5)
     noise = rng.normal(0, rng.uniform(0, 3), (SIDE, SIDE, 1))
-    return (1 - mask) * (ground + shade) + mask * ink.clip(0, 140) + noise
+    picture: Floats = (1 - mask) * (ground + shade) + mask * ink.clip(0, 140) + noise
+    return picture
 
 
 def _cluttered(label: int, rng: np.random.Generator) -> Floats:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from analysis.data.canvas import SIDE, Floats, clouds, contrasting_colours, directions, font
 
-__all__ = ["DIGITS", "render_digits"]
+__all__ = ["DIGITS", "render_digit"]
 
 DIGITS = tuple("0123456789")
 
@@ -26,30 +26,24 @@ _FONTS = tuple(family + style for family, styles in _FAMILIES.items() for style 
 _MIN_CONTRAST = 60.0  # of 255, between the mean colours of digit and ground
 
 
-def render_digits(n_per_class: int, *, seed: int) -> npt.NDArray[np.uint8]:
-    """Draw the ten digits.
+def render_digit(label: int, index: int, *, seed: int) -> npt.NDArray[np.uint8]:
+    """Draw one digit.
 
     Parameters
     ----------
-    n_per_class : int
-        Images of each digit.
+    label : int
+        Which digit, 0 to 9.
+    index : int
+        Which image of this digit.
     seed : int
-        Seed; image k of a digit depends on seed, digit and k only.
+        Seed; not negative.
 
     Returns
     -------
-    ndarray of uint8, shape (10 * n_per_class, 96, 96, 3)
-        RGB, in order of digit; read-only. The same on every machine with the same FreeType.
+    ndarray of uint8, shape (96, 96, 3)
+        RGB. It depends on the arguments only; the same on every machine with the same FreeType.
     """
-    images = np.stack(
-        [
-            _digit(character, np.random.default_rng((seed, label, k)))
-            for label, character in enumerate(DIGITS)
-            for k in range(n_per_class)
-        ]
-    )
-    images.flags.writeable = False
-    return images
+    return _digit(DIGITS[label], np.random.default_rng((seed, label, index)))
 
 
 def _digit(character: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier
 
 from analysis.data import load_dataset
-from analysis.data.bundled import digits_rendered
+from analysis.data.drawn import digits_rendered
 
 
 def as_array(name: str) -> tuple[np.ndarray, np.ndarray]:
