@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from layout_writers import WRITERS, write_image
 from PIL import Image
+from small_drawings import SMALL
 
 from analysis.data import CARDS, ImageDataset, fetch_dataset, load_dataset
 from analysis.data.bundled import BUNDLED
+from analysis.data.drawn import DRAWN
 from analysis.data.layouts import LAYOUTS
 
 
@@ -51,6 +53,8 @@ def test_cards_are_complete(name: str) -> None:
     assert ":" in card.reference or card.layout == "bundled"
     assert card.citation.isidentifier()
     assert card.overlap_group in ("a", "b", "c", None)
+    assert card.overlap_reason or card.overlap_group is None, "say why it is in this group"
+    assert not card.overlap_reason or card.overlap_reason.endswith(".")
     for source in card.sources:
         assert source.url.startswith(("https://", "http://"))
         if source.checksum is not None:
@@ -80,10 +84,19 @@ def test_every_layout_belongs_to_a_card() -> None:
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled(name: str) -> None:
     data = load_dataset(name)
-    check_contract(data)
+    assert data.name == name
     assert len(data) == CARDS[name].images
+    assert set(data.labels.tolist()) == set(range(len(data.classes)))
     assert len(data.classes) == CARDS[name].classes
-    assert data.fingerprint == load_dataset(name).fingerprint
+    assert data.overlap_group == CARDS[name].overlap_group
+    checked = SMALL[name]() if name in SMALL else data
+    check_contract(checked)
+    again = SMALL[name]() if name in SMALL else load_dataset(name)
+    assert checked.fingerprint == again.fingerprint
+
+
+def test_there_are_few_images_of_every_drawn_dataset() -> None:
+    assert set(SMALL) == set(DRAWN)
 
 
 @pytest.mark.parametrize("name", WRITERS)
