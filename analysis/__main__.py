@@ -172,6 +172,50 @@ def extract(
 
 
 @app.command()
+def pretrain(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Has a sub-folder per class, or `train/` and `val/` with those."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, curves, weights and card.")],
+    name: Annotated[str, typer.Option(help="What the weights are called.")] = "own",
+    classes: Annotated[
+        Path | None, typer.Option(help="Text file that names the classes to keep, one per line.")
+    ] = None,
+    drawn: Annotated[
+        bool, typer.Option("--drawn", help="Add the glyphs and materials that Layerbook draws.")
+    ] = False,
+    epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 40,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="The largest of the schedule.")] = 0.05,
+    precision: Annotated[
+        str, typer.Option(help="`float32`, or `bfloat16` where the processor is fast at it.")
+    ] = "float32",
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+) -> None:
+    """Train `minivgg16` on a folder of images; a run that was stopped goes on where it was.
+
+    Example: `layerbook pretrain my/images --out trained --epochs 10`, and then
+    `layerbook dks digits minivgg16 --weights trained/minivgg16-own.safetensors`
+    """
+    from analysis.data.source_tasks import read_source_task
+    from analysis.networks import training
+    from analysis.networks.model_cards import export
+
+    keep = None if classes is None else classes.read_text("utf-8").split()
+    task = read_source_task(folder, keep=keep, drawn=drawn, seed=seed, progress=True)
+    asked: dict[str, Any] = {"precision": precision}
+    recipe = training.Recipe(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, **asked
+    )
+    trained = training.pretrain(task, out, recipe, seed=seed, progress=True)
+    card = export(trained, task, out, name=name, recipe=recipe, seed=seed)
+    for measure, value in card.accuracy.items():
+        typer.echo(f"{measure.replace('_', ' ')}: {value:.1%}")
+    typer.echo(f"written to {out / f'minivgg16-{name}.safetensors'}")
+
+
+@app.command()
 def dks(
     dataset: Dataset,
     network: Network,

@@ -1,0 +1,205 @@
+"""Source tasks: labelled images as one array, ready to train a small network on.
+
+A network of 64 × 64 pixels is trained from memory: 50,000 images are 0.6 GB. The images come from a
+folder, and may be joined by the classes that Layerbook draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm.auto import tqdm
+
+from analysis.data.drawn import source_drawn
+from analysis.data.images import ImageDataset, hashing_threads
+from analysis.data.readers import load_dataset
+from analysis.data.splits import stratified_splits
+
+__all__ = ["Part", "SourceTask", "read_source_task", "thumbnails"]
+
+_HELD_OUT = 10  # one in so many images of the smallest class, where the folder has no val/
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training or the validation part of a source task.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (n, 3, side, side)
+        RGB.
+    labels : ndarray of int64, shape (n,)
+        Positions in the task's classes.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """What a network is trained on.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Names: those of the folder, then the drawn ones.
+    titles : tuple of str
+        Readable names, from ``classes.tsv`` in the folder (name, tab, title), else the names.
+    train, val : Part
+        Images to learn from, and images to measure the accuracy on.
+    n_drawn : int
+        How many classes, at the end, are drawn.
+    fingerprint : str
+        Hash (hex) of what the datasets hold, and of which image is in which part.
+    """
+
+    classes: tuple[str, ...]
+    titles: tuple[str, ...]
+    train: Part
+    val: Part
+    n_drawn: int
+    fingerprint: str
+
+
+def read_source_task(
+    folder: str | Path,
+    *,
+    keep: Collection[str] | None = None,
+    drawn: bool = False,
+    side: int = 64,
+    seed: int = 0,
+    progress: bool = False,
+) -> SourceTask:
+    """Read a folder of images, and draw the generated classes, as a source task.
+
+    Parameters
+    ----------
+    folder : path
+        Holds ``train/`` and ``val/``, each with one sub-folder per class; or one sub-folder per
+        class, and then as many images of every class as make a tenth of the smallest are held out.
+        Beside them there may be a ``classes.tsv``: sub-folder, tab, readable name.
+    keep : collection of str, optional
+        Names of the classes to read; by default all.
+    drawn : bool
+        Add the classes that Layerbook draws (``source_drawn``), from ``seed``.
+    side : int
+        Images are resized to this shorter side and cropped at their centre, in pixels.
+    seed : int
+        Seed of the drawing and of the held-out images.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If the folder has no images, ``train/`` and ``val/`` have not the same classes, a class
+        that should be kept is not there, or there is nothing to hold out.
+    """
+    parts = [_restricted(part, keep) for part in _read_parts(Path(folder), seed)]
+    classes = parts[0].classes
+    if parts[1].classes != classes:
+        raise ValueError(
+            f"{folder}: expected the same classes in train and val; only one of them has "
+            f"{sorted(set(classes) ^ set(parts[1].classes))}"
+        )
+    arrays = [Part(thumbnails(part, side, progress=progress), part.labels) for part in parts]
+    hashes = [part.fingerprint for part in parts]
+    titles, n_drawn = _titles(Path(folder), classes), 0
+    if drawn:
+        additions = [source_drawn("train", seed=seed), source_drawn("val", seed=seed)]
+        hashes += [addition.fingerprint for addition in additions]
+        arrays = [
+            _joined(part, thumbnails(more, side), more.labels + len(classes))
+            for part, more in zip(arrays, additions, strict=True)
+        ]
+        classes, titles = classes + additions[0].classes, titles + additions[0].classes
+        n_drawn = len(additions[0].classes)
+    fingerprint = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return SourceTask(classes, titles, arrays[0], arrays[1], n_drawn, fingerprint)
+
+
+def thumbnails(data: ImageDataset, side: int, *, progress: bool = False) -> npt.NDArray[np.uint8]:
+    """Resize all images to a shorter side and crop the centre.
+
+    Parameters
+    ----------
+    data : ImageDataset
+        n images.
+    side : int
+        Pixels.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, 3, side, side)
+    """
+    images = np.empty((len(data), 3, side, side), np.uint8)
+
+    def fill(index: int) -> None:
+        images[index] = _thumbnail(data[index], side).transpose(2, 0, 1)
+
+    with hashing_threads() as pool:
+        done = pool.map(fill, range(len(data)))
+        for _ in tqdm(done, total=len(data), desc=data.name, unit="image", disable=not progress):
+            pass
+    return images
+
+
+def _thumbnail(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
+    width, height = image.size
+    if min(width, height) != side:
+        scale = side / min(width, height)
+        width, height = max(side, round(width * scale)), max(side, round(height * scale))
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - side) // 2, (height - side) // 2
+    return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+def _read_parts(folder: Path, seed: int) -> tuple[ImageDataset, ImageDataset]:
+    """Training and validation images of a folder."""
+    if (folder / "train").is_dir() and (folder / "val").is_dir():
+        train, val = (load_dataset(f"folder:{folder / part}") for part in ("train", "val"))
+        return train, val
+    data = load_dataset(f"folder:{folder}")
+    smallest = int(np.bincount(data.labels, minlength=len(data.classes)).min())
+    if smallest < 2:
+        raise ValueError(
+            f"{folder}: expected at least 2 images in every class, to hold some out for "
+            f"validation, but the smallest class has {smallest}"
+        )
+    (split,) = stratified_splits(
+        data.labels, n_train=-(-smallest // _HELD_OUT), n_splits=1, seed=seed
+    )
+    return data.subset(split.test), data.subset(split.train)
+
+
+def _restricted(data: ImageDataset, keep: Collection[str] | None) -> ImageDataset:
+    if keep is None:
+        return data
+    unknown = sorted(set(keep) - set(data.classes))
+    if unknown:
+        raise ValueError(f"{data.name} has no classes {', '.join(unknown)}, which are to be kept")
+    kept = tuple(name for name in data.classes if name in set(keep))
+    new_label = np.array([kept.index(name) if name in kept else -1 for name in data.classes])
+    chosen = data.subset(new_label[data.labels] >= 0)
+    return ImageDataset(data.name, kept, new_label[chosen.labels], chosen.paths, chosen.source)
+
+
+def _titles(folder: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Readable names of classes."""
+    table = folder / "classes.tsv"
+    lines = table.read_text("utf-8").splitlines() if table.is_file() else []
+    title = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    return tuple(title.get(name, name) for name in classes)
+
+
+def _joined(part: Part, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Part:
+    return Part(np.concatenate([part.images, images]), np.concatenate([part.labels, labels]))

@@ -1,0 +1,185 @@
+"""What is known of weights that Layerbook trained: data, recipe, history, accuracy, hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from safetensors.torch import save
+
+from analysis.data.source_tasks import Part, SourceTask
+from analysis.networks.minivgg import MiniVGG, fold_batch_norm
+from analysis.networks.training import Recipe, Training, measure, write_whole
+
+__all__ = ["ModelCard", "export", "read_model_card"]
+
+_BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything that a reader of results should know of the weights behind them.
+
+    Attributes
+    ----------
+    network, name
+        Which network, and what its weights are called.
+    classes, titles
+        Names of the source task's classes, in the order of the class scores, and readable names.
+    n_drawn
+        How many of the classes, at the end, are drawn by Layerbook.
+    n_train, n_val
+        Images of each part.
+    source
+        Fingerprint of the source task.
+    recipe, seed
+        How the network was trained.
+    history
+        One row per epoch, see :class:`Training`.
+    accuracy
+        Of the shipped weights on the validation images, seen through the network's preprocessing:
+        ``top1`` and ``top5`` of all, ``photographs_top1`` and ``photographs_top5`` of the images
+        of the folder (all class scores compete), ``drawn_top1`` of the drawn ones (absent where
+        there are none).
+    confusion
+        Triples (true class, predicted class, images), as positions in ``classes``; those without
+        images are left out.
+    sha256
+        Hash of the weights' file.
+    versions
+        Of what trained it.
+    """
+
+    network: str
+    name: str
+    classes: tuple[str, ...]
+    titles: tuple[str, ...]
+    n_drawn: int
+    n_train: int
+    n_val: int
+    source: str
+    recipe: Recipe
+    seed: int
+    history: list[dict[str, float]]
+    accuracy: dict[str, float]
+    confusion: list[tuple[int, int, int]]
+    sha256: str
+    versions: dict[str, str]
+
+
+def export(
+    training: Training, task: SourceTask, folder: Path, *, name: str, recipe: Recipe, seed: int
+) -> ModelCard:
+    """Write ``minivgg16-NAME.safetensors`` (float16, no batch normalisation) and its card.
+
+    The accuracies of the card are those of the weights as they are written.
+
+    Parameters
+    ----------
+    training
+        The trained network.
+    task
+        What it was trained on.
+    folder
+        Where the two files are written.
+    name
+        What the weights are called.
+    recipe, seed
+        How it was trained.
+    """
+    halved = fold_batch_norm(training.module).half()
+    state = {key: value.contiguous() for key, value in halved.state_dict().items()}
+    content = save(state, metadata={"format": "pt", "network": "minivgg16", "weights": name})
+    rounded = MiniVGG(len(task.classes))
+    rounded.load_state_dict({key: value.float() for key, value in state.items()})
+    _, scores = measure(rounded, task.val)
+    card = ModelCard(
+        network="minivgg16",
+        name=name,
+        classes=task.classes,
+        titles=task.titles,
+        n_drawn=task.n_drawn,
+        n_train=len(task.train.labels),
+        n_val=len(task.val.labels),
+        source=task.fingerprint,
+        recipe=recipe,
+        seed=seed,
+        history=training.history,
+        accuracy=_accuracy(scores, task.val, len(task.classes) - task.n_drawn),
+        confusion=_confusion(scores, task.val),
+        sha256=hashlib.sha256(content).hexdigest(),
+        versions={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+        },
+    )
+    write_whole(folder / f"minivgg16-{name}.safetensors", content)
+    write_whole(folder / f"minivgg16-{name}.json", _written(card).encode())
+    return card
+
+
+def read_model_card(weights: str | Path) -> ModelCard:
+    """Read the card of bundled weights (``"bundled"``, ``"bundled-living"``) or of a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such card.
+    """
+    bundled = _BUNDLED / f"minivgg16-{weights}.json"
+    file = bundled if bundled.is_file() else Path(weights).with_suffix(".json")
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no model card of {weights}; `layerbook pretrain` writes one beside the weights"
+        )
+    held: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    held = {field.name: held[field.name] for field in fields(ModelCard)}
+    held["recipe"] = Recipe(**held["recipe"])
+    for name in ("classes", "titles"):
+        held[name] = tuple(held[name])
+    held["confusion"] = [tuple(triple) for triple in held["confusion"]]
+    return ModelCard(**held)
+
+
+def _accuracy(scores: torch.Tensor, part: Part, n_folder: int) -> dict[str, float]:
+    best = scores.topk(min(5, scores.shape[1])).indices.numpy()
+    right = best == part.labels[:, None]
+    top1, top5 = right[:, 0], right.any(1)
+    drawn = part.labels >= n_folder
+    accuracy = {
+        "top1": top1.mean(),
+        "top5": top5.mean(),
+        "photographs_top1": top1[~drawn].mean(),
+        "photographs_top5": top5[~drawn].mean(),
+    }
+    if drawn.any():
+        accuracy["drawn_top1"] = top1[drawn].mean()
+    return {key: round(float(value), 4) for key, value in accuracy.items()}
+
+
+def _confusion(scores: torch.Tensor, part: Part) -> list[tuple[int, int, int]]:
+    pairs = np.stack([part.labels, scores.argmax(1).numpy()], axis=1)
+    unique, counts = np.unique(pairs, axis=0, return_counts=True)
+    return [(int(t), int(p), int(n)) for (t, p), n in zip(unique, counts, strict=True)]
+
+
+def _written(card: ModelCard) -> str:
+    """JSON with one line per field, and per epoch, so that changes can be read."""
+    held = asdict(card)
+    lines = []
+    for key, value in held.items():
+        if key == "history":
+            rows = ",\n    ".join(json.dumps(row) for row in value)
+            lines.append(f'  "{key}": [\n    {rows}\n  ]')
+        else:
+            lines.append(f'  "{key}": {json.dumps(value, ensure_ascii=False)}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
