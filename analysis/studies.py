@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 
 from analysis import paths
-from analysis.data import ImageDataset, load_dataset, shuffle_labels
+from analysis.data import CARDS, ImageDataset, load_dataset, shuffle_labels
 from analysis.statistics import signed_ks
 
 if TYPE_CHECKING:
@@ -188,6 +188,7 @@ class Study:
                     "smallest class": sizes.min(),
                     "largest class": sizes.max(),
                     "overlap group": data.overlap_group or "not grouped",
+                    "because": CARDS[name].overlap_reason if name in CARDS else "",
                 }
             )
         return pd.DataFrame(rows)

@@ -56,6 +56,7 @@ def datasets_page(study: Study) -> str:
                 f"{len(data):,}{skipped}",
                 f"{len(data.classes):,}",
                 _overlap(data.overlap_group),
+                _plain(CARDS[name].overlap_reason) if name in CARDS else "",
                 f"`{data.fingerprint[:12]}`",
             )
         )
@@ -72,9 +73,9 @@ def datasets_page(study: Study) -> str:
         for card in CARDS.values()
     ]
     notes = [
-        f"`{card.name}`\n: {_plain(f'{card.note} {card.obtain}'.strip())}"
+        f"`{card.name}`\n: {_plain(' '.join(said))}"
         for card in CARDS.values()
-        if card.note or card.obtain
+        if (said := [text for text in (card.note, card.obtain, _reason(card)) if text])
     ]
     return "\n\n".join(
         [
@@ -82,11 +83,15 @@ def datasets_page(study: Study) -> str:
             "## In this study",
             "A dataset's fingerprint is a hash of its files and labels: two studies with equal "
             "fingerprints looked at the same images.",
-            _table(("Dataset", "Images", "Classes", "Overlap", "Fingerprint"), here),
+            _table(("Dataset", "Images", "Classes", "Overlap", "Because", "Fingerprint"), here),
             "## All that Layerbook knows by name",
-            "*Overlap* says what a dataset shares with ImageNet, the usual source task, in the "
-            "grouping of {cite:t}`garciagasulla2018behavior`: **a**, the same kind of objects; "
-            "**b**, one narrow part of them in finer classes; **c**, little. A dash: not judged. "
+            "*Overlap* says what a dataset shares with the source task that a network was trained "
+            "on: **a**, its classes are a subset of the source's; **b**, they partly intersect; "
+            "**c**, they are disjoint. A dash: not judged. For the datasets of the papers the "
+            "source is ImageNet, and the groups are those of "
+            "{cite:t}`garciagasulla2018behavior`. For the datasets that come along it is the "
+            "source of the bundled network, photographs and drawn classes (`source_drawn`): to a "
+            "network that was trained on anything else, all that is drawn is new. "
             "Counts are those of the complete dataset as it is loaded. "
             "`layerbook fetch NAME` downloads and verifies what is marked *fetch*, and "
             "says where to ask for the others.",
@@ -205,6 +210,14 @@ def _machine(machine: object) -> str:
     if isinstance(machine, dict):
         return ", ".join(f"{key} {value}" for key, value in machine.items())
     return str(machine)
+
+
+def _reason(card: DatasetCard) -> str:
+    """Why the dataset is in its group, or in none."""
+    if not card.overlap_reason:
+        return ""
+    group = f"Overlap {card.overlap_group}" if card.overlap_group else "Not judged"
+    return f"{group}: {card.overlap_reason}"
 
 
 def _overlap(group: str | None) -> str:

@@ -295,6 +295,20 @@ def test_every_citation_of_a_dataset_is_in_the_bibliography():
     assert {card.citation for card in CARDS.values()} <= set(keys)
 
 
+def test_datasets_page_says_why_a_dataset_is_in_its_group():
+    study = Study("x", "digits,photographs", "minivgg16@random")
+    page = pages.datasets_page(study)
+    for name in ("digits", "photographs"):
+        card = CARDS[name]
+        group = card.overlap_group or "–"
+        assert re.search(rf"^\| `{name}` .* \| {group} \| {card.overlap_reason} \|", page, re.M)
+    table = page.partition("by name")[2].partition("to know before")[2]
+    for name, card in CARDS.items():
+        entry = table.partition(f"\n`{name}`\n: ")[2].partition("\n\n")[0]
+        assert entry.endswith(card.overlap_reason), name
+        assert (f"Overlap {card.overlap_group}: " in entry) is bool(card.overlap_group), name
+
+
 def test_benchmarks_page(tmp_path):
     file = tmp_path / "results.json"
     assert "came without measurements" in pages.benchmarks_page(file)
