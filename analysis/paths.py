@@ -3,8 +3,8 @@
 Three environment variables are honoured, each read at the time of the call:
 
 ``LAYERBOOK_HOME``
-    The folder that holds downloads, the feature store and result tables. Default: the user's
-    cache folder.
+    The folder that holds downloads, drawn images, the feature store and result tables. Default:
+    the user's cache folder.
 ``LAYERBOOK_DATA``, ``LAYERBOOK_WEIGHTS``
     Folders of datasets and of weights that are only read. They are searched before those under
     the home folder.
