@@ -4,6 +4,7 @@ from analysis.data.cards import CARDS, DatasetCard
 from analysis.data.decoding import BrokenImageError
 from analysis.data.download import fetch_dataset
 from analysis.data.images import ImageDataset
+from analysis.data.joined import join_datasets
 from analysis.data.readers import load_dataset
 from analysis.data.splits import Split, shuffle_labels, stratified_splits
 
@@ -14,6 +15,7 @@ __all__ = [
     "ImageDataset",
     "Split",
     "fetch_dataset",
+    "join_datasets",
     "load_dataset",
     "shuffle_labels",
     "stratified_splits",
