@@ -20,6 +20,7 @@ from analysis.studies import (
     split_network,
     write_csv,
 )
+from analysis.studies.parameters import as_names
 
 STUDIES = sorted((Path(__file__).parents[1] / "book" / "studies").glob("*.yml"))
 
@@ -122,7 +123,8 @@ def test_a_wrong_name_fails_at_once(change: dict[str, object], message: str) -> 
 def test_the_study_files_name_known_things(path: Path) -> None:
     study = read_study(path)
     assert set(study) <= set(PARAMETERS)
-    assert {*study["datasets"], study["reference_images"]} <= set(CARDS)
+    references = as_names("reference images", study["reference_images"])
+    assert {*study["datasets"], *references} <= set(CARDS)
     for spec in study["networks"]:
         assert all(split_network(spec))
 
@@ -150,6 +152,17 @@ def test_overrides_replace_and_none_leaves(tmp_path: Path) -> None:
 def test_network_without_weights_means_imagenet() -> None:
     assert split_network("vgg16") == ("vgg16", "imagenet")
     assert split_network("squeezenet1_0@a@b.pth") == ("squeezenet1_0", "a@b.pth")
+
+
+def test_reference_images_come_from_every_dataset_named() -> None:
+    study = Study("t", "digits", "minivgg16@random", reference_images="photographs,digits")
+    chosen = study.reference(20)
+    origins = [path.partition("/")[0] for path in chosen.paths]
+    assert [origins.count(name) for name in ("photographs", "digits")] == [10, 10]
+    assert study.reference(10**6).paths == (
+        *(f"photographs/{path}" for path in study.data("photographs").paths),
+        *(f"digits/{path}" for path in study.data("digits").paths),
+    )
 
 
 def test_pairs_go_network_by_network() -> None:

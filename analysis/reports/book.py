@@ -94,7 +94,7 @@ def build_book(
 
     inputs = [
         environment_hash(Path(analysis.__file__).parent),
-        *(opened.data(name).fingerprint for name in (*opened.datasets, opened.reference_images)),
+        *(opened.data(name).fingerprint for name in (*opened.datasets, *opened.reference_images)),
         *(opened.backbone(spec).weights_hash for spec in opened.networks),
     ]
     cache = output / "executed"
@@ -133,14 +133,17 @@ def study_parameters(
         By name, as papermill injects them; lists are lists of strings.
     """
     parameters = read_study(study_file, datasets=datasets, networks=networks)
-    for key in ("datasets", "networks"):
+    for key in ("datasets", "networks", "reference_images"):
         value = parameters.get(key, [])
         names = value.split(",") if isinstance(value, str) else value
         parameters[key] = [str(name).strip() for name in names if str(name).strip()]
+    if not parameters["reference_images"]:
+        del parameters["reference_images"]
     if weights is not None:
         named = (split_network(spec)[0] for spec in parameters["networks"])
         parameters["networks"] = [f"{name}@{weights}" for name in named]
-    parameters["datasets"] = [_absolute_folder(name) for name in parameters["datasets"]]
+    for key in parameters.keys() & {"datasets", "reference_images"}:
+        parameters[key] = [_absolute_folder(name) for name in parameters[key]]
     parameters["networks"] = [_absolute_weights(spec) for spec in parameters["networks"]]
     return parameters | {"results": _TABLES}
 

@@ -2,44 +2,31 @@
 
 A study joins the rooms for a notebook. It loads each dataset and network once, takes features
 from the store (or extracts them into it), and keeps the distances between inner and outer
-classes in memory. A study file (``book/studies/*.yml``) holds exactly the parameters that a
-notebook declares, so ``papermill -f`` reads it as it is.
+classes in memory.
 """
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from analysis import paths
-from analysis.data import CARDS, ImageDataset, load_dataset, shuffle_labels
+from analysis.data import CARDS, ImageDataset, join_datasets, load_dataset, shuffle_labels
 from analysis.statistics import signed_ks
+from analysis.studies.parameters import as_names, split_network
+from analysis.studies.tables import slug, write_csv
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from analysis.networks import Backbone
 
-__all__ = ["Pair", "Study", "read_study", "refuse_unknown_parameters", "split_network", "write_csv"]
-
-PARAMETERS = (
-    "title",
-    "datasets",
-    "networks",
-    "crops",
-    "seed",
-    "reference_images",
-    "results",
-)
+__all__ = ["Pair", "Study"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ class Study:
     seed
         Seed of random weights, label shuffles and draws.
     reference_images
-        Dataset whose images show what a unit responds to.
+        Datasets whose images show what a unit responds to, as a list or as one string with commas.
     results
         Folder of the tables behind the figures. Empty: a folder under
         :func:`analysis.paths.results_root`.
@@ -88,7 +75,7 @@ class Study:
     networks: Sequence[str] | str
     crops: str = "ten"
     seed: int = 0
-    reference_images: str = "photographs"
+    reference_images: Sequence[str] | str = "photographs"
     results: str = ""
     progress: bool = True
     _data: dict[str, ImageDataset] = field(default_factory=dict, init=False, repr=False)
@@ -98,9 +85,10 @@ class Study:
     _noise: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.datasets = _as_names("datasets", self.datasets)
-        self.networks = _as_names("networks", self.networks)
-        for name in (*self.datasets, self.reference_images):
+        self.datasets = as_names("datasets", self.datasets)
+        self.networks = as_names("networks", self.networks)
+        self.reference_images = as_names("reference_images", self.reference_images)
+        for name in (*self.datasets, *self.reference_images):
             self.data(name)
         for spec in self.networks:
             self.backbone(spec)
@@ -115,6 +103,17 @@ class Study:
         if name not in self._data:
             self._data[name] = load_dataset(name)
         return self._data[name]
+
+    def reference(self, n: int) -> ImageDataset:
+        """About ``n`` reference images: as many of each dataset, evenly spread over its list."""
+        share = -(-n // len(self.reference_images))
+        parts = [self.data(name) for name in self.reference_images]
+        return join_datasets(
+            [
+                part.subset(np.unique(np.linspace(0, len(part) - 1, share).astype(int)))
+                for part in parts
+            ]
+        )
 
     def backbone(self, spec: str) -> Backbone:
         """Network by its ``NAME@WEIGHTS``, loaded once."""
@@ -238,107 +237,3 @@ class Study:
         """
         folder = Path(self.results) if self.results else paths.results_root() / slug(self.title)
         return write_csv(table, folder / f"{name}.csv")
-
-
-def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
-    """Parameters of a study file.
-
-    Parameters
-    ----------
-    path
-        YAML file with any of the keys ``title, datasets, networks, crops, seed,
-        reference_images``.
-    **overrides
-        Values that replace those of the file; ``None`` leaves the file's.
-
-    Returns
-    -------
-    dict
-        Parameters as a notebook takes them.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not a mapping or has a key that studies do not know.
-    """
-    path = Path(path)
-    if not path.is_file():
-        known = sorted(str(p) for p in path.parent.glob("*.yml")) if path.parent.is_dir() else []
-        raise FileNotFoundError(f"no study file {path}; known there: {', '.join(known) or 'none'}")
-    study = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(study, dict):
-        raise ValueError(f"{path} should hold 'key: value' lines, but holds {type(study).__name__}")
-    unknown = sorted(set(study) - set(PARAMETERS))
-    if unknown:
-        raise ValueError(f"{path} has unknown keys {unknown}; known: {', '.join(PARAMETERS)}")
-    return study | {key: value for key, value in overrides.items() if value is not None}
-
-
-def refuse_unknown_parameters(cells: Sequence[str]) -> None:
-    """Stop a notebook that was given a parameter which it does not declare.
-
-    Papermill warns and goes on, so that a misspelt parameter would silently leave the default.
-
-    Parameters
-    ----------
-    cells
-        Sources of the cells run so far: ``In`` inside a notebook. Papermill puts what it injects
-        right after the declaring cell, under the comment ``# Parameters``.
-
-    Raises
-    ------
-    ValueError
-        Naming the unknown parameters and the known ones.
-    """
-    for declaring, injected in pairwise(cells):
-        if injected.startswith("# Parameters\n"):
-            known, given = _assigned(declaring), _assigned(injected)
-            unknown = [name for name in given if name not in known]
-            if unknown:
-                raise ValueError(
-                    f"unknown parameters {', '.join(unknown)}; this notebook takes: "
-                    f"{', '.join(known)}"
-                )
-
-
-def _assigned(source: str) -> list[str]:
-    """Names that a cell of plain assignments defines."""
-    statements = ast.parse(source).body
-    targets = [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
-
-
-def split_network(spec: str) -> tuple[str, str]:
-    """``NAME@WEIGHTS`` as ``(name, weights)``; ``NAME`` alone has ImageNet weights."""
-    name, _, weights = spec.partition("@")
-    return name, weights or "imagenet"
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> Path:
-    """Write a table as CSV, whole or not at all, replacing a file of that name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        table.to_csv(partial, index=False, float_format="%.6g")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def slug(title: str) -> str:
-    """File-name form of a title: lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "study"
-
-
-def _as_names(what: str, value: Sequence[str] | str) -> list[str]:
-    names = value.split(",") if isinstance(value, str) else list(value)
-    names = [name.strip() for name in names if name.strip()]
-    if not names:
-        raise ValueError(f"a study needs at least one of {what}, but got {value!r}")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"{what} are named more than once: {', '.join(repeated)}")
-    return names

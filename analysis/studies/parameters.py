@@ -1,0 +1,121 @@
+"""The parameters of a study: read from a file, checked, and taken apart.
+
+A study file (``book/studies/*.yml``) holds exactly the parameters that a notebook declares, so
+``papermill -f`` reads it as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["PARAMETERS", "as_names", "read_study", "refuse_unknown_parameters", "split_network"]
+
+PARAMETERS = (
+    "title",
+    "datasets",
+    "networks",
+    "crops",
+    "seed",
+    "reference_images",
+    "results",
+)
+
+
+def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
+    """Parameters of a study file.
+
+    Parameters
+    ----------
+    path
+        YAML file with any of the keys ``title, datasets, networks, crops, seed,
+        reference_images``.
+    **overrides
+        Values that replace those of the file; ``None`` leaves the file's.
+
+    Returns
+    -------
+    dict
+        Parameters as a notebook takes them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a mapping or has a key that studies do not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = sorted(str(p) for p in path.parent.glob("*.yml")) if path.parent.is_dir() else []
+        raise FileNotFoundError(f"no study file {path}; known there: {', '.join(known) or 'none'}")
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(study, dict):
+        raise ValueError(f"{path} should hold 'key: value' lines, but holds {type(study).__name__}")
+    unknown = sorted(set(study) - set(PARAMETERS))
+    if unknown:
+        raise ValueError(f"{path} has unknown keys {unknown}; known: {', '.join(PARAMETERS)}")
+    return study | {key: value for key, value in overrides.items() if value is not None}
+
+
+def refuse_unknown_parameters(cells: Sequence[str]) -> None:
+    """Stop a notebook that was given a parameter which it does not declare.
+
+    Papermill warns and goes on, so that a misspelt parameter would silently leave the default.
+
+    Parameters
+    ----------
+    cells
+        Sources of the cells run so far: ``In`` inside a notebook. Papermill puts what it injects
+        right after the declaring cell, under the comment ``# Parameters``.
+
+    Raises
+    ------
+    ValueError
+        Naming the unknown parameters and the known ones.
+    """
+    for declaring, injected in pairwise(cells):
+        if injected.startswith("# Parameters\n"):
+            known, given = _assigned(declaring), _assigned(injected)
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                raise ValueError(
+                    f"unknown parameters {', '.join(unknown)}; this notebook takes: "
+                    f"{', '.join(known)}"
+                )
+
+
+def _assigned(source: str) -> list[str]:
+    """Names that a cell of plain assignments defines."""
+    statements = ast.parse(source).body
+    targets = [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def split_network(spec: str) -> tuple[str, str]:
+    """``NAME@WEIGHTS`` as ``(name, weights)``; ``NAME`` alone has ImageNet weights."""
+    name, _, weights = spec.partition("@")
+    return name, weights or "imagenet"
+
+
+def as_names(what: str, value: Sequence[str] | str) -> list[str]:
+    """Names given as a list, or as one string with commas.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is named twice.
+    """
+    names = value.split(",") if isinstance(value, str) else list(value)
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        raise ValueError(f"a study needs at least one of {what}, but got {value!r}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{what} are named more than once: {', '.join(repeated)}")
+    return names
