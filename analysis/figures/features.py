@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from analysis.figures.pictures import picture_grid, show, square
 from analysis.figures.style import MAPS, MARKERS, NEUTRAL, PALETTE, WIDTH
 
 if TYPE_CHECKING:
@@ -30,39 +30,12 @@ __all__ = [
     "plot_activation_maps",
     "plot_change_by_layer",
     "plot_one_shot_by_layer",
-    "plot_pictures",
     "plot_strongest_patches",
 ]
 
 BOX_COLOUR = PALETTE[4]
 LABEL = 1.1  # inches of a row's name
 MOST_LABELS = 24  # that fit below a panel
-
-
-def plot_pictures(pictures: Mapping[str, Picture], *, columns: int = 4) -> Figure:
-    """Pictures side by side, each under its name.
-
-    Parameters
-    ----------
-    pictures
-        Name → PIL image or array (height, width, 3).
-    columns
-        Pictures in a row.
-
-    Returns
-    -------
-    Figure
-        One axes per picture.
-    """
-    n_rows = -(-len(pictures) // columns)
-    size = (WIDTH, n_rows * (WIDTH / columns + 0.1))
-    fig, axes = plt.subplots(n_rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for ax in axes.flat[len(pictures) :]:
-        ax.remove()
-    for ax, (name, picture) in zip(axes.flat, pictures.items(), strict=False):
-        _show(ax, picture)
-        ax.set_title(name, fontsize=9.5, loc="center")
-    return fig
 
 
 def plot_activation_maps(
@@ -95,9 +68,9 @@ def plot_activation_maps(
     for chosen in units.values():
         widths += [gap, *[1.0] * len(chosen)]
     size = (WIDTH, n_rows * WIDTH / sum(widths) + 1.2)
-    fig, grid = _picture_grid(n_rows, widths, size)
+    fig, grid = picture_grid(n_rows, widths, size)
     for row, picture in enumerate(pictures):
-        _show(grid[row, 0], picture)
+        show(grid[row, 0], picture)
     column = 1
     for layer, chosen in units.items():
         column += 1
@@ -105,7 +78,7 @@ def plot_activation_maps(
             values = maps[layer][:, place]
             top = float(values.max()) or 1.0
             for row in range(n_rows):
-                _show(grid[row, column], values[row], cmap=MAPS, vmin=0.0, vmax=top)
+                show(grid[row, column], values[row], cmap=MAPS, vmin=0.0, vmax=top)
             title = f"{unit}"
             if place == len(chosen) // 2:
                 height, width = values.shape[1:]
@@ -151,12 +124,12 @@ def plot_strongest_patches(
     n_patches = max(len(crops) for crops in rows.values())
     widths = [1.0] * n_patches + [0.3] + [1.0] * n_whole
     size = (WIDTH, len(rows) * (WIDTH - LABEL) / sum(widths) + 0.6)
-    fig, grid = _picture_grid(len(rows), widths, size)
+    fig, grid = picture_grid(len(rows), widths, size)
     for axes, (name, crops) in zip(grid, rows.items(), strict=True):
         for ax, crop in zip(axes, crops, strict=False):
-            _show(ax, _square(crop.patch))
+            show(ax, square(crop.patch))
         for ax, crop in zip(axes[n_patches + 1 :], crops, strict=False):
-            _show(ax, crop.pixels)
+            show(ax, crop.pixels)
             _draw_box(ax, crop.box)
         axes[0].annotate(
             name, (0, 0.5), (-6, 0), "axes fraction", "offset points", ha="right", va="center"
@@ -271,38 +244,6 @@ def _layers_on_x(ax: Axes, layers: Sequence[str]) -> None:
     names = [layers[tick] for tick in ticks]
     ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set(xlim=(-0.5, len(layers) - 0.5), xlabel="layer, from input to output")
-
-
-def _picture_grid(
-    n_rows: int, widths: Sequence[float], size: tuple[float, float]
-) -> tuple[Figure, NDArray[Any]]:
-    """Figure and its (n_rows, len(widths)) empty axes, close together and without frames."""
-    fig, grid = plt.subplots(
-        n_rows,
-        len(widths),
-        figsize=size,
-        width_ratios=widths,
-        squeeze=False,
-        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0),
-    )
-    for ax in grid.flat:
-        ax.axis("off")
-    return fig, grid
-
-
-def _show(ax: Axes, picture: Picture, **kwargs: Any) -> None:
-    ax.imshow(np.asarray(picture), interpolation="nearest", **kwargs)
-    ax.axis("off")
-
-
-def _square(patch: NDArray[Any]) -> NDArray[Any]:
-    """Patch in the middle of a white square; at the border of a picture patches are narrower."""
-    height, width = patch.shape[:2]
-    side = max(height, width)
-    square = np.full((side, side, *patch.shape[2:]), 255, dtype=patch.dtype)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = patch
-    return square
 
 
 def _draw_box(ax: Axes, box: tuple[int, int, int, int]) -> None:
