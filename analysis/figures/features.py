@@ -36,6 +36,7 @@ __all__ = [
 BOX_COLOUR = PALETTE[4]
 LABEL = 1.1  # inches of a row's name
 MOST_LABELS = 24  # that fit below a panel
+_NETWORKS = [PALETTE[0], *PALETTE[2:]]  # the colour between is that of pixels
 
 
 def plot_activation_maps(
@@ -135,7 +136,7 @@ def plot_strongest_patches(
             name, (0, 0.5), (-6, 0), "axes fraction", "offset points", ha="right", va="center"
         )
     grid[0, 0].set_title(" ")  # room for the two headings, which are wider than their columns
-    headings = {0: "receptive fields, strongest first", n_patches + 1: "framed in the photograph"}
+    headings = {0: "receptive fields, strongest first", n_patches + 1: "framed in the image"}
     for column, heading in headings.items():
         text = grid[0, column].annotate(
             heading, (0, 1), (0, 5), "axes fraction", "offset points", color="0.25"
@@ -196,9 +197,11 @@ def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        A panel per dataset and network: a point per layer, beside pixels and chance.
+        A panel per dataset: a point per layer and network, beside pixels and chance. Networks
+        whose layers differ have panels of their own.
     """
-    panels = list(table.groupby(["network", "dataset"], sort=False))
+    layers = table.groupby("network", sort=False)["features"].agg(tuple)
+    panels = list(table.groupby([table["network"].map(layers), "dataset"], sort=False))
     columns = min(2, len(panels))
     n_rows = -(-len(panels) // columns)
     fig, axes = plt.subplots(
@@ -209,31 +212,36 @@ def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
         squeeze=False,
         layout="constrained",
     )
-    several = table["network"].nunique() > 1
+    colours = {name: _NETWORKS[n % len(_NETWORKS)] for n, name in enumerate(layers.index)}
     for ax in axes.flat[len(panels) :]:
         ax.remove()
-    for ax, ((network, dataset), part) in zip(axes.flat, panels, strict=False):
-        _one_shot(ax, part)
-        ax.set_title(f"{dataset}, {network}" if several else str(dataset))
+    for ax, ((_, dataset), part) in zip(axes.flat, panels, strict=False):
+        _one_shot(ax, part, colours)
+        architecture = part["network"].iloc[0].partition("@")[0]
+        ax.set_title(f"{dataset}, {architecture}" if layers.nunique() > 1 else str(dataset))
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy on all other images")
     axes[0, 0].set_ylim(0, min(1.0, 1.08 * table["upper"].max()))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    shown = {}
+    for ax in fig.axes:
+        shown |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    fig.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(len(shown), 3))
     return fig
 
 
-def _one_shot(ax: Axes, part: pd.DataFrame) -> None:
+def _one_shot(ax: Axes, part: pd.DataFrame, colours: Mapping[Any, str]) -> None:
     """One panel of :func:`plot_one_shot_by_layer`."""
     pixels = part[part["features"] == "pixels"].iloc[0]
-    layers = part[part["features"] != "pixels"]
-    x = np.arange(len(layers))
     ax.axhspan(pixels["lower"], pixels["upper"], color=PALETTE[1], alpha=0.13, linewidth=0)
     ax.axhline(pixels["mean"], color=PALETTE[1], linewidth=1.4, label="pixels")
     ax.axhline(pixels["chance"], color=NEUTRAL, linewidth=1.2, linestyle="--", label="chance")
-    ax.vlines(x, layers["lower"], layers["upper"], color=PALETTE[0], linewidth=1.4, alpha=0.6)
-    ax.plot(x, layers["mean"], "o", color=PALETTE[0], label="features of the layer")
-    _layers_on_x(ax, list(layers["features"]))
+    networks = list(part[part["features"] != "pixels"].groupby("network", sort=False))
+    for number, (network, layers) in enumerate(networks):
+        colour, marker = colours[network], MARKERS[list(colours).index(network) % len(MARKERS)]
+        x = np.arange(len(layers)) + 0.2 * (number - (len(networks) - 1) / 2)
+        ax.vlines(x, layers["lower"], layers["upper"], color=colour, linewidth=1.4, alpha=0.6)
+        ax.plot(x, layers["mean"], marker, color=colour, markersize=4.5, label=network)
+    _layers_on_x(ax, list(networks[0][1]["features"]))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.grid(axis="y")
 

@@ -95,9 +95,12 @@ def picture_grid(
 
 
 def show(ax: Axes, picture: Picture, **kwargs: Any) -> None:
-    """Show a picture on axes without a frame, pixel by pixel."""
+    """Show a picture pixel by pixel, in a thin line that tells white pictures from the page."""
     ax.imshow(np.asarray(picture), interpolation="nearest", **kwargs)
-    ax.axis("off")
+    ax.axis("on")
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    ax.spines[:].set(visible=True, color="0.85", linewidth=0.6)
 
 
 def square(patch: NDArray[Any]) -> NDArray[Any]:

@@ -122,15 +122,25 @@ def one_shot_table(networks=("net",), datasets=("digits", "webcam")):
     return table.assign(mean=0.5, lower=0.4, upper=0.6, chance=0.1)
 
 
+def legend_of(fig):
+    return [text.get_text() for text in fig.legends[0].get_texts()]
+
+
 @pytest.mark.parametrize("networks", [("net",), ("net", "other")])
-def test_one_shot_has_a_panel_per_dataset_and_network(networks):
+def test_one_shot_has_a_panel_per_dataset_with_all_networks(networks):
     fig = features.plot_one_shot_by_layer(one_shot_table(networks))
-    titles = [ax.get_title(loc="left") for ax in fig.axes]
-    assert len(titles) == 2 * len(networks)
-    assert len(set(titles)) == len(titles)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["digits", "webcam"]
     assert fig.axes[0].get_ylim()[0] == 0
-    labels = [text.get_text() for text in fig.legends[0].get_texts()]
-    assert sorted(labels) == ["chance", "features of the layer", "pixels"]
+    assert sorted(legend_of(fig)) == sorted(["chance", "pixels", *networks])
+
+
+def test_networks_of_other_layers_have_panels_of_their_own():
+    shorter = one_shot_table(("other@random",))
+    table = pd.concat([one_shot_table(), shorter[shorter["features"] != "conv2_1"]])
+    fig = features.plot_one_shot_by_layer(table)
+    titles = ["digits, net", "digits, other", "webcam, net", "webcam, other"]
+    assert sorted(ax.get_title(loc="left") for ax in fig.axes) == titles
+    assert sorted(legend_of(fig)) == ["chance", "net", "other@random", "pixels"]
 
 
 def test_of_many_layers_every_few_are_named_and_the_last_is():
