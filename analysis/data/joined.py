@@ -36,11 +36,13 @@ class JoinedImages:
 
     def image(self, index: int) -> Image.Image:
         """Image number ``index``."""
-        return self.sources[self.origin[index]].image(int(self.position[index]))
+        source: ImageSource = self.sources[self.origin[index]]
+        return source.image(int(self.position[index]))
 
     def digest(self, index: int) -> bytes:
         """Hash of what the source holds for the image."""
-        return self.sources[self.origin[index]].digest(int(self.position[index]))
+        source: ImageSource = self.sources[self.origin[index]]
+        return source.digest(int(self.position[index]))
 
     def take(self, indices: npt.NDArray[np.int64]) -> JoinedImages:
         """Restrict to some of the images."""

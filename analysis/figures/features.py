@@ -222,10 +222,11 @@ def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy on all other images")
     axes[0, 0].set_ylim(0, min(1.0, 1.08 * table["upper"].max()))
-    shown = {}
+    shown: dict[Any, Any] = {}
     for ax in fig.axes:
         shown |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    fig.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(len(shown), 3))
+    columns = min(len(shown), 4)
+    fig.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns)
     return fig
 
 
