@@ -27,7 +27,7 @@ class _OneLineErrors(TyperGroup):
             # Typer's own errors know their exit code, and how to be told.
             if hasattr(error, "exit_code") or ctx.params.get("debug"):
                 raise
-            expected = isinstance(error, (ValueError, OSError, RuntimeError))
+            expected = isinstance(error, (ValueError, OSError, RuntimeError, FloatingPointError))
             kind = "" if expected else f"{type(error).__name__}: "
             hint = "" if expected else "\n(layerbook --debug COMMAND shows where)"
             typer.echo(f"error: {kind}{error}{hint}", err=True)
@@ -50,7 +50,10 @@ Network = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(help="`imagenet` (the default), `random`, or a `.safetensors` or `.pth` file."),
+    typer.Option(
+        help="`imagenet` (the default), `bundled` or `bundled-living` (of `minivgg16`), "
+        "`places365`, `random`, or a `.safetensors` or `.pth` file."
+    ),
 ]
 Crops = Annotated[
     str, typer.Option(help="`ten` (corners and centre, mirrored), `center`, or `warp`.")
@@ -111,7 +114,8 @@ def networks() -> None:
     _print_table(("name", "layers", "features", "input", "reference"), rows)
     typer.echo(
         "\nAny other classifier of torchvision can be named too, such as resnet18 or densenet121."
-        "\nWeights: imagenet, random, or a file, as in vgg16@imagenet."
+        "\nWeights: imagenet, places365, random, or a file, as in vgg16@imagenet; for minivgg16 "
+        "bundled and bundled-living."
     )
 
 
@@ -178,9 +182,16 @@ def pretrain(
         typer.Argument(help="Has a sub-folder per class, or `train/` and `val/` with those."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, curves, weights and card.")],
-    name: Annotated[str, typer.Option(help="What the weights are called.")] = "own",
+    name: Annotated[
+        str, typer.Option(help="What the weights are called: `minivgg16-NAME.safetensors`.")
+    ] = "own",
     classes: Annotated[
-        Path | None, typer.Option(help="Text file that names the classes to keep, one per line.")
+        Path | None,
+        typer.Option(
+            help="Text file with the names of the sub-folders to keep, one per line; default: all.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     drawn: Annotated[
         bool, typer.Option("--drawn", help="Add the glyphs and materials that Layerbook draws.")
@@ -189,25 +200,34 @@ def pretrain(
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="The largest of the schedule.")] = 0.05,
     precision: Annotated[
-        str, typer.Option(help="`float32`, or `bfloat16` where the processor is fast at it.")
+        str,
+        typer.Option(
+            help="`float32`, or `bfloat16`: nearly twice as fast on processors with instructions "
+            "for it (avx512_bf16 or amx_bf16 in `lscpu`), many times slower on others."
+        ),
     ] = "float32",
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.", min=0)] = 0,
 ) -> None:
     """Train `minivgg16` on a folder of images; a run that was stopped goes on where it was.
+
+    Writes the weights, their model card (recipe, curves, accuracy on images that were held out),
+    and after every epoch a checkpoint and the curves so far. Say the same again to go on; to train
+    otherwise, choose another folder.
 
     Example: `layerbook pretrain my/images --out trained --epochs 10`, and then
     `layerbook dks digits minivgg16 --weights trained/minivgg16-own.safetensors`
     """
     from analysis.data.source_tasks import read_source_task
     from analysis.networks import training
-    from analysis.networks.model_cards import export
+    from analysis.networks.model_cards import export, weights_name
+    from analysis.networks.recipes import Recipe
 
-    keep = None if classes is None else classes.read_text("utf-8").split()
-    task = read_source_task(folder, keep=keep, drawn=drawn, seed=seed, progress=True)
     asked: dict[str, Any] = {"precision": precision}
-    recipe = training.Recipe(
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, **asked
-    )
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, **asked)
+    weights_name(name)  # hours before it is needed
+    keep = None if classes is None else classes.read_text("utf-8-sig").splitlines()
+    named = None if keep is None else [line.strip() for line in keep if line.strip()]
+    task = read_source_task(folder, keep=named, drawn=drawn, seed=seed, progress=True)
     trained = training.pretrain(task, out, recipe, seed=seed, progress=True)
     card = export(trained, task, out, name=name, recipe=recipe, seed=seed)
     for measure, value in card.accuracy.items():
@@ -271,7 +291,8 @@ def book(
         typer.Option(help="Replace its networks: `NAME` or `NAME@WEIGHTS`, with commas."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Replace the weights: `imagenet`, `random`, or a file.")
+        str | None,
+        typer.Option(help="Replace the weights: `imagenet`, `bundled`, `random`, or a file."),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for everything that is built.")] = Path(
         "_build"

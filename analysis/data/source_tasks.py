@@ -83,8 +83,8 @@ def read_source_task(
     ----------
     folder : path
         Holds ``train/`` and ``val/``, each with one sub-folder per class; or one sub-folder per
-        class, and then as many images of every class as make a tenth of the smallest are held out.
-        Beside them there may be a ``classes.tsv``: sub-folder, tab, readable name.
+        class, and then as many images of every class as make a tenth of the smallest (rounded up)
+        are held out. Beside them there may be a ``classes.tsv``: sub-folder, tab, readable name.
     keep : collection of str, optional
         Names of the classes to read; by default all.
     drawn : bool
@@ -96,22 +96,32 @@ def read_source_task(
     progress : bool
         Show a progress bar.
 
+    Returns
+    -------
+    SourceTask
+
     Raises
     ------
     ValueError
         If the folder has no images, ``train/`` and ``val/`` have not the same classes, a class
-        that should be kept is not there, or there is nothing to hold out.
+        that should be kept is not there, there is nothing to hold out, or ``classes.tsv`` has
+        lines without a tab.
+    FileNotFoundError
+        If there is no such folder.
+    BrokenImageError
+        If an image cannot be read; the message names its path.
     """
-    parts = [_restricted(part, keep) for part in _read_parts(Path(folder), seed)]
+    parts = _read_parts(Path(folder), keep, seed)
     classes = parts[0].classes
     if parts[1].classes != classes:
         raise ValueError(
             f"{folder}: expected the same classes in train and val; only one of them has "
             f"{sorted(set(classes) ^ set(parts[1].classes))}"
         )
-    arrays = [Part(thumbnails(part, side, progress=progress), part.labels) for part in parts]
+    titles = _titles(Path(folder), classes)
+    arrays = [Part(thumbnails(part, side, progress=progress), part.labels.copy()) for part in parts]
     hashes = [part.fingerprint for part in parts]
-    titles, n_drawn = _titles(Path(folder), classes), 0
+    n_drawn = 0
     if drawn:
         additions = [source_drawn("train", seed=seed), source_drawn("val", seed=seed)]
         hashes += [addition.fingerprint for addition in additions]
@@ -163,12 +173,16 @@ def _thumbnail(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
     return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
-def _read_parts(folder: Path, seed: int) -> tuple[ImageDataset, ImageDataset]:
+def _read_parts(
+    folder: Path, keep: Collection[str] | None, seed: int
+) -> tuple[ImageDataset, ImageDataset]:
     """Training and validation images of a folder."""
     if (folder / "train").is_dir() and (folder / "val").is_dir():
-        train, val = (load_dataset(f"folder:{folder / part}") for part in ("train", "val"))
+        train, val = (
+            _restricted(load_dataset(f"folder:{folder / part}"), keep) for part in ("train", "val")
+        )
         return train, val
-    data = load_dataset(f"folder:{folder}")
+    data = _restricted(load_dataset(f"folder:{folder}"), keep)
     smallest = int(np.bincount(data.labels, minlength=len(data.classes)).min())
     if smallest < 2:
         raise ValueError(
@@ -184,6 +198,8 @@ def _read_parts(folder: Path, seed: int) -> tuple[ImageDataset, ImageDataset]:
 def _restricted(data: ImageDataset, keep: Collection[str] | None) -> ImageDataset:
     if keep is None:
         return data
+    if not keep:
+        raise ValueError("expected the name of at least one class to keep, got none")
     unknown = sorted(set(keep) - set(data.classes))
     if unknown:
         raise ValueError(f"{data.name} has no classes {', '.join(unknown)}, which are to be kept")
@@ -196,8 +212,14 @@ def _restricted(data: ImageDataset, keep: Collection[str] | None) -> ImageDatase
 def _titles(folder: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     """Readable names of classes."""
     table = folder / "classes.tsv"
-    lines = table.read_text("utf-8").splitlines() if table.is_file() else []
-    title = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    text = table.read_text("utf-8-sig") if table.is_file() else ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    bare = [line for line in lines if "\t" not in line]
+    if bare:
+        raise ValueError(
+            f"{table}: expected sub-folder, tab, readable name in every line, got {bare[0]!r}"
+        )
+    title = dict(line.split("\t", 1) for line in lines)
     return tuple(title.get(name, name) for name in classes)
 
 

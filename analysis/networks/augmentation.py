@@ -1,7 +1,7 @@
 """Changes of training images, drawn anew for every batch.
 
-The scale of an image stays what it will be when features are taken: 72 pixels, of which 64 are
-seen, or 64 of 64; a network that was trained on enlarged images is lost on plain ones.
+The scale of an image stays near what it will be when features are taken (72 pixels, of which 64
+are seen): a network that was trained on enlarged images is lost on plain ones.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def augment(
 ) -> torch.Tensor:
     """Shift, mirror, recolour and partly erase a batch of training images.
 
-    Every second batch is enlarged by an eighth before it is cropped; the others keep their scale
-    and are shifted over mirrored borders.
+    A batch is, by even chance, enlarged by an eighth before it is cropped, or it keeps its scale
+    and is shifted by up to 4 pixels over mirrored borders.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def augment(
 def centre(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     """Give what the network's own preprocessing gives: enlarged by an eighth, cropped, normalised.
 
-    Parameters and result are those of :func:`augment`.
+    Parameters and result are those of :func:`augment`. Features are taken through Pillow, which
+    rounds to whole grey levels after each of its two passes; the two differ by one level at most.
     """
     enlarged = _enlarged(images.float().div_(255))
     start, side = _MARGIN // 2, images.shape[-1]

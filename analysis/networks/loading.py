@@ -44,9 +44,11 @@ def load_backbone(
     weights
         ``"imagenet"``: torchvision's IMAGENET1K_V1, found in the weights folders or downloaded.
         ``"places365"``: a published checkpoint, from a file in the weights folders. ``"random"``:
-        drawn from ``seed``. ``"bundled"``: shipped with Layerbook. Else a ``.safetensors``,
-        ``.pth``, ``.pt`` or ``.pth.tar`` file: absolute, relative to the working folder, or in one
-        of the weights folders; it may have another number of classes.
+        drawn from ``seed``. ``"bundled"``, ``"bundled-living"``: shipped with Layerbook for
+        ``minivgg16``, trained on 200 classes of photographs and 26 drawn ones, or on living things
+        alone. Else a ``.safetensors``, ``.pth``, ``.pt`` or ``.pth.tar`` file: absolute, relative
+        to the working folder, or in one of the weights folders; it may have another number of
+        classes.
     layers
         The embedding: names from ``Backbone.available``, module paths, or :class:`Layer` objects.
         None: the papers' layers where there is a card; else blocks, and the convolutions and

@@ -68,7 +68,12 @@ def fold_batch_norm(trained: MiniVGG) -> MiniVGG:
     -------
     MiniVGG
         Without batch normalisation, in evaluation mode: the same scores as ``trained.eval()``, up
-        to rounding.
+        to rounding. Computed in float64, kept in float32.
+
+    Raises
+    ------
+    ValueError
+        If there is not one normalisation after each layer but the last.
     """
     sources = _weighted(trained)
     last = sources[-1]
@@ -77,7 +82,13 @@ def fold_batch_norm(trained: MiniVGG) -> MiniVGG:
     norms = [
         part for part in trained.modules() if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d))
     ]
-    plain = MiniVGG(last.out_features).eval()
+    if len(norms) != len(sources) - 1:
+        raise ValueError(
+            f"expected a batch normalisation after each of {len(sources) - 1} layers, found "
+            f"{len(norms)}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        plain = MiniVGG(last.out_features).eval()
     with torch.no_grad():
         for target, source, norm in zip(_weighted(plain), sources, [*norms, None], strict=True):
             weight, bias = _folded(source, norm)

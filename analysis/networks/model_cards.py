@@ -5,22 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pooch
 import torch
 import torchvision
 from safetensors.torch import save
 
 from analysis.data.source_tasks import Part, SourceTask
-from analysis.networks.minivgg import MiniVGG, fold_batch_norm
-from analysis.networks.training import Recipe, Training, measure, write_whole
+from analysis.networks import sources
+from analysis.networks.checkpoints import write_whole
+from analysis.networks.minivgg import fold_batch_norm
+from analysis.networks.recipes import Recipe
+from analysis.networks.training import Training, measure
+from analysis.networks.weights import find_file
 
-__all__ = ["ModelCard", "export", "read_model_card"]
+__all__ = ["ModelCard", "export", "read_model_card", "weights_name"]
 
-_BUNDLED = Path(__file__).parent / "bundled"
+_NETWORK = "minivgg16"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class ModelCard:
         Which network, and what its weights are called.
     classes, titles
         Names of the source task's classes, in the order of the class scores, and readable names.
+        The images' own labels follow the same order.
     n_drawn
         How many of the classes, at the end, are drawn by Layerbook.
     n_train, n_val
@@ -47,7 +54,7 @@ class ModelCard:
         Of the shipped weights on the validation images, seen through the network's preprocessing:
         ``top1`` and ``top5`` of all, ``photographs_top1`` and ``photographs_top5`` of the images
         of the folder (all class scores compete), ``drawn_top1`` of the drawn ones (absent where
-        there are none).
+        there are none). Shares of 1, to four digits.
     confusion
         Triples (true class, predicted class, images), as positions in ``classes``; those without
         images are left out.
@@ -79,7 +86,8 @@ def export(
 ) -> ModelCard:
     """Write ``minivgg16-NAME.safetensors`` (float16, no batch normalisation) and its card.
 
-    The accuracies of the card are those of the weights as they are written.
+    The card is ``minivgg16-NAME.json``; its accuracies are those of the weights as they are
+    written.
 
     Parameters
     ----------
@@ -93,15 +101,22 @@ def export(
         What the weights are called.
     recipe, seed
         How it was trained.
+
+    Raises
+    ------
+    ValueError
+        If the name cannot be part of a file name, or weights are too large for float16.
     """
+    file = folder / f"{_NETWORK}-{weights_name(name)}.safetensors"
     halved = fold_batch_norm(training.module).half()
     state = {key: value.contiguous() for key, value in halved.state_dict().items()}
-    content = save(state, metadata={"format": "pt", "network": "minivgg16", "weights": name})
-    rounded = MiniVGG(len(task.classes))
-    rounded.load_state_dict({key: value.float() for key, value in state.items()})
-    _, scores = measure(rounded, task.val)
+    too_large = [key for key, value in state.items() if not value.isfinite().all()]
+    if too_large:
+        raise ValueError(f"weights of {', '.join(too_large)} are too large for float16")
+    content = save(state, metadata={"format": "pt"})  # of several entries the order is random
+    _, scores = measure(halved.float(), task.val)
     card = ModelCard(
-        network="minivgg16",
+        network=_NETWORK,
         name=name,
         classes=task.classes,
         titles=task.titles,
@@ -122,26 +137,66 @@ def export(
             "numpy": np.__version__,
         },
     )
-    write_whole(folder / f"minivgg16-{name}.safetensors", content)
-    write_whole(folder / f"minivgg16-{name}.json", _written(card).encode())
+    write_whole(file, content)
+    write_whole(file.with_suffix(".json"), _written(card).encode())
     return card
+
+
+def weights_name(name: str) -> str:
+    """Give a name of weights back, if it can be part of a file name.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, or has other characters than letters, digits, ``-`` and ``_``.
+    """
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"expected a name of letters, digits, - and _ for the weights: {name!r}")
+    return name
 
 
 def read_model_card(weights: str | Path) -> ModelCard:
     """Read the card of bundled weights (``"bundled"``, ``"bundled-living"``) or of a file.
 
+    Parameters
+    ----------
+    weights
+        As for ``load_backbone("minivgg16", weights=...)``. The card lies beside the weights, under
+        the same name, as ``.json``.
+
     Raises
     ------
     FileNotFoundError
         If there is no such card.
+    ValueError
+        If the file is no model card, or the one of other weights than those beside it.
     """
-    bundled = _BUNDLED / f"minivgg16-{weights}.json"
-    file = bundled if bundled.is_file() else Path(weights).with_suffix(".json")
-    if not file.is_file():
+    if str(weights) in sources.SHIPPED:
+        file = sources.BUNDLED / f"{_NETWORK}-{weights}.safetensors"
+    else:
+        file = find_file(weights) or Path(weights)
+    written = file.with_suffix(".json")
+    if not written.is_file():
         raise FileNotFoundError(
-            f"no model card of {weights}; `layerbook pretrain` writes one beside the weights"
+            f"no model card of {weights}: expected {written}; `layerbook pretrain` writes one "
+            "beside the weights"
         )
-    held: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    try:
+        card = _read(json.loads(written.read_text("utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{written} is no model card ({type(error).__name__}: {error}); `layerbook pretrain` "
+            "writes one beside the weights"
+        ) from None
+    if file != written and file.is_file() and pooch.file_hash(str(file)) != card.sha256:
+        raise ValueError(
+            f"{written} is the card of other weights than {file.name}, whose SHA-256 is not the "
+            f"card's {card.sha256}; `layerbook pretrain` writes both anew"
+        )
+    return card
+
+
+def _read(held: dict[str, Any]) -> ModelCard:
     held = {field.name: held[field.name] for field in fields(ModelCard)}
     held["recipe"] = Recipe(**held["recipe"])
     for name in ("classes", "titles"):

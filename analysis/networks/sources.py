@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pooch
 import torchvision
 from torch import nn
 
@@ -19,11 +20,14 @@ from analysis.networks.cards import NETWORKS, NetworkCard
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING, minivgg16
 from analysis.networks.preprocessing import Preprocessing
 
-__all__ = ["SOURCES", "Network", "find_network", "weights_file"]
+__all__ = ["BUNDLED", "SHIPPED", "SOURCES", "Network", "find_network", "weights_file"]
 
+#: Weights that are shipped, as ``NETWORK-KEYWORD.safetensors`` in :data:`BUNDLED`.
+SHIPPED = ("bundled", "bundled-living")
 #: Keywords of ``weights=``.
-SOURCES = ("imagenet", "places365", "random", "bundled")
-_BUNDLED = Path(__file__).parent / "bundled"
+SOURCES = ("imagenet", "places365", "random", *SHIPPED)
+#: Folder of the weights that are shipped, and of their model cards.
+BUNDLED = Path(__file__).parent / "bundled"
 # Networks whose constructors would draw weights slowly or warn, and whose published weights include
 # auxiliary heads and expect inputs scaled as in their original training.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -91,7 +95,7 @@ def weights_file(
     file
         Where it is.
     origin
-        Its address, if it has one, for the provenance.
+        For the provenance: ``sha256`` of the file and, if it has one, its ``address``.
 
     Raises
     ------
@@ -102,13 +106,19 @@ def weights_file(
     OSError
         If a download fails.
     """
+    file, origin = _found(network, weights, progress)
+    return file, {"sha256": str(pooch.file_hash(str(file), alg="sha256")), **origin}
+
+
+def _found(network: Network, weights: str, progress: bool) -> tuple[Path, dict[str, str | int]]:
+    """Give the file of some weights and, if they have one, their address."""
     if weights == "imagenet":
         converted = files.find_file(f"{network.name}-imagenet.safetensors")
         return (converted, {}) if converted else _imagenet_file(network, progress)
     if weights == "places365":
         return _places_file(network), {}
-    if weights == "bundled":
-        return _bundled_file(network.name), {}
+    if weights in SHIPPED:
+        return _bundled_file(network.name, weights), {}
     if not weights.endswith(files.SUFFIXES):
         raise ValueError(
             f"unknown weights {weights!r}; known: {', '.join(SOURCES)}, or a file that ends in "
@@ -162,11 +172,13 @@ def _places_file(network: Network) -> Path:
     )
 
 
-def _bundled_file(name: str) -> Path:
-    known = sorted(path.stem for path in _BUNDLED.glob("*.safetensors"))
-    if name not in known:
+def _bundled_file(network: str, weights: str) -> Path:
+    file = BUNDLED / f"{network}-{weights}.safetensors"
+    if not file.is_file():
+        known = {path.stem.partition("-")[::2] for path in BUNDLED.glob("*.safetensors")}
+        shipped = ", ".join(f"{name} ({keyword!r})" for name, keyword in sorted(known))
         raise FileNotFoundError(
-            f"no bundled weights of {name}; networks with bundled weights: "
-            f"{', '.join(known) or 'none yet'}. Pass weights='random', 'imagenet' or a file"
+            f"no {weights} weights of {network}; networks with bundled weights: "
+            f"{shipped or 'none yet'}. Pass weights='random', 'imagenet' or a file"
         )
-    return _BUNDLED / f"{name}.safetensors"
+    return file
