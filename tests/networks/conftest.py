@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 
 from analysis.networks import Backbone, Layer, load_backbone
+
+sys.path.insert(0, str(Path(__file__).parent))  # for small_tasks
 
 Reader = Callable[[Backbone, list[Layer], str, torch.Tensor], dict[str, torch.Tensor]]
 

@@ -1,0 +1,111 @@
+"""Checkpoints: whole or not at all, and of this run or refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.networks.checkpoints import read_checkpoint, write_checkpoint, write_whole
+
+RUN = {"task": "abc", "seed": 1, "recipe": {"epochs": 3, "learning_rate": 0.1}}
+
+
+def as_run(**recipe: object) -> str:
+    return json.dumps({**RUN, "recipe": {**RUN["recipe"], **recipe}})
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    write_checkpoint(tmp_path / "c.pt", as_run(), {"weights": torch.arange(5000.0), "epoch": 2})
+    return tmp_path / "c.pt"
+
+
+def test_what_was_written_is_read(file):
+    held = read_checkpoint(file, as_run())
+    assert held is not None and sorted(held) == ["epoch", "weights"]
+    assert torch.equal(held["weights"], torch.arange(5000.0)) and held["epoch"] == 2
+    assert os.listdir(file.parent) == ["c.pt"]  # noqa: PTH208
+    assert read_checkpoint(file.with_name("none.pt"), as_run()) is None
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        (
+            as_run(epochs=9),
+            "run: epochs 3 there, 9 here. Choose another folder, or remove the file",
+        ),
+        (as_run(epochs=9, learning_rate=1), "epochs 3 there, 9 here; learning rate 0.1 there, 1 h"),
+        (as_run(decay=2), "run: decay None there, 2 here. "),
+        (json.dumps(RUN | {"seed": 5}), "run: seed 1 there, 5 here. "),
+        (json.dumps(RUN | {"task": "xyz"}), "run: other images or classes there. "),
+    ],
+)
+def test_the_checkpoint_of_another_run_is_refused_and_kept(run, told, file):
+    before = file.read_bytes()
+    with pytest.raises(ValueError) as refused:
+        read_checkpoint(file, run)
+    assert str(refused.value).startswith(f"{file} belongs to another run: ")
+    assert told in str(refused.value)
+    assert file.read_bytes() == before
+
+
+def halved(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [halved, flipped, lambda _: b"", lambda _: b"a text", lambda c: c[:-1]]
+)
+def test_a_damaged_checkpoint_is_refused_by_name_with_what_to_do(damage, file):
+    content = damage(file.read_bytes())
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"c\.pt is damaged, .* Remove it to start afresh, or cho"):
+        read_checkpoint(file, as_run())
+    assert file.read_bytes() == content
+
+
+class Attack:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def test_something_else_is_refused_and_not_executed(file, tmp_path):
+    torch.save({"weights": torch.zeros(3)}, file)
+    with pytest.raises(ValueError, match="no checkpoint of a training"):
+        read_checkpoint(file, as_run())
+    torch.save({"run": as_run(), "weights": Attack(tmp_path / "owned")}, file)
+    with pytest.raises(ValueError, match="no checkpoint of a training"):
+        read_checkpoint(file, as_run())
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path, monkeypatch):
+    file = tmp_path / "a"
+    write_whole(file, b"old")
+
+    def full(self, content):
+        with self.open("wb") as stream:
+            stream.write(content[:2])
+        raise OSError("no room")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="no room"):
+        write_whole(file, b"newer")
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+    (tmp_path / "a.part").write_bytes(b"left by somebody who was killed")
+    write_whole(file, b"newer")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"newer"}

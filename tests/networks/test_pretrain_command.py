@@ -1,0 +1,124 @@
+"""``layerbook pretrain`` on a folder of five classes, at toy size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from analysis.__main__ import app
+from analysis.networks import load_backbone
+from analysis.networks.model_cards import read_model_card
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ("blue", "dark", "green", "light blue", "red")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    colours = ((0, 0, 150), (0, 0, 0), (0, 150, 0), (150, 150, 150), (150, 0, 0))
+    for name, colour in zip(CLASSES, colours, strict=True):
+        (folder / name).mkdir()
+        for number in range(11):  # two of them are held out
+            pixels = rng.integers(0, 105, (66, 70, 3)) + np.array(colour)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:02d}.png")
+    return folder
+
+
+def pretrain(images: Path, out: Path, *options: str):
+    return CliRunner().invoke(app, ["pretrain", str(images), "--out", str(out), *options])
+
+
+@needs_fork
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(images, tmp_path):
+    run = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("killed_trainings.py")), images, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert run.returncode == 0, run.stderr
+    whole, killed = (tmp_path / name / "minivgg16-toy.safetensors" for name in ("whole", "killed"))
+    assert killed.read_bytes() == whole.read_bytes()
+    cards = [read_model_card(file) for file in (whole, killed)]
+    for card in cards:
+        for row in card.history:
+            row.pop("seconds")
+    assert cards[0] == cards[1]
+    assert sorted(path.name for path in killed.parent.iterdir()) == [
+        "checkpoint.pt",
+        "history.csv",
+        "minivgg16-toy.json",
+        "minivgg16-toy.safetensors",
+    ]
+
+
+def test_what_it_writes_can_be_named_and_other_recipes_need_another_folder(images, tmp_path):
+    keep = tmp_path / "keep.txt"
+    keep.write_text("red\n\nlight blue\n", "utf-8")
+    asked = ["--classes", str(keep), "--epochs", "6", "--batch-size", "16"]
+    done = pretrain(images, tmp_path / "out", *asked)
+    assert done.exit_code == 0, done.output
+    assert "top1: " in done.output
+    file = tmp_path / "out" / "minivgg16-own.safetensors"
+    assert f"written to {file}" in done.output.replace("\n", "")
+    card = read_model_card(file)
+    assert card.classes == ("light blue", "red")
+    assert (card.n_train, card.n_val) == (18, 4)
+    net = load_backbone("minivgg16", weights=file)
+    assert all(
+        torch.equal(net.module.state_dict()[name], value.float())
+        for name, value in load_file(file).items()
+    )
+
+    refused = pretrain(images, tmp_path / "out", *asked, "--learning-rate", "0.1")
+    assert refused.exit_code == 1
+    (message,) = (line for line in refused.output.splitlines() if line.startswith("error: "))
+    assert "belongs to another run: learning rate 0.05 there, 0.1 here. Choose another" in message
+    assert json.loads(file.with_suffix(".json").read_text("utf-8"))["sha256"] == card.sha256
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--name", "a/b"], "error: expected a name of letters, digits, - and _"),
+        (["--epochs", "0"], "error: expected epochs >= 1"),
+        (["--precision", "half"], "error: unknown precision 'half'; known: float32, bfloat16"),
+        (["--batch-size", "64"], "error: expected at least one batch of 64 training images"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is_written(options, told, images, tmp_path):
+    result = pretrain(images, tmp_path / "out", *options)
+    assert result.exit_code == 1
+    assert any(line.startswith(told) for line in result.output.splitlines()), result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_out_of_bounds_is_told_in_one_line(images, tmp_path):
+    asked = ["--epochs", "3", "--batch-size", "16", "--learning-rate", "1e30"]
+    result = pretrain(images, tmp_path / "out", *asked)
+    assert result.exit_code == 1
+    assert any(
+        line.startswith("error: the loss is no longer finite") and "below 1e+30" in line
+        for line in result.output.splitlines()
+    )
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_help_warns_of_bfloat16():
+    told = " ".join(CliRunner().invoke(app, ["pretrain", "--help"]).output.split())
+    assert "avx512_bf16" in told and "slower" in told
