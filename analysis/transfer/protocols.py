@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.metrics import balanced_accuracy_score
+
+from analysis.data import stratified_splits
+from analysis.transfer.classifiers import linear_svm
 
 if TYPE_CHECKING:
     import xarray as xr
+
+__all__ = ["affordable_n_train", "one_shot_accuracy", "one_shot_by_layer", "split_accuracies"]
 
 _ROWS = 512
 
@@ -53,19 +60,10 @@ def one_shot_accuracy(
         Shapes that do not fit, features that are not finite, fewer than two classes, or a class
         with a single image, which could be learnt but never tested.
     """
-    X, y = np.asarray(features), np.asarray(labels)
-    if X.ndim != 2 or y.shape != X.shape[:1]:
-        raise ValueError(
-            f"expected features (images, features) and one label per image, got {X.shape} and "
-            f"{y.shape}"
-        )
+    X, y = _images_and_labels(features, labels)
     if n_draws < 1:
         raise ValueError(f"expected at least one draw, got n_draws={n_draws}")
-    if not np.isfinite(X).all():
-        raise ValueError(f"expected finite features, got {(~np.isfinite(X)).sum()} that are not")
     classes, members, sizes = np.unique(y, return_inverse=True, return_counts=True)
-    if classes.size < 2:
-        raise ValueError(f"expected at least two classes, got only {classes.tolist()}")
     if (sizes < 2).any():
         raise ValueError(
             f"classes with a single image cannot be tested: {classes[sizes < 2].tolist()[:10]}; "
@@ -122,6 +120,96 @@ def one_shot_by_layer(
         lower, upper = np.quantile(accuracy, [0.05, 0.95])
         rows.append((name, accuracy.mean(), lower, upper, 1 / np.unique(labels).size))
     return pd.DataFrame(rows, columns=["features", "mean", "lower", "upper", "chance"])
+
+
+def split_accuracies(
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    n_train: int,
+    n_splits: int = 5,
+    seed: int,
+    classifier: BaseEstimator | None = None,
+) -> pd.DataFrame:
+    """Accuracy of a classifier on random splits with equally many training images per class.
+
+    The accuracy is the mean over the classes of the share of the class's test images that are
+    classified rightly, so that every class counts alike however many test images it has.
+
+    Parameters
+    ----------
+    features : array_like, shape (images, features)
+        Finite numbers.
+    labels : array_like, shape (images,)
+        Class of each image.
+    n_train : int
+        Training images per class; all others are test images.
+    n_splits : int
+        How many splits.
+    seed : int
+        Seed of :func:`analysis.data.stratified_splits`.
+    classifier : scikit-learn classifier, optional
+        Fitted anew on the training images of each split; it is not changed. By default
+        :func:`analysis.transfer.linear_svm`.
+
+    Returns
+    -------
+    DataFrame
+        One row per split: ``split``, ``train`` and ``test`` (images), ``accuracy``, and ``chance``
+        (one over the number of classes).
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, features that are not finite, fewer than two classes, or a class
+        with no more than ``n_train`` images.
+    """
+    X, y = _images_and_labels(features, labels)
+    chance = 1 / np.unique(y).size
+    rows = []
+    for number, (train, test) in enumerate(
+        stratified_splits(y, n_train=n_train, n_splits=n_splits, seed=seed)
+    ):
+        fitted = clone(linear_svm() if classifier is None else classifier)
+        predicted = fitted.fit(X[train], y[train]).predict(X[test])
+        accuracy = float(balanced_accuracy_score(y[test], predicted))
+        rows.append((number, train.size, test.size, accuracy, chance))
+    return pd.DataFrame(rows, columns=["split", "train", "test", "accuracy", "chance"])
+
+
+def affordable_n_train(labels: ArrayLike, at_most: int) -> int:
+    """Training images per class that leave every class as many to be tested on.
+
+    Parameters
+    ----------
+    labels : array_like, shape (images,)
+        Class of each image.
+    at_most : int
+        Training images per class where the classes are large enough.
+
+    Returns
+    -------
+    int
+        ``at_most``, or half of the smallest class where that is less.
+    """
+    smallest = np.unique(np.asarray(labels), return_counts=True)[1].min()
+    return int(min(at_most, smallest // 2))
+
+
+def _images_and_labels(features: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Features and labels as arrays, if they fit together and there is something to tell apart."""
+    X, y = np.asarray(features), np.asarray(labels)
+    if X.ndim != 2 or y.shape != X.shape[:1]:
+        raise ValueError(
+            f"expected features (images, features) and one label per image, got {X.shape} and "
+            f"{y.shape}"
+        )
+    if not np.isfinite(X).all():
+        raise ValueError(f"expected finite features, got {(~np.isfinite(X)).sum()} that are not")
+    classes = np.unique(y)
+    if classes.size < 2:
+        raise ValueError(f"expected at least two classes, got only {classes.tolist()}")
+    return X, y
 
 
 def _nearest(X: NDArray[Any], train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[Any]:
