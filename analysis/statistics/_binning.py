@@ -1,4 +1,4 @@
-"""Compiled inner loops of the signed Kolmogorov-Smirnov distance on bins."""
+"""Compiled inner loops on equal bins: histograms by class, and the signed distance on them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Array = NDArray[Any]
 
 
 @jit
-def _bin(values: Array, edges: Array, labels: Array, table: Array, totals: Array) -> None:
+def _bin(values: Array, edges: Array, labels: Array, table: Array) -> None:
     """Count values per bin and class as ``numpy.histogram`` bins them, rounding included."""
-    bins = totals.size
+    bins = table.shape[0]
     span = edges[bins] - edges[0]
     for i in range(values.size):
         value = values[i]
@@ -26,7 +26,56 @@ def _bin(values: Array, edges: Array, labels: Array, table: Array, totals: Array
         elif b < bins - 1 and value >= edges[b + 1]:
             b += 1
         table[b, labels[i]] += 1
-        totals[b] += 1
+
+
+@jit
+def _tabulate(values: Array, labels: Array, edges: Array, table: Array) -> tuple[int, bool]:
+    """Count one feature into ``table`` (bins, classes).
+
+    Returns how many values are NaN and whether the range is infinite; beside either there are no
+    counts. A constant feature fills the first bin.
+    """
+    low, high = values.min(), values.max()
+    nan = int(np.isnan(values).sum())
+    infinite = not np.isfinite(high - low)
+    table[:] = 0
+    if nan > 0 or infinite:
+        return nan, infinite
+    if low == high:
+        for i in range(values.size):
+            table[0, labels[i]] += 1
+        return nan, infinite
+    bins = table.shape[0]
+    step = (high - low) / bins
+    for b in range(bins):
+        edges[b] = b * step + low
+    edges[bins] = high
+    _bin(values, edges, labels, table)
+    return nan, infinite
+
+
+@jit
+def _turn(X: Array, first: int, last: int, values: Array) -> None:
+    """Lay the features ``first`` to ``last`` out one after the other."""
+    for i in range(X.shape[0]):
+        for j in range(last - first):
+            values[j, i] = X[i, first + j]
+
+
+@jit
+def histogram_columns(
+    X: Array, first: int, last: int, labels: Array, tables: Array, nan: Array, infinite: Array
+) -> None:
+    """Count the features ``first`` to ``last`` into ``tables`` (features, bins, classes).
+
+    Beside ``nan`` or an infinite range there are no counts.
+    """
+    values = np.empty((last - first, labels.size + PADDING))
+    edges = np.empty(tables.shape[1] + 1)
+    _turn(X, first, last, values)
+    for j in range(last - first):
+        found = _tabulate(values[j, : labels.size], labels, edges, tables[j])
+        nan[first + j], infinite[first + j] = found
 
 
 @jit
@@ -46,32 +95,17 @@ def binned_columns(
     values = np.empty((TILE, n_images + PADDING))
     edges = np.empty(bins + 1)
     table = np.empty((bins, sizes.size), np.int64)
-    totals = np.empty(bins, np.int64)
     state = np.empty((3, sizes.size), np.int64)
     for tile in range(first, last, TILE):
         width = min(TILE, last - tile)
-        for i in range(n_images):
-            for j in range(width):
-                values[j, i] = X[i, tile + j]
+        _turn(X, tile, tile + width, values)
         for j in range(width):
-            column = values[j, :n_images]
-            low, high = column.min(), column.max()
-            nan[tile + j] = np.isnan(column).sum()
-            infinite[tile + j] = not np.isfinite(high - low)
-            if nan[tile + j] or infinite[tile + j] or low == high:
-                out[:, tile + j] = 0.0
-                continue
-            step = (high - low) / bins
-            for b in range(bins):
-                edges[b] = b * step + low
-            edges[bins] = high
-            table[:] = 0
-            totals[:] = 0
-            _bin(column, edges, labels, table, totals)
+            found = _tabulate(values[j, :n_images], labels, edges, table)
+            nan[tile + j], infinite[tile + j] = found
             state[:] = 0
             outer = 0
             for b in range(bins):
-                outer += totals[b]
+                outer += table[b].sum()
                 for c in range(sizes.size):
                     state[0, c] += table[b, c] * n_images
                     gap = state[0, c] - sizes[c] * outer

@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.statistics._binning import binned_columns
 from analysis.statistics._kernels import distance_columns, distances_of_ranked
 from analysis.statistics.blocks import blocks_of, conform, features_of, run_in_threads
+from analysis.statistics.labelling import classes_of, labelled
 from analysis.statistics.ranks import (
     RankedBlock,
     RankedFeatures,
@@ -107,12 +108,14 @@ def signed_ks(
     if isinstance(X, RankedFeatures):
         if bins is not None:
             raise ValueError("bins need the values, which ranked features lack: give X itself")
-        classes, members, sizes = _classes(labels, X.n_images)
+        classes, members, sizes = classes_of(labels, X.n_images)
         D = _of_ranked(X, members, sizes, threads)
-        return D if X.features is None else _labelled(D, classes, X.features, bins)
+        return (
+            D if X.features is None else labelled(D, classes, X.features, "signed_ks", bins="exact")
+        )
     features = features_of(X)
     X = conform(X)
-    classes, members, sizes = _classes(labels, X.shape[0])
+    classes, members, sizes = classes_of(labels, X.shape[0])
     D = np.empty((classes.size, X.shape[1]))
     for first, block in blocks_of(X):
         if bins is None:
@@ -120,27 +123,9 @@ def signed_ks(
         else:
             part = _binned(block, first, int(bins), members, sizes, threads)
         D[:, first : first + block.shape[1]] = part
-    return D if features is None else _labelled(D, classes, features, bins)
-
-
-def _classes(labels: ArrayLike, n_images: int) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Classes in order, each image's position among them, images per class."""
-    labels = np.asarray(labels)
-    if labels.shape != (n_images,):
-        raise ValueError(
-            f"expected one label for each of the {n_images} images, got labels of shape "
-            f"{labels.shape}"
-        )
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise ValueError(f"expected a label for every image, got {np.isnan(labels).sum()} NaN")
-    classes, members, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    if classes.size < 2:
-        raise ValueError(
-            f"expected at least two classes, got only {classes.tolist()}: a class is compared with "
-            "the images outside it"
-        )
-    narrow = np.uint16 if classes.size <= 2**16 else np.uint32
-    return classes, members.astype(narrow), sizes.astype(np.int64)
+    if features is None:
+        return D
+    return labelled(D, classes, features, "signed_ks", bins="exact" if bins is None else bins)
 
 
 def _exact(
@@ -195,16 +180,3 @@ def _of_ranked(
 
         run_in_threads(task, X.n_images, block.stops.size, threads)
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-
-
-def _labelled(
-    D: NDArray[np.float64], classes: Array, features: xr.Dataset, bins: int | None
-) -> xr.DataArray:
-    """D with the coordinates of its classes and features, and where they come from."""
-    return xr.DataArray(
-        D,
-        dims=("class", "feature"),
-        coords={"class": classes, **features.coords},
-        name="signed_ks",
-        attrs={**features.attrs, "bins": "exact" if bins is None else bins},
-    )

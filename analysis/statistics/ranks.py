@@ -6,6 +6,7 @@ of them can share one sort.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,14 +99,18 @@ def rank_features(X: ArrayLike | xr.DataArray, *, threads: int | None = None) ->
     features = features_of(X)
     X = conform(X)
     n_images, n_features = X.shape
-    ranked: list[RankedBlock] = []
-    step = max(TILE, BLOCK_VALUES // n_images)
+    return RankedFeatures(n_images, n_features, tuple(ranked_blocks(X, threads)), features)
+
+
+def ranked_blocks(
+    X: NDArray[Any] | xr.DataArray, threads: int | None = None
+) -> Iterator[RankedBlock]:
+    """Sort the features of a conforming X a block at a time; errors as in :func:`rank_features`."""
+    step = max(TILE, BLOCK_VALUES // X.shape[0])
     for first, block in blocks_of(X):
         bits, width = as_bits(block), block.shape[1]
         for start in range(0, width, step):
-            end = min(start + step, width)
-            ranked.append(_rank_block(bits, first, start, end, threads))
-    return RankedFeatures(n_images, n_features, tuple(ranked), features)
+            yield _rank_block(bits, first, start, min(start + step, width), threads)
 
 
 def _rank_block(
