@@ -1,0 +1,300 @@
+"""How far the histograms of a feature inside and outside a class lie apart, without a direction.
+
+Conventions
+-----------
+P, Q, R
+    Histograms of a feature over the images of a class, over all others, and over all together:
+    shares of the images in each bin. They are those that ``signed_ks(X, labels, bins=...)``
+    accumulates: equal widths between the feature's own least and greatest value over all images.
+unit
+    Nats: all logarithms are natural.
+
+Kullback-Leibler and Bhattacharyya are equations 1 and 2 of Garcia-Gasulla et al., *On the behavior
+of convolutional nets for feature extraction*, JAIR 2018, section 4, which considers them beside
+mutual information and prefers D_KS, as it has a sign, a bounded range and needs no density. It
+has no word on bins without images. Here both compared histograms are smoothed towards the pooled
+one, by ``smoothing`` images that are distributed like R::
+
+    P' = (n_in P + smoothing R) / (n_in + smoothing),    Q' likewise with n_out
+
+A bin that is empty in both stays empty and adds nothing, no ratio is infinite, and P = Q gives 0
+whatever the sizes. (The same count added to every bin would make histograms of unequal sizes differ
+where the data do not.) Mutual information needs no smoothing. A constant feature fills one bin and
+all three are 0.
+
+With few images per bin all three are positive by chance alone: some (occupied bins - 1) / (2 n_in)
+for Kullback-Leibler. Compare with shuffled labels before reading small values.
+
+Mutual information I of the bin and of membership in a class, and the share π = n_in / N::
+
+    I = π KL(P, R) + (1 - π) KL(Q, R)
+
+so that it is at most the entropy of membership, itself at most log 2. In a dataset of many classes
+Q is nearly R and I nearly π KL(P, Q): the approximation of the paper, which leaves π out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, overload
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import rel_entr
+
+from analysis.statistics._binning import histogram_columns
+from analysis.statistics._compiling import TILE
+from analysis.statistics.blocks import blocks_of, conform, features_of, run_in_threads
+from analysis.statistics.labelling import classes_of, labelled
+from analysis.statistics.ranks import refuse_nan
+
+Floats = NDArray[np.float64]
+Result = NDArray[np.float64] | xr.DataArray
+Measure = Callable[[Floats, Floats, Floats, Floats], Floats]
+
+_TABLE = 2**20
+"""Counts of images (bins × classes × features) worked on at once."""
+
+
+@overload
+def kullback_leibler(
+    X: xr.DataArray,
+    labels: ArrayLike,
+    *,
+    against: Literal["outer", "pooled"] = "outer",
+    bins: int = 100,
+    smoothing: float = 1.0,
+    threads: int | None = None,
+) -> xr.DataArray: ...
+@overload
+def kullback_leibler(
+    X: ArrayLike,
+    labels: ArrayLike,
+    *,
+    against: Literal["outer", "pooled"] = "outer",
+    bins: int = 100,
+    smoothing: float = 1.0,
+    threads: int | None = None,
+) -> Floats: ...
+def kullback_leibler(
+    X: ArrayLike | xr.DataArray,
+    labels: ArrayLike,
+    *,
+    against: Literal["outer", "pooled"] = "outer",
+    bins: int = 100,
+    smoothing: float = 1.0,
+    threads: int | None = None,
+) -> Result:
+    """Kullback-Leibler divergence of the inner histogram from the outer one.
+
+    Parameters
+    ----------
+    X : array_like or DataArray, shape (images, features)
+        Finite real numbers. A DataArray has the dimensions ``image`` and ``feature``; one on Dask
+        is read a block of features at a time.
+    labels : array_like, shape (images,)
+        Class of each image, any values that NumPy can sort.
+    against : {"outer", "pooled"}
+        Compare with the images outside the class, or with all images.
+    bins : int
+        Equal bins of each feature's range.
+    smoothing : float
+        Images distributed like all images, added to both histograms (see above). 0 gives the plain
+        divergence: infinite where a bin has inner images and no outer ones.
+    threads : int, optional
+        At most so many threads; by default every processor that this process may use.
+
+    Returns
+    -------
+    ndarray or DataArray of float64, shape (classes, features)
+        Sum over bins of P log(P / Q), from 0 up; classes as ``numpy.unique(labels)``, a DataArray
+        with their and the features' coordinates if X is one.
+
+    Raises
+    ------
+    ValueError
+        NaN or infinities in X, and what else :func:`~analysis.statistics.signed_ks` refuses;
+        negative smoothing; another ``against``.
+    """
+    if against not in ("outer", "pooled"):
+        raise ValueError(f"expected against to be 'outer' or 'pooled', got {against!r}")
+
+    def measure(inner: Floats, outer: Floats, pooled: Floats, share: Floats) -> Floats:
+        return _sum_of_ratios(inner, outer if against == "outer" else pooled)
+
+    D = _by_histogram(X, labels, measure, "kullback_leibler", bins, smoothing, threads)
+    return D.assign_attrs(against=against) if isinstance(D, xr.DataArray) else D
+
+
+@overload
+def bhattacharyya(
+    X: xr.DataArray,
+    labels: ArrayLike,
+    *,
+    bins: int = 100,
+    smoothing: float = 1.0,
+    threads: int | None = None,
+) -> xr.DataArray: ...
+@overload
+def bhattacharyya(
+    X: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int = 100,
+    smoothing: float = 1.0,
+    threads: int | None = None,
+) -> Floats: ...
+def bhattacharyya(
+    X: ArrayLike | xr.DataArray,
+    labels: ArrayLike,
+    *,
+    bins: int = 100,
+    smoothing: float = 1.0,
+    threads: int | None = None,
+) -> Result:
+    """Bhattacharyya distance between the inner and the outer histogram.
+
+    Parameters
+    ----------
+    X, labels, bins, smoothing, threads
+        As for :func:`kullback_leibler`. Without smoothing, histograms that share no bin are
+        infinitely far apart.
+
+    Returns
+    -------
+    ndarray or DataArray of float64, shape (classes, features)
+        Minus the logarithm of the sum over bins of √(P Q), from 0 up; the same for a class and for
+        its complement.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`kullback_leibler`.
+    """
+
+    def measure(inner: Floats, outer: Floats, pooled: Floats, share: Floats) -> Floats:
+        with np.errstate(divide="ignore"):
+            shared = np.minimum(np.sqrt(inner * outer).sum(axis=1), 1.0)
+            return np.asarray(np.abs(np.log(shared)))
+
+    return _by_histogram(X, labels, measure, "bhattacharyya", bins, smoothing, threads)
+
+
+@overload
+def mutual_information(
+    X: xr.DataArray, labels: ArrayLike, *, bins: int = 100, threads: int | None = None
+) -> xr.DataArray: ...
+@overload
+def mutual_information(
+    X: ArrayLike, labels: ArrayLike, *, bins: int = 100, threads: int | None = None
+) -> Floats: ...
+def mutual_information(
+    X: ArrayLike | xr.DataArray,
+    labels: ArrayLike,
+    *,
+    bins: int = 100,
+    threads: int | None = None,
+) -> Result:
+    """Mutual information between a feature's bin and membership of a class.
+
+    Parameters
+    ----------
+    X, labels, bins, threads
+        As for :func:`kullback_leibler`.
+
+    Returns
+    -------
+    ndarray or DataArray of float64, shape (classes, features)
+        From 0 to the entropy of membership, at most log 2; the same for a class and for its
+        complement.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`kullback_leibler`.
+    """
+
+    def measure(inner: Floats, outer: Floats, pooled: Floats, share: Floats) -> Floats:
+        inside, outside = _sum_of_ratios(inner, pooled), _sum_of_ratios(outer, pooled)
+        return share * inside + (1 - share) * outside
+
+    return _by_histogram(X, labels, measure, "mutual_information", bins, 0.0, threads)
+
+
+def _sum_of_ratios(P: Floats, Q: Floats) -> Floats:
+    """Sum over the bins, axis 1, of P log(P / Q); rounding below 0 is cut off."""
+    return np.asarray(np.maximum(rel_entr(P, Q).sum(axis=1), 0.0))
+
+
+def _by_histogram(
+    X: ArrayLike | xr.DataArray,
+    labels: ArrayLike,
+    measure: Measure,
+    name: str,
+    bins: int,
+    smoothing: float,
+    threads: int | None,
+) -> Result:
+    """Apply a measure of smoothed (inner, outer, pooled) histograms (features, bins, classes).
+
+    Its last argument is each class's share of the images, its result (features, classes).
+    """
+    if not isinstance(bins, int | np.integer) or bins < 2:
+        raise ValueError(f"expected bins to be an integer from 2, got {bins!r}")
+    if not 0 <= smoothing < np.inf:
+        raise ValueError(f"expected smoothing to be a number of images from 0, got {smoothing}")
+    features, X = features_of(X), conform(X)
+    classes, members, sizes = classes_of(labels, X.shape[0])
+    out = np.empty((classes.size, X.shape[1]))
+    for first, block in blocks_of(X):
+        part = out[:, first : first + block.shape[1]]
+        _fill(part, block, first, members, sizes, measure, int(bins), smoothing, threads)
+    if features is None:
+        return out
+    return labelled(out, classes, features, name, bins=bins, smoothing=smoothing)
+
+
+def _fill(
+    out: Floats,
+    block: NDArray[Any],
+    offset: int,
+    members: NDArray[Any],
+    sizes: NDArray[np.int64],
+    measure: Measure,
+    bins: int,
+    smoothing: float,
+    threads: int | None,
+) -> None:
+    """Measure the features of one block into ``out`` (classes, features)."""
+    n_images, width = block.shape
+    together = int(np.clip(_TABLE // (bins * sizes.size), 1, TILE))
+    nan, infinite = np.zeros((2, width), np.int64)
+
+    def task(first: int, last: int) -> None:
+        tables = np.empty((together, bins, sizes.size), np.int64)
+        for start in range(first, last, together):
+            end = min(start + together, last)
+            counts = tables[: end - start]
+            histogram_columns(block, start, end, members, counts, nan, infinite)
+            out[:, start:end] = measure(*_histograms(counts, sizes, smoothing), sizes / n_images).T
+
+    run_in_threads(task, n_images, width, threads)
+    refuse_nan(nan, n_images, offset)
+    if infinite.any():
+        raise ValueError(
+            f"bins need a finite range, which feature {offset + int(np.argmax(infinite > 0))} "
+            "lacks: leave it out"
+        )
+
+
+def _histograms(
+    counts: NDArray[np.int64], sizes: NDArray[np.int64], smoothing: float
+) -> tuple[Floats, Floats, Floats]:
+    """Inner and outer histograms, smoothed, and the pooled one, from counts (n, bins, classes)."""
+    totals = counts.sum(axis=2, keepdims=True)
+    n_images = sizes.sum()
+    pooled = totals / n_images
+    inner = (counts + smoothing * pooled) / (sizes + smoothing)
+    outer = (totals - counts + smoothing * pooled) / (n_images - sizes + smoothing)
+    return inner, outer, pooled
