@@ -166,7 +166,7 @@ def plot_accuracies(table: pd.DataFrame) -> Figure:
     """
     datasets = list(dict.fromkeys(table["dataset"]))
     sets = list(dict.fromkeys(table["features"]))
-    height = 0.9 + len(datasets) * (0.2 * len(sets) + 0.25) + 0.22 * -(-len(sets) // 2)
+    height = 1.2 + len(datasets) * (0.15 * len(sets) + 0.2) + 0.22 * (len(sets) // 2)
     fig, ax = plt.subplots(figsize=(WIDTH, height), layout="constrained")
     step = 0.75 / len(sets)
     for number, name in enumerate(sets):
@@ -224,7 +224,7 @@ def _classes_at_the_ends(ax: Axes, ranked: pd.DataFrame, n_named: int) -> None:
     names = [*ranked["title"].head(n_named), *ranked["title"].tail(n_named)]
     ax.set_yticks(y, [_shortened(name) for name in names], fontsize=8.5)
     ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(0, 1.15), ylim=(y[-1] + 0.6, -0.6), xlabel="best and worst photographs")
+    ax.set(xlim=(0, 1.15), ylim=(y[-1] + 0.6, -0.6), xlabel="photographs, best and worst")
     ax.set_xticks([])
 
 

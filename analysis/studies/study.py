@@ -23,6 +23,7 @@ from analysis.studies.tables import slug, write_csv
 
 if TYPE_CHECKING:
     import xarray as xr
+    from PIL.Image import Image
 
     from analysis.networks import Backbone
 
@@ -114,6 +115,12 @@ class Study:
                 for part in parts
             ]
         )
+
+    def samples(self, n: int) -> dict[str, list[Image]]:
+        """At most ``n`` images of each dataset, drawn with the study's seed."""
+        rng = np.random.default_rng(self.seed)
+        drawn = {name: rng.permutation(len(self.data(name)))[:n] for name in self.datasets}
+        return {name: list(self.data(name).subset(chosen)) for name, chosen in drawn.items()}
 
     def backbone(self, spec: str) -> Backbone:
         """Network by its ``NAME@WEIGHTS``, loaded once."""

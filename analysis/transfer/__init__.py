@@ -9,6 +9,7 @@ from analysis.transfer.comparison import (
 from analysis.transfer.descriptors import raw_pixels
 from analysis.transfer.protocols import (
     affordable_n_train,
+    best_layer_over_pixels,
     one_shot_accuracy,
     one_shot_by_layer,
     split_accuracies,
@@ -17,6 +18,7 @@ from analysis.transfer.protocols import (
 __all__ = [
     "WideLinearSVC",
     "affordable_n_train",
+    "best_layer_over_pixels",
     "compare_features",
     "linear_svm",
     "one_shot_accuracy",

@@ -232,3 +232,38 @@ def _unit_rows(X: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale rows to unit norm; a row of zeros stays."""
     norms = np.linalg.norm(X, axis=1, keepdims=True)
     return X / np.where(norms > 0, norms, 1.0)
+
+
+def best_layer_over_pixels(shots: pd.DataFrame) -> pd.DataFrame:
+    """Find the best layer of each network on each dataset, beside the pixels.
+
+    Parameters
+    ----------
+    shots : DataFrame
+        Columns ``network``, ``dataset`` and those of :func:`one_shot_by_layer` with ``"pixels"``
+        among the ``features``.
+
+    Returns
+    -------
+    DataFrame
+        A row per network and dataset: ``network``, ``dataset``, ``best features``, their
+        ``accuracy``, that of the ``pixels``, ``chance``, and ``better``: whether the lower end of
+        the one lies above the upper end of the other.
+    """
+    rows = []
+    for (network, dataset), part in shots.groupby(["network", "dataset"], sort=False):
+        pixels = part[part["features"] == "pixels"].iloc[0]
+        layers = part[part["features"] != "pixels"]
+        best = layers.iloc[int(layers["mean"].to_numpy().argmax())]
+        rows.append(
+            {
+                "network": network,
+                "dataset": dataset,
+                "best features": best["features"],
+                "accuracy": best["mean"],
+                "pixels": pixels["mean"],
+                "chance": pixels["chance"],
+                "better": bool(best["lower"] > pixels["upper"]),
+            }
+        )
+    return pd.DataFrame(rows)

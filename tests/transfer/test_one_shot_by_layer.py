@@ -1,10 +1,11 @@
 """One-shot accuracy of every layer beside that of other features."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
-from analysis.transfer import one_shot_accuracy, one_shot_by_layer
+from analysis.transfer import best_layer_over_pixels, one_shot_accuracy, one_shot_by_layer
 
 
 @pytest.fixture
@@ -39,3 +40,13 @@ def test_each_row_is_the_accuracy_of_its_columns(embedding, labels):
     assert table.loc["early", "upper"] == np.quantile(draws, 0.95)
     whole = one_shot_accuracy(embedding.values, labels, n_draws=7, seed=4)
     assert table.loc["all layers", "mean"] == whole.mean()
+
+
+def test_the_best_layer_stands_beside_the_pixels():
+    rows = [("pixels", 0.4, 0.3, 0.5), ("conv1", 0.6, 0.55, 0.7), ("fc6", 0.7, 0.45, 0.8)]
+    shots = pd.DataFrame(rows, columns=["features", "mean", "lower", "upper"]).assign(chance=0.1)
+    both = pd.concat([shots.assign(network="a"), shots.iloc[:2].assign(network="b")])
+    best = best_layer_over_pixels(both.assign(dataset="digits"))
+    assert best["best features"].tolist() == ["fc6", "conv1"]
+    assert best["accuracy"].tolist() == [0.7, 0.6]
+    assert best["better"].tolist() == [False, True]  # 0.45 and 0.55 against 0.5
