@@ -2,7 +2,8 @@
 
 A linear support vector machine on ten-crop embeddings, five splits: the comparison of the chapter
 on the bundled network. The photographs are looked for in the data folders; of those that are not
-there, nothing is measured. ``python -m benchmarks.transfer`` runs this file alone.
+there, nothing is measured. Corrected standard errors allow for splits that share images, see
+:mod:`analysis.transfer.comparison`. ``python -m benchmarks.transfer`` runs this file alone.
 """
 
 from __future__ import annotations
@@ -68,9 +69,11 @@ def rows_of(table: pd.DataFrame, n_train: int) -> list[Row]:
         rows.append(row(what, 100 * line.mean, unit))
     for gain in paired_differences(table, TRAINED, [PIXELS, UNTRAINED]).itertuples():
         what = f"{gain.dataset}: {TRAINED} over {gain.over}"
-        errors = gain.difference / gain.corrected_error
         rows.append(row(what, 100 * gain.difference, "points", LEAST_POINTS))
-        rows.append(row(f"{what}, in errors", errors, "corrected standard errors", LEAST_ERRORS))
+        errors = gain.difference / gain.standard_error
+        rows.append(row(what, errors, "standard errors", LEAST_ERRORS))
+        corrected = gain.difference / gain.corrected_error
+        rows.append(row(what, corrected, "corrected standard errors"))
     return rows
 
 

@@ -115,14 +115,15 @@ def paired_differences(
     margin
         Least difference of the means that counts, as a share of 1.
     errors
-        Least difference that counts, in standard errors.
+        Least difference that counts, in (corrected) standard errors.
 
     Returns
     -------
     DataFrame
         One row per dataset and control: ``dataset``, ``features``, ``over``, ``difference``,
-        ``standard_error`` (s/√k), ``corrected_error`` (see the conventions), and ``exceeds``:
-        whether the difference is at least ``margin`` and at least ``errors`` corrected errors.
+        ``standard_error`` (s/√k), ``corrected_error`` (see the conventions), and whether the
+        difference is at least ``margin`` and at least ``errors`` times as large as the one
+        (``exceeds``) and as the other (``exceeds_corrected``).
 
     Raises
     ------
@@ -142,10 +143,8 @@ def paired_differences(
         for control in over:
             gained = wide[features] - wide[control]
             mean, s = float(gained.mean()), float(gained.std())
-            corrected = s * np.sqrt(1 / k + ratio)
-            exceeds = mean >= margin and mean >= errors * corrected
-            rows.append(
-                (dataset, features, control, mean, s / np.sqrt(k), corrected, bool(exceeds))
-            )
+            plain, corrected = s * np.sqrt(1 / k), s * np.sqrt(1 / k + ratio)
+            verdicts = [mean >= max(margin, errors * error) for error in (plain, corrected)]
+            rows.append((dataset, features, control, mean, plain, corrected, *verdicts))
     columns = ["dataset", "features", "over", "difference", "standard_error", "corrected_error"]
-    return pd.DataFrame(rows, columns=[*columns, "exceeds"])
+    return pd.DataFrame(rows, columns=[*columns, "exceeds", "exceeds_corrected"])

@@ -163,7 +163,7 @@ def test_differences_are_paired_by_split():
     )
     assert gains["difference"][0] == pytest.approx(0.2)
     assert gains["standard_error"][0] == pytest.approx(0, abs=1e-12)
-    assert gains["exceeds"][0]
+    assert gains[["exceeds", "exceeds_corrected"]].all(axis=None)
 
 
 def test_errors_are_those_of_the_differences():
@@ -173,9 +173,24 @@ def test_errors_are_those_of_the_differences():
     s = differences.std(ddof=1)
     assert gain.standard_error == pytest.approx(s / 2)
     assert gain.corrected_error == pytest.approx(s * np.sqrt(1 / 4 + 3))
-    assert not gain.exceeds  # by points, but not by corrected errors
-    assert paired_differences(table, "net", ["pixels"], errors=1.0)["exceeds"].all()
-    assert not paired_differences(table, "net", ["pixels"], errors=1.0, margin=0.3)["exceeds"].any()
+    assert gain.exceeds
+    assert not gain.exceeds_corrected
+
+
+@pytest.mark.parametrize(
+    ("settings", "exceeds", "exceeds_corrected"),
+    [
+        ({"errors": 1.0}, True, True),
+        ({"errors": 3.8}, True, False),  # 0.25 is 3.87 standard errors, 1.07 corrected ones
+        ({"errors": 3.9}, False, False),
+        ({"errors": 1.0, "margin": 0.24}, True, True),
+        ({"errors": 1.0, "margin": 0.26}, False, False),
+    ],
+)
+def test_a_difference_must_exceed_the_margin_and_the_errors(settings, exceeds, exceeds_corrected):
+    table = table_of({("d", "net"): [0.6, 0.8, 0.7, 0.9], ("d", "pixels"): [0.5] * 4})
+    (gain,) = paired_differences(table, "net", ["pixels"], **settings).itertuples()
+    assert (gain.exceeds, gain.exceeds_corrected) == (exceeds, exceeds_corrected)
 
 
 def test_what_is_missing_is_named():
