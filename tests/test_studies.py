@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,11 @@ from analysis.studies import (
     PARAMETERS,
     Pair,
     Study,
+    caveats,
+    describe_datasets,
+    describe_layers,
+    describe_networks,
+    describe_overlaps,
     read_study,
     refuse_unknown_parameters,
     split_network,
@@ -41,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         datasets=[f"folder:{folder}"],
         networks="minivgg16@random",
         crops="center",
-        results=str(folder / "tables"),
+        results=str(tmp_path_factory.mktemp("tables")),
         progress=False,
     )
 
@@ -99,7 +105,56 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_
 
 
 def test_says_that_random_weights_were_never_trained(study: Study) -> None:
-    assert "`minivgg16@random` was never trained" in study.caveats()
+    assert "`minivgg16@random` was never trained" in caveats(study)
+
+
+def test_a_dataset_is_grouped_by_what_each_network_has_learnt() -> None:
+    study = Study(
+        title="Overlaps",
+        datasets="digits,glyphs_clean",
+        networks="minivgg16@bundled,minivgg16@bundled-living,minivgg16@random",
+    )
+    groups = {pair: study.overlap_group(pair) for pair in study.pairs}
+    assert groups == {
+        Pair("digits", "minivgg16@bundled"): "c",
+        Pair("glyphs_clean", "minivgg16@bundled"): "b",
+        Pair("digits", "minivgg16@bundled-living"): "c",
+        Pair("glyphs_clean", "minivgg16@bundled-living"): "c",
+        Pair("digits", "minivgg16@random"): None,
+        Pair("glyphs_clean", "minivgg16@random"): None,
+    }
+    overlaps = describe_overlaps(study).set_index(["source task", "dataset"])
+    assert len(overlaps) == 4
+    assert overlaps["group"]["bundled", "glyphs_clean"] == "b"
+    assert "Ten of the twenty" in overlaps["because"]["bundled", "glyphs_clean"]
+    datasets = describe_datasets(study).set_index("dataset")
+    assert datasets["overlap with bundled"].to_dict() == {"digits": "c", "glyphs_clean": "b"}
+    assert datasets["images per class"]["glyphs_clean"] == "50 (50 to 50)"
+
+
+def test_folders_have_no_overlap_group(study: Study) -> None:
+    trained = replace(study, networks="minivgg16@bundled")
+    assert [trained.overlap_group(pair) for pair in trained.pairs] == [None]
+    assert describe_overlaps(trained)["because"].item() == "nobody has compared them"
+
+
+def test_layers_add_up_to_the_embedding(study: Study) -> None:
+    layers = describe_layers(study)
+    assert layers["features"].sum() == describe_networks(study)["features"].item() == 2080
+    assert layers.iloc[0].to_dict() == {
+        "network": "minivgg16",
+        "layer": "conv1_1",
+        "kind": "convolutional",
+        "positions": "64 × 64",
+        "features": 16,
+    }
+
+
+def test_samples_of_a_class_are_spread_over_its_list(study: Study) -> None:
+    dataset = study.datasets[0]
+    images = list(study.data(dataset))
+    assert study.class_samples(dataset, 1, 2) == [images[4], images[7]]
+    assert study.class_samples(dataset, 0, 99) == images[:4]
 
 
 @pytest.mark.parametrize(

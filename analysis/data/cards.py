@@ -8,12 +8,12 @@ when the official archive is complete.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Literal
 
-__all__ = ["CARDS", "DatasetCard", "OverlapGroup", "Source", "card_of"]
+__all__ = ["CARDS", "DatasetCard", "Overlap", "OverlapGroup", "Source", "card_of"]
 
 OverlapGroup = Literal["a", "b", "c"]
 
@@ -42,6 +42,23 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """How the classes of a dataset and of a source task overlap.
+
+    Attributes
+    ----------
+    group : {"a", "b", "c"} or None
+        "a": every class is a class of the source task, or a part of one; "b": some are; "c": none
+        is. ``None`` where nobody has grouped it.
+    reason : str
+        Why, or why not; a sentence, or empty where there is nothing to say.
+    """
+
+    group: OverlapGroup | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class DatasetCard:
     """What is known about one dataset.
 
@@ -56,15 +73,13 @@ class DatasetCard:
         datasets that come with the installed packages.
     classes, images : int or None
         How many the complete dataset has.
-    overlap_group : {"a", "b", "c"} or None
-        Overlap of the classes with those of the source task: "a" a direct subset, "b" a partial
-        intersection, "c" disjoint; ``None`` for datasets that nobody has grouped. The source task
-        of the papers' datasets is ImageNet 2012; that of the bundled datasets is the one of the
-        bundled network, photographs and drawn classes (``source_drawn``). With respect to any
-        other network's source task the bundled datasets have no group.
-    overlap_reason : str
-        Why the dataset is in this group, or why in none; a sentence, or empty where there is
-        nothing to say.
+    overlap_group, overlap_reason
+        Overlap with ``source_task``, see :class:`Overlap`.
+    source_task : str
+        The source task that the group is about: "imagenet", as in the papers, or "bundled", which
+        is what the bundled network has learnt, photographs and drawn classes (``source_drawn``).
+    overlap_elsewhere : mapping of str to Overlap
+        Overlap with other source tasks.
     homepage, licence : str or None
         ``None`` where not established.
     sources : tuple of Source
@@ -83,6 +98,8 @@ class DatasetCard:
     images: int | None = None
     overlap_group: OverlapGroup | None = None
     overlap_reason: str = ""
+    source_task: str = "imagenet"
+    overlap_elsewhere: Mapping[str, Overlap] = field(default_factory=dict)
     homepage: str | None = None
     licence: str | None = None
     sources: tuple[Source, ...] = ()
@@ -106,6 +123,12 @@ class DatasetCard:
             return "bundled"
         return "fetched" if self.sources else "by hand"
 
+    def overlap_with(self, source_task: str | None) -> Overlap:
+        """Overlap with a source task; of no group where nobody has compared them."""
+        if source_task == self.source_task:
+            return Overlap(self.overlap_group, self.overlap_reason)
+        return self.overlap_elsewhere.get(source_task or "", Overlap())
+
 
 def _cards_from(name: str, fields: dict[str, Any]) -> Iterator[DatasetCard]:
     domains: dict[str, int] = fields.pop("domains", {})
@@ -113,10 +136,13 @@ def _cards_from(name: str, fields: dict[str, Any]) -> Iterator[DatasetCard]:
         Source(**{**source, "nested": tuple(source.get("nested", ()))})
         for source in fields.pop("sources", ())
     )
+    overlaps: dict[str, Any] = fields.pop("overlap_elsewhere", {})
+    fields["sources"] = sources
+    fields["overlap_elsewhere"] = {task: Overlap(**overlap) for task, overlap in overlaps.items()}
     if not domains:
-        yield DatasetCard(name=name, sources=sources, **fields)
+        yield DatasetCard(name=name, **fields)
     for domain, images in domains.items():
-        yield DatasetCard(name=f"{name}/{domain}", sources=sources, images=images, **fields)
+        yield DatasetCard(name=f"{name}/{domain}", images=images, **fields)
 
 
 def _read_cards() -> dict[str, DatasetCard]:

@@ -8,8 +8,10 @@ from difflib import get_close_matches
 
 from torch import nn
 
+from analysis.networks.cards import SOURCE_TASKS
 from analysis.networks.layers import Layer
 from analysis.networks.preprocessing import Preprocessing
+from analysis.networks.sources import SOURCES
 
 __all__ = ["Backbone"]
 
@@ -54,6 +56,16 @@ class Backbone:
     def n_features(self) -> int:
         """Number of features of the default embedding: one per unit."""
         return sum(layer.units for layer in self.layers)
+
+    @property
+    def source_task(self) -> str | None:
+        """The task that the weights have learnt: a keyword of ``weights=``, such as "imagenet".
+
+        None for random weights, and for files whose content is not known.
+        """
+        if self.weights in SOURCES:
+            return None if self.weights == "random" else self.weights
+        return SOURCE_TASKS.get(self.weights_hash)
 
     def select(self, names: Iterable[str] | str | None = None) -> tuple[Layer, ...]:
         """Layers by name, in the order given; None for the default embedding.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["NETWORKS", "NetworkCard"]
+__all__ = ["NETWORKS", "SOURCE_TASKS", "NetworkCard"]
 
 
 @dataclass(frozen=True)
@@ -156,3 +156,9 @@ _CARDS = (
 
 #: Networks with the papers' layer names, by name.
 NETWORKS: Mapping[str, NetworkCard] = {card.name: card for card in _CARDS}
+
+#: What published weights that are kept as files have learnt, by ``Backbone.weights_hash``.
+SOURCE_TASKS: Mapping[str, str] = {
+    # SqueezeNet 1.0 as published with Deep Compression (Iandola et al. 2016), decoded.
+    "0ee47388a0adad751e058aa70c3fd8f2245773e60fc4bc3329f3123d7668c3db": "imagenet",
+}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.data.cards import CARDS, DatasetCard
+from analysis.studies import caveats, describe_overlaps
 
 if TYPE_CHECKING:
     from analysis.networks import Backbone, Layer
@@ -39,7 +40,7 @@ def study_facts(study: Study) -> str:
             "The [next page](using.md) says how to build it for others.",
             _table(("Dataset", "Images", "Classes"), datasets),
             _table(("Network", "Weights", "Layers", "Features"), networks),
-            study.caveats(),
+            caveats(study),
         ]
     )
 
@@ -55,8 +56,6 @@ def datasets_page(study: Study) -> str:
                 f"`{name}`",
                 f"{len(data):,}{skipped}",
                 f"{len(data.classes):,}",
-                _overlap(data.overlap_group),
-                _plain(CARDS[name].overlap_reason) if name in CARDS else "",
                 f"`{data.fingerprint[:12]}`",
             )
         )
@@ -83,15 +82,15 @@ def datasets_page(study: Study) -> str:
             "## In this study",
             "A dataset's fingerprint is a hash of its files and labels: two studies with equal "
             "fingerprints looked at the same images.",
-            _table(("Dataset", "Images", "Classes", "Overlap", "Because", "Fingerprint"), here),
+            _table(("Dataset", "Images", "Classes", "Fingerprint"), here),
+            *_overlaps(study),
             "## All that Layerbook knows by name",
             "*Overlap* says what a dataset shares with the source task that a network was trained "
             "on: **a**, its classes are a subset of the source's; **b**, they partly intersect; "
             "**c**, they are disjoint. A dash: not judged. For the datasets of the papers the "
             "source is ImageNet, and the groups are those of "
             "{cite:t}`garciagasulla2018behavior`. For the datasets that come along it is the "
-            "source of the bundled network, photographs and drawn classes (`source_drawn`): to a "
-            "network that was trained on anything else, all that is drawn is new. "
+            "source of the bundled network, photographs and drawn classes (`source_drawn`). "
             "Counts are those of the complete dataset as it is loaded. "
             "`layerbook fetch NAME` downloads and verifies what is marked *fetch*, and "
             "says where to ask for the others.",
@@ -105,6 +104,19 @@ def datasets_page(study: Study) -> str:
             "\n\n".join(notes),
         ]
     )
+
+
+def _overlaps(study: Study) -> list[str]:
+    rows = [
+        (f"`{row['source task']}`", f"`{row['dataset']}`", row["group"], _plain(row["because"]))
+        for row in describe_overlaps(study).to_dict("records")
+    ]
+    if not rows:
+        return ["No network of this study is known to have learnt a task to compare them with."]
+    return [
+        "What they share with the tasks that the networks of this study have learnt:",
+        _table(("Source task", "Dataset", "Overlap", "Because"), rows),
+    ]
 
 
 def networks_page(study: Study) -> str:

@@ -1,5 +1,12 @@
 """Studies: what a notebook is given, and where it gets its features and tables from."""
 
+from analysis.studies.descriptions import (
+    caveats,
+    describe_datasets,
+    describe_layers,
+    describe_networks,
+    describe_overlaps,
+)
 from analysis.studies.parameters import (
     PARAMETERS,
     read_study,
@@ -13,6 +20,11 @@ __all__ = [
     "PARAMETERS",
     "Pair",
     "Study",
+    "caveats",
+    "describe_datasets",
+    "describe_layers",
+    "describe_networks",
+    "describe_overlaps",
     "read_study",
     "refuse_unknown_parameters",
     "slug",

@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 
 from analysis import paths
-from analysis.data import CARDS, ImageDataset, join_datasets, load_dataset, shuffle_labels
+from analysis.data import ImageDataset, join_datasets, load_dataset, shuffle_labels
+from analysis.data.cards import OverlapGroup
 from analysis.statistics import signed_ks
+from analysis.studies.descriptions import overlap_of
 from analysis.studies.parameters import as_names, split_network
 from analysis.studies.tables import slug, write_csv
 
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
     import xarray as xr
     from PIL.Image import Image
 
+    from analysis.features import UnitAtlas
     from analysis.networks import Backbone
 
 __all__ = ["Pair", "Study"]
+
+REFERENCES = 1000
+"""Reference images among which units look for their strongest."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Study:
     _features: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
     _distances: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
     _noise: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
+    _atlases: dict[str, UnitAtlas] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.datasets = as_names("datasets", self.datasets)
@@ -180,52 +187,28 @@ class Study:
         """Kind of each layer of the embedding, by name: ``conv``, ``block`` or ``fc``."""
         return {layer.name: layer.kind for layer in self.backbone(spec).layers}
 
-    def describe_datasets(self) -> pd.DataFrame:
-        """One row per dataset: its size, classes and overlap with the source task."""
-        rows = []
-        for name in self.datasets:
-            data = self.data(name)
-            sizes = np.bincount(data.labels, minlength=len(data.classes))
-            rows.append(
-                {
-                    "dataset": name,
-                    "images": len(data),
-                    "classes": len(data.classes),
-                    "smallest class": sizes.min(),
-                    "largest class": sizes.max(),
-                    "overlap group": data.overlap_group or "not grouped",
-                    "because": CARDS[name].overlap_reason if name in CARDS else "",
-                }
-            )
-        return pd.DataFrame(rows)
+    def overlap_group(self, pair: Pair) -> OverlapGroup | None:
+        """Group of a dataset by its overlap with what the network has learnt.
 
-    def caveats(self) -> str:
-        """Say what a reader must know before the numbers, as Markdown."""
-        untrained = [spec for spec in self.networks if self.backbone(spec).weights == "random"]
-        if not untrained:
-            return "Every network of this study has been trained."
-        names = ", ".join(f"`{spec}`" for spec in untrained)
-        return (
-            f"**{names} was never trained.** Its weights are random: what its features tell apart, "
-            "they tell apart by architecture alone. Read these numbers as the baseline that a "
-            "trained network has to exceed."
-        )
+        None for networks with random weights, for weights of unknown origin, and where nobody has
+        compared the two.
+        """
+        return overlap_of(pair.dataset, self.backbone(pair.network).source_task).group
 
-    def describe_networks(self) -> pd.DataFrame:
-        """One row per network: its weights, layers and features."""
-        rows = []
-        for spec in self.networks:
-            net = self.backbone(spec)
-            rows.append(
-                {
-                    "network": net.name,
-                    "weights": net.weights,
-                    "layers": len(net.layers),
-                    "features": net.n_features,
-                    "input": f"{net.preprocessing.crop} × {net.preprocessing.crop} px",
-                }
-            )
-        return pd.DataFrame(rows)
+    def atlas(self, spec: str) -> UnitAtlas:
+        """Where in the reference images every unit of a network answers most strongly."""
+        from analysis.features import unit_atlas  # loads PyTorch
+
+        if spec not in self._atlases:
+            images = self.reference(REFERENCES)
+            self._atlases[spec] = unit_atlas(images, self.backbone(spec), progress=self.progress)
+        return self._atlases[spec]
+
+    def class_samples(self, dataset: str, label: int, n: int) -> list[Image]:
+        """At most ``n`` images of a class, evenly spread over its list."""
+        members = np.flatnonzero(self.data(dataset).labels == label)
+        chosen = np.unique(np.linspace(0, len(members) - 1, n).astype(int))
+        return list(self.data(dataset).subset(members[chosen]))
 
     def save(self, table: pd.DataFrame, name: str) -> Path:
         """Write the table behind a figure as CSV, whole or not at all.

@@ -296,17 +296,22 @@ def test_every_citation_of_a_dataset_is_in_the_bibliography():
 
 
 def test_datasets_page_says_why_a_dataset_is_in_its_group():
-    study = Study("x", "digits,photographs", "minivgg16@random")
+    study = Study("x", "digits,photographs", "minivgg16@bundled,minivgg16@bundled-living")
     page = pages.datasets_page(study)
-    for name in ("digits", "photographs"):
-        card = CARDS[name]
-        group = card.overlap_group or "–"
-        assert re.search(rf"^\| `{name}` .* \| {group} \| {card.overlap_reason} \|", page, re.M)
+    for task in ("bundled", "bundled-living"):
+        overlap = CARDS["digits"].overlap_with(task)
+        assert f"| `{task}` | `digits` | c | {overlap.reason} |" in page
+        assert f"| `{task}` | `photographs` | – | nobody has compared them |" in page
     table = page.partition("by name")[2].partition("to know before")[2]
     for name, card in CARDS.items():
         entry = table.partition(f"\n`{name}`\n: ")[2].partition("\n\n")[0]
         assert entry.endswith(card.overlap_reason), name
         assert (f"Overlap {card.overlap_group}: " in entry) is bool(card.overlap_group), name
+
+
+def test_datasets_page_of_a_study_of_untrained_networks_compares_nothing():
+    page = pages.datasets_page(Study("x", "digits", "minivgg16@random"))
+    assert "No network of this study is known to have learnt a task" in page
 
 
 def test_benchmarks_page(tmp_path):
