@@ -1,15 +1,17 @@
 """Arrays in, findings about features out: distances between classes, and how they distribute."""
 
+from analysis.statistics.behaviour import distribution_differences, measure_behaviour
 from analysis.statistics.discoveries import false_discovery, significant_features
 from analysis.statistics.distances import signed_ks
 from analysis.statistics.distributions import (
     FeatureClassPair,
     edf_pair,
+    kind_histograms,
     layer_histograms,
     summarise_by_layer,
 )
 from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
-from analysis.statistics.extremes import strongest_pairs
+from analysis.statistics.extremes import shared_absences, strongest_by_depth, strongest_pairs
 from analysis.statistics.invariance import change_by_layer, relative_change
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
 from analysis.statistics.significance import ks_p_values, ks_tail_probability
@@ -20,17 +22,22 @@ __all__ = [
     "RankedFeatures",
     "bhattacharyya",
     "change_by_layer",
+    "distribution_differences",
     "edf_pair",
     "false_discovery",
+    "kind_histograms",
     "ks_p_values",
     "ks_tail_probability",
     "kullback_leibler",
     "layer_histograms",
+    "measure_behaviour",
     "mutual_information",
     "rank_features",
     "relative_change",
+    "shared_absences",
     "signed_ks",
     "significant_features",
+    "strongest_by_depth",
     "strongest_pairs",
     "summarise_by_layer",
 ]

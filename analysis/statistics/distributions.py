@@ -10,7 +10,7 @@ presence, absence
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,3 +203,47 @@ def _by_layer(D: xr.DataArray) -> Iterator[tuple[Hashable, Floats]]:
     values = D.transpose("feature", ...).to_numpy()
     for layer in dict.fromkeys(layers.tolist()):
         yield layer, values[layers == layer].ravel()
+
+
+KINDS = {"conv": "convolutional", "block": "convolutional", "fc": "fully connected"}
+"""The two kinds of layers that the paper tells apart; a block of convolutions is one of them."""
+
+
+def kind_histograms(D: xr.DataArray, kinds: Mapping[str, str], *, bins: int = 100) -> pd.DataFrame:
+    """Distribution of the signed distances of both kinds of layers (figures 6 and 8).
+
+    Parameters
+    ----------
+    D : DataArray (class, feature) with the coordinate ``layer``
+        Signed distances.
+    kinds : mapping
+        Name of each layer → ``"conv"``, ``"block"`` or ``"fc"``; other layers may be named too.
+    bins : int
+        Equal bins of [-1, 1].
+
+    Returns
+    -------
+    DataFrame
+        A row per kind and bin: ``kind`` ("convolutional", then "fully connected"; a kind without a
+        layer has no rows), ``left``, ``right`` and ``share`` of the kind's feature/class pairs, all
+        its layers together, so that wide layers weigh more. Bins as of :func:`layer_histograms`.
+
+    Raises
+    ------
+    ValueError
+        If a layer has no kind or another one.
+    """
+    edges = np.linspace(-1, 1, bins + 1)
+    named = {str(layer): values for layer, values in _by_layer(D)}
+    odd = {name: kinds.get(name) for name in named if kinds.get(name) not in KINDS}
+    if odd:
+        raise ValueError(f"expected layers of a kind among {', '.join(KINDS)}, got {odd}")
+    parts = []
+    for kind in dict.fromkeys(KINDS.values()):
+        of_kind = [values for name, values in named.items() if KINDS[kinds[name]] == kind]
+        if not of_kind:
+            continue
+        counts = np.sum([np.histogram(values, edges)[0] for values in of_kind], axis=0)
+        columns = {"left": edges[:-1], "right": edges[1:], "share": counts / counts.sum()}
+        parts.append(pd.DataFrame({"kind": kind} | columns))
+    return pd.concat(parts, ignore_index=True)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.statistics import edf_pair, layer_histograms, signed_ks, summarise_by_layer
+from analysis.statistics import (
+    edf_pair,
+    kind_histograms,
+    layer_histograms,
+    signed_ks,
+    summarise_by_layer,
+)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -80,3 +86,34 @@ def test_histograms_hold_every_pair_once():
 def test_distances_without_layers_are_refused():
     with pytest.raises(ValueError, match="coordinate 'layer'"):
         summarise_by_layer(distances().drop_vars("layer"))
+
+
+@pytest.mark.parametrize("bins", [7, 100])
+def test_kinds_pool_their_layers_as_counting_pair_by_pair_does(bins):
+    rng = np.random.default_rng(bins)
+    layers = ["conv1"] * 3 + ["block1"] * 2 + ["fc6"] * 4
+    kinds = {"conv1": "conv", "block1": "block", "fc6": "fc", "pool5": "pool"}
+    D = xr.DataArray(
+        rng.uniform(-1, 1, (5, 9)), dims=("class", "feature"), coords={"layer": ("feature", layers)}
+    )
+    D[0, 0], D[1, 0] = -1, 1
+    table = kind_histograms(D, kinds, bins=bins)
+    assert table["kind"].tolist() == ["convolutional"] * bins + ["fully connected"] * bins
+    for kind, names in (("convolutional", {"conv1", "block1"}), ("fully connected", {"fc6"})):
+        pairs = [float(d) for i in range(9) if layers[i] in names for d in D[:, i]]
+        for row in table[table["kind"] == kind].itertuples():
+            inside = [row.left <= d < row.right or d == row.right == 1 for d in pairs]
+            assert row.share == pytest.approx(sum(inside) / len(pairs))
+
+
+def test_a_kind_without_layers_has_no_rows():
+    table = kind_histograms(distances(), {"a": "conv", "b": "block"}, bins=4)
+    assert table["kind"].tolist() == ["convolutional"] * 4
+    assert table["share"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["pool", None])
+def test_layers_of_no_kind_are_named(kind):
+    kinds = {"a": "conv"} | ({"b": kind} if kind else {})
+    with pytest.raises(ValueError, match=rf"conv, block, fc, got \{{'b': {kind!r}\}}"):
+        kind_histograms(distances(), kinds)

@@ -1,4 +1,4 @@
-"""The strongest pairs of each layer, against a search by hand."""
+"""Extreme distances, against searches by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.statistics import strongest_pairs
+from analysis.statistics import shared_absences, strongest_by_depth, strongest_pairs
 
 
 def distances(values: np.ndarray, layers: list[str], units: list[int]) -> xr.DataArray:
@@ -47,3 +47,109 @@ def test_equals_a_search_over_all_pairs() -> None:
 def test_a_side_without_any_distance_has_no_row() -> None:
     D = distances(np.array([[0.1, 0.0], [0.2, 0.0]]), ["a", "b"], [0, 0])
     assert strongest_pairs(D)[["layer", "sign"]].to_numpy().tolist() == [["a", "presence"]]
+
+
+def naive_runs(names: list[str], parts: int) -> list[list[str]]:
+    """Cut a list into runs, one name at a time, the first runs a name longer."""
+    runs: list[list[str]] = []
+    rest = list(names)
+    while rest:
+        length = -(-len(rest) // (parts - len(runs)))
+        runs.append(rest[:length])
+        rest = rest[length:]
+    return runs
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3, 4, 5, 9, 15])
+def test_depth_is_cut_into_runs_as_a_search_by_hand_does(n_layers: int) -> None:
+    rng = np.random.default_rng(n_layers)
+    names = [f"layer{n_layers - i}" for i in range(n_layers)]  # order of appearance, not of name
+    layers = np.repeat(names, rng.integers(1, 5, n_layers)).tolist()
+    D = distances(rng.uniform(-1, 1, (4, len(layers))), layers, list(range(len(layers))))
+    found = strongest_by_depth(D, parts=3).set_index(["part", "sign"])
+    runs = naive_runs(names, 3)
+    assert found.index.get_level_values("part").max() == len(runs) == min(3, n_layers)
+    for part, run in enumerate(runs, start=1):
+        everything = [
+            (float(D[row, column]), int(D["class"][row]), layers[column], column)
+            for row in range(4)
+            for column in range(len(layers))
+            if layers[column] in run
+        ]
+        for sign, best in (("presence", max(everything)), ("absence", min(everything))):
+            if (sign == "presence") == (best[0] > 0):
+                row = found.loc[(part, sign)]
+                assert (row["distance"], row["class"], row["layer"], row["unit"]) == best
+            else:
+                assert (part, sign) not in found.index
+
+
+def test_equal_pairs_give_the_first_class_and_unit() -> None:
+    D = distances(np.array([[0.0, 0.5, 0.5], [0.5, 0.5, 0.0]]), ["a", "a", "b"], [0, 1, 0])
+    row = strongest_by_depth(D, parts=1).iloc[0]
+    assert row[["layer", "unit", "class"]].tolist() == ["a", 1, 5]
+
+
+def naive_shared(D: xr.DataArray, lowest: int) -> list[tuple[object, ...]]:
+    values = D.to_numpy()
+    rows = []
+    for column in range(values.shape[1]):
+        found = []
+        for row in range(values.shape[0]):
+            lower = sum(other < values[row, column] for other in values[row])
+            if lower < lowest and values[row, column] < 0:
+                found.append((values[row, column], int(D["class"][row])))
+        if len(found) > 1:
+            mean = sum(value for value, _ in found) / len(found)
+            classes = tuple(number for _, number in sorted(found))
+            rows.append((-len(found), mean, str(D["layer"][column].item()), column, classes))
+    return sorted(rows, key=lambda row: row[:2])
+
+
+@pytest.mark.parametrize("lowest", [1, 2, 10, 40])
+@pytest.mark.parametrize("rounding", [1, 8])
+def test_shared_absences_are_those_found_by_counting(lowest: int, rounding: int) -> None:
+    rng = np.random.default_rng(lowest)
+    values = (rng.uniform(-1, 1, (6, 30)) - rng.uniform(0, 1, 30)).clip(-1, 1).round(rounding)
+    D = distances(values, ["a"] * 10 + ["b"] * 20, list(range(30)))
+    found, wanted = shared_absences(D, lowest=lowest), naive_shared(D, lowest)
+    assert len(wanted) > 0
+    assert found["n_classes"].tolist() == [-row[0] for row in wanted]
+    assert found["mean_distance"].to_numpy() == pytest.approx([row[1] for row in wanted])
+    got = {(r.layer, r.unit, r.classes) for r in found.itertuples()}
+    assert got == {row[2:] for row in wanted}
+
+
+def test_classes_of_a_shared_absence_stand_lowest_first() -> None:
+    values = np.array([[-0.3, -0.1, 0.2], [-0.9, 0.1, 0.3], [-0.6, -0.2, 0.1], [0.5, -0.2, 0.1]])
+    table = shared_absences(distances(values, ["a", "b", "b"], [0, 0, 1]), lowest=1)
+    (row,) = table.itertuples()
+    assert (row.layer, row.unit, row.n_classes, row.classes) == ("a", 0, 3, (6, 7, 5))
+    assert row.mean_distance == pytest.approx(-0.6)
+
+
+def test_nothing_shared_gives_a_table_without_rows() -> None:
+    D = distances(np.array([[0.1, 0.4], [0.2, 0.3]]), ["a", "b"], [0, 0])
+    table = shared_absences(D)
+    assert table.empty
+    assert list(table) == ["layer", "unit", "n_classes", "classes", "mean_distance"]
+    none = strongest_pairs(D * 0)
+    assert none.empty
+    assert list(none) == ["layer", "sign", "unit", "class", "distance"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda D: strongest_by_depth(D, parts=0), "parts >= 1, got 0"),
+        (lambda D: shared_absences(D, lowest=0), "lowest >= 1, got 0"),
+        (lambda D: shared_absences(D.drop_vars("unit")), "'unit'"),
+        (lambda D: strongest_pairs(D.rename(feature="unit")), "expected distances"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(call, message: str) -> None:
+    D = distances(np.array([[0.1, -0.4]]), ["a", "b"], [0, 0])
+    if "expected distances" in message:
+        D = D.drop_vars("unit")
+    with pytest.raises(ValueError, match=message):
+        call(D)
