@@ -14,6 +14,7 @@ from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mut
 from analysis.statistics.extremes import shared_absences, strongest_by_depth, strongest_pairs
 from analysis.statistics.invariance import change_by_layer, relative_change
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
+from analysis.statistics.resolution import binning_bound, summarise_binning
 from analysis.statistics.significance import ks_p_values, ks_tail_probability
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RankedBlock",
     "RankedFeatures",
     "bhattacharyya",
+    "binning_bound",
     "change_by_layer",
     "distribution_differences",
     "edf_pair",
@@ -39,5 +41,6 @@ __all__ = [
     "significant_features",
     "strongest_by_depth",
     "strongest_pairs",
+    "summarise_binning",
     "summarise_by_layer",
 ]
