@@ -1,5 +1,11 @@
 """Arrays in, findings about features out: distances between classes, and how they distribute."""
 
+from analysis.statistics.agreement import (
+    chance_by_measure,
+    compare_measures,
+    rank_correlations,
+    widest_disagreements,
+)
 from analysis.statistics.behaviour import distribution_differences, measure_behaviour
 from analysis.statistics.discoveries import false_discovery, significant_features
 from analysis.statistics.distances import signed_ks
@@ -14,6 +20,7 @@ from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mut
 from analysis.statistics.extremes import shared_absences, strongest_by_depth, strongest_pairs
 from analysis.statistics.invariance import change_by_layer, relative_change
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
+from analysis.statistics.rejections import rejection_by_zeros, rejection_shares
 from analysis.statistics.resolution import binning_bound, summarise_binning
 from analysis.statistics.significance import ks_p_values, ks_tail_probability
 
@@ -23,7 +30,9 @@ __all__ = [
     "RankedFeatures",
     "bhattacharyya",
     "binning_bound",
+    "chance_by_measure",
     "change_by_layer",
+    "compare_measures",
     "distribution_differences",
     "edf_pair",
     "false_discovery",
@@ -34,7 +43,10 @@ __all__ = [
     "layer_histograms",
     "measure_behaviour",
     "mutual_information",
+    "rank_correlations",
     "rank_features",
+    "rejection_by_zeros",
+    "rejection_shares",
     "relative_change",
     "shared_absences",
     "signed_ks",
@@ -43,4 +55,5 @@ __all__ = [
     "strongest_pairs",
     "summarise_binning",
     "summarise_by_layer",
+    "widest_disagreements",
 ]

@@ -1,0 +1,80 @@
+"""Rejections under two laws: counted rightly, and as many as promised where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from analysis.statistics import (
+    false_discovery,
+    ks_p_values,
+    rejection_by_zeros,
+    rejection_shares,
+)
+
+
+def features(zeros, n=400, f=150, seed=0):
+    """Independent features with a share of zeros, and a constant one at the end."""
+    X = np.random.default_rng(seed).random((n, f)).astype(np.float32)
+    X = np.where(np.argsort(np.argsort(X, axis=0), axis=0) < zeros * n, 0, X)
+    X[:, -1] = 0
+    coords = {"layer": ("feature", ["a"] * f), "unit": ("feature", range(f))}
+    return xr.DataArray(X, dims=("image", "feature"), coords=coords)
+
+
+def test_shares_are_those_of_the_p_values():
+    X = features(0.5, n=120, f=9)
+    labels = {"real": np.arange(120) % 3, "other": np.arange(120) % 2}
+    X[labels["real"] == 1, :4] += 1
+    table = rejection_shares(X, labels, alpha=0.1, q=0.2)
+    assert table["labels"].tolist() == ["real"] * 9 + ["other"] * 9
+    for name, y in labels.items():
+        part = table[table["labels"] == name]
+        for law in ("conditional", "classical"):
+            P = ks_p_values(X, y, law=law).to_numpy()
+            np.testing.assert_array_equal(part[law], (P <= 0.1).mean(axis=0))
+        adjusted = false_discovery(ks_p_values(X, y).to_numpy())
+        np.testing.assert_array_equal(part["discovered"], (adjusted <= 0.2).mean(axis=0))
+        assert part["constant"].tolist() == [False] * 8 + [True]
+        np.testing.assert_allclose(part["zeros"], (X == 0).mean("image"))
+    assert table["discovered"].iloc[:4].min() > 0
+
+
+def test_given_ties_the_level_is_kept_and_the_classical_law_falls_short():
+    parts = []
+    for number, zeros in enumerate((0.0, 0.7, 0.9)):
+        X = features(zeros, seed=number)
+        labels = {"shuffled": np.random.default_rng(9).permutation(np.arange(400) % 4)}
+        parts.append(rejection_shares(X, labels).assign(dataset=f"d{number}"))
+    rates = rejection_by_zeros(pd.concat(parts)).pivot(index="zeros", columns="law", values="rate")
+    assert len(rates) == 3
+    assert (rates["conditional"].between(0.025, 0.075)).all()  # 596 tests each: se 0.009
+    assert rates["classical"].iloc[1] < 0.02
+    assert rates["classical"].iloc[2] < 0.01
+
+
+def test_groups_errors_and_what_is_left_out():
+    table = pd.DataFrame(
+        {
+            "dataset": ["a"] * 4 + ["b"] * 3,
+            "labels": ["0", "0", "1", "1", "0", "0", "1"],
+            "layer": "x",
+            "unit": [0, 1, 0, 1, 0, 1, 0],
+            "zeros": [0.0, 0.0, 0.0, 0.0, 0.3, 1.0, 0.0],
+            "constant": [False] * 5 + [True, False],
+            "conditional": [0.1, 0.3, 0.0, 0.2, 0.5, 0.0, 0.4],
+            "classical": [0.1, 0.1, 0.1, 0.1, 0.4, 0.0, 0.1],
+        }
+    )
+    rates = rejection_by_zeros(table)
+    assert rates["law"].tolist() == ["conditional"] * 2 + ["classical"] * 2
+    none, some = rates.iloc[0], rates.iloc[1]
+    assert (none["zeros"], none["features"], some["features"]) == (0, 3, 1)
+    assert none["rate"] == pytest.approx(0.2)
+    deviations = np.array([2 * 0.0, 2 * -0.1, 1 * 0.2])  # three labellings, 2, 2 and 1 rows
+    expected = np.sqrt((deviations**2).sum() * 3 / 2) / 5
+    assert none["standard_error"] == pytest.approx(expected)
+    assert np.isnan(some["standard_error"])
+    assert rates.iloc[2]["standard_error"] == pytest.approx(0)
