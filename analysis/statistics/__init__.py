@@ -4,6 +4,7 @@ from analysis.statistics.agreement import (
     chance_by_measure,
     compare_measures,
     rank_correlations,
+    sample_by_layer,
     widest_disagreements,
 )
 from analysis.statistics.behaviour import distribution_differences, measure_behaviour
@@ -17,10 +18,15 @@ from analysis.statistics.distributions import (
     summarise_by_layer,
 )
 from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
-from analysis.statistics.extremes import shared_absences, strongest_by_depth, strongest_pairs
+from analysis.statistics.extremes import (
+    extreme_units,
+    shared_absences,
+    strongest_by_depth,
+    strongest_pairs,
+)
 from analysis.statistics.invariance import change_by_layer, relative_change
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
-from analysis.statistics.rejections import rejection_by_zeros, rejection_shares
+from analysis.statistics.rejections import rejection_by_zeros, rejection_shares, rejections_by
 from analysis.statistics.resolution import binning_bound, summarise_binning
 from analysis.statistics.significance import ks_p_values, ks_tail_probability
 
@@ -35,6 +41,7 @@ __all__ = [
     "compare_measures",
     "distribution_differences",
     "edf_pair",
+    "extreme_units",
     "false_discovery",
     "kind_histograms",
     "ks_p_values",
@@ -47,7 +54,9 @@ __all__ = [
     "rank_features",
     "rejection_by_zeros",
     "rejection_shares",
+    "rejections_by",
     "relative_change",
+    "sample_by_layer",
     "shared_absences",
     "signed_ks",
     "significant_features",

@@ -9,10 +9,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["shared_absences", "strongest_by_depth", "strongest_pairs"]
+__all__ = ["extreme_units", "shared_absences", "strongest_by_depth", "strongest_pairs"]
 
 _PAIR = ["sign", "unit", "class", "distance"]
-_SHARED = ["layer", "unit", "n_classes", "classes", "mean_distance"]
+_SHARED = ["layer", "unit", "n_classes", "classes", "distances", "mean_distance"]
 
 
 def strongest_pairs(D: xr.DataArray) -> pd.DataFrame:
@@ -96,8 +96,7 @@ def shared_absences(D: xr.DataArray, *, lowest: int = 10) -> pd.DataFrame:
     -------
     DataFrame
         A row per unit that counts for two classes or more: ``layer``, ``unit``, ``n_classes``,
-        ``classes`` (tuple, the one with the lowest distance first) and ``mean_distance`` over
-        them. Most classes first, of these the lowest mean; no row where nothing is shared.
+        ``classes`` and ``distances`` (tuples, the lowest distance first) and ``mean_distance``. Most classes first, of these the lowest mean; no row where nothing is shared.
 
     Raises
     ------
@@ -128,12 +127,61 @@ def shared_absences(D: xr.DataArray, *, lowest: int = 10) -> pd.DataFrame:
                 "unit": int(units[column]),
                 "n_classes": marked.size,
                 "classes": tuple(classes[marked[order]].tolist()),
+                "distances": tuple(distances[order].tolist()),
                 "mean_distance": float(distances.mean()),
             }
         )
     table = pd.DataFrame(rows, columns=_SHARED)
     by = ["n_classes", "mean_distance"]
     return table.sort_values(by, ascending=[False, True], kind="stable", ignore_index=True)
+
+
+def extreme_units(D: xr.DataArray, layer: str, label: Hashable, *, n: int = 3) -> pd.DataFrame:
+    """Units of one layer that mark one class most, by presence and by absence.
+
+    Parameters
+    ----------
+    D : DataArray (class, feature) with the coordinates ``class``, ``layer`` and ``unit``
+        Signed distances.
+    layer, label
+        The layer, and the class as it stands in the coordinate ``class``.
+    n : int
+        Units of each sign; fewer where fewer have it.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``layer``, ``sign``, ``unit``, ``class`` and ``distance``, as of
+        :func:`strongest_pairs`; the widest of each sign first, of equals the first unit.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer or class, or dimensions or coordinates are missing.
+    """
+    D = _checked(D)
+    columns = np.flatnonzero(D["layer"].to_numpy() == layer)
+    (row,) = np.nonzero(D["class"].to_numpy() == label)
+    if not columns.size or not row.size:
+        raise ValueError(
+            f"no distances of a layer {layer!r} to a class {label!r}; known layers: "
+            f"{list(dict.fromkeys(D['layer'].to_numpy().tolist()))}, classes: "
+            f"{D['class'].to_numpy().tolist()}"
+        )
+    values, units = D.to_numpy()[row[0], columns], D["unit"].to_numpy()[columns]
+    rows = [
+        {
+            "layer": layer,
+            "sign": name,
+            "unit": int(units[at]),
+            "class": label,
+            "distance": float(values[at]),
+        }
+        for sign, name in ((1, "presence"), (-1, "absence"))
+        for at in np.argsort(-sign * values, kind="stable")[:n]
+        if sign * values[at] > 0
+    ]
+    return pd.DataFrame(rows, columns=["layer", *_PAIR])
 
 
 def _both_ends(D: xr.DataArray, columns: NDArray[np.intp]) -> Iterator[dict[str, Hashable]]:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.statistics import shared_absences, strongest_by_depth, strongest_pairs
+from analysis.statistics import (
+    extreme_units,
+    shared_absences,
+    strongest_by_depth,
+    strongest_pairs,
+)
 
 
 def distances(values: np.ndarray, layers: list[str], units: list[int]) -> xr.DataArray:
@@ -125,6 +130,7 @@ def test_classes_of_a_shared_absence_stand_lowest_first() -> None:
     table = shared_absences(distances(values, ["a", "b", "b"], [0, 0, 1]), lowest=1)
     (row,) = table.itertuples()
     assert (row.layer, row.unit, row.n_classes, row.classes) == ("a", 0, 3, (6, 7, 5))
+    assert row.distances == (-0.9, -0.6, -0.3)
     assert row.mean_distance == pytest.approx(-0.6)
 
 
@@ -132,7 +138,7 @@ def test_nothing_shared_gives_a_table_without_rows() -> None:
     D = distances(np.array([[0.1, 0.4], [0.2, 0.3]]), ["a", "b"], [0, 0])
     table = shared_absences(D)
     assert table.empty
-    assert list(table) == ["layer", "unit", "n_classes", "classes", "mean_distance"]
+    assert list(table) == ["layer", "unit", "n_classes", "classes", "distances", "mean_distance"]
     none = strongest_pairs(D * 0)
     assert none.empty
     assert list(none) == ["layer", "sign", "unit", "class", "distance"]
@@ -153,3 +159,27 @@ def test_what_cannot_be_searched_is_refused(call, message: str) -> None:
         D = D.drop_vars("unit")
     with pytest.raises(ValueError, match=message):
         call(D)
+
+
+@pytest.mark.parametrize("n", [1, 3, 50])
+@pytest.mark.parametrize("rounding", [1, 8])
+def test_extreme_units_are_those_found_by_sorting(n: int, rounding: int) -> None:
+    values = np.random.default_rng(n).uniform(-1, 1, (4, 30)).round(rounding)
+    D = distances(values, ["a"] * 10 + ["b"] * 20, [*range(10), *range(20)])
+    found = extreme_units(D, "b", 6, n=n)
+    of_layer = list(enumerate(values[1, 10:].tolist()))
+    high = sorted((pair for pair in of_layer if pair[1] > 0), key=lambda pair: (-pair[1], pair[0]))
+    low = sorted((pair for pair in of_layer if pair[1] < 0), key=lambda pair: (pair[1], pair[0]))
+    wanted = [(*pair, "presence") for pair in high[:n]] + [(*pair, "absence") for pair in low[:n]]
+    assert list(zip(found["unit"], found["distance"], found["sign"], strict=True)) == wanted
+    assert set(found["layer"]) == {"b"}
+    assert set(found["class"]) == {6}
+
+
+def test_extreme_units_of_an_unknown_layer_or_class_are_refused() -> None:
+    D = distances(np.zeros((2, 3)), ["a", "b", "b"], [0, 0, 1])
+    with pytest.raises(ValueError, match=r"layer 'c' .*known layers: \['a', 'b'\]"):
+        extreme_units(D, "c", 5)
+    with pytest.raises(ValueError, match=r"class 99; .*classes: \[5, 6\]"):
+        extreme_units(D, "a", 99)
+    assert extreme_units(D, "a", 5).empty
