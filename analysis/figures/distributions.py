@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -9,7 +11,9 @@ import numpy as np
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.style import INNER, MARKERS, NEUTRAL, OUTER, PALETTE, WIDTH
+from analysis.figures.datasets import dataset_legend, dataset_looks, wrapped
+from analysis.figures.densities import KINDS, plot_kinds, plot_overlap_groups
+from analysis.figures.style import INNER, NEUTRAL, OUTER, PALETTE, WIDTH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,14 +25,19 @@ if TYPE_CHECKING:
 __all__ = [
     "plot_edfs",
     "plot_inner_outer_histograms",
+    "plot_kinds",
     "plot_layer_ridges",
     "plot_modes_by_layer",
     "plot_modes_of_networks",
+    "plot_overlap_groups",
+    "plot_ridges_of_networks",
     "plot_ridges_of_pairs",
 ]
 
 KIND_COLOURS = {"conv": PALETTE[0], "block": PALETTE[0], "fc": PALETTE[1]}
 PANELS_PER_ROW = 3
+MOST_LABELS = 24  # that fit below a panel
+SHADE = "0.93"
 
 
 def plot_inner_outer_histograms(pair: FeatureClassPair, *, ax: Axes) -> Axes:
@@ -60,7 +69,9 @@ def plot_edfs(pair: FeatureClassPair, *, ax: Axes) -> Axes:
     return ax
 
 
-def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 0.9) -> Axes:
+def plot_layer_ridges(
+    table: pd.DataFrame, *, ax: Axes, height: float = 0.9, typical: float | None = None
+) -> Axes:
     """Distribution of D_KS in every layer of one network on one dataset.
 
     Parameters
@@ -72,6 +83,9 @@ def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 0.9) -> 
         Axes to draw on.
     height
         Height of a typical ridge, in distances between two layers; higher ones are cut off there.
+    typical
+        Highest share of a typical ridge, for panels that are to compare; by default the median of
+        this table's.
 
     Returns
     -------
@@ -80,7 +94,9 @@ def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 0.9) -> 
     """
     layers = list(dict.fromkeys(table["layer"]))
     # One scale for all layers, so that areas compare; a lone spike must not flatten the rest.
-    scale = height / table.groupby("layer", sort=False)["share"].max().median()
+    if typical is None:
+        typical = table.groupby("layer", sort=False)["share"].max().median()
+    scale = height / typical
     for row, layer in enumerate(layers):
         part = table[table["layer"] == layer]
         edges = np.append(part["left"].to_numpy(), part["right"].iloc[-1])
@@ -97,56 +113,23 @@ def plot_layer_ridges(table: pd.DataFrame, *, ax: Axes, height: float = 0.9) -> 
     return ax
 
 
-def plot_modes_by_layer(table: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Modes of the positive and the negative D_KS of every layer, datasets side by side (Fig. 5).
+def plot_ridges_of_networks(table: pd.DataFrame) -> Figure:
+    """:func:`plot_layer_ridges` for every network of a study, its datasets pooled.
 
     Parameters
     ----------
     table
-        Columns ``dataset``, ``layer``, ``sign`` (``"presence"`` or ``"absence"``), ``mode``,
-        ``lower`` and ``upper`` (ends of the spread).
-    ax
-        Axes to draw on.
-
-    Returns
-    -------
-    Axes
-        ``ax``, with the layers from left to right.
+        As for :func:`plot_layer_ridges`, with the columns ``network`` and ``dataset`` as well. A
+        panel shows the mean of the shares over the datasets, each with the same weight.
     """
-    layers = list(dict.fromkeys(table["layer"]))
-    datasets = list(dict.fromkeys(table["dataset"]))
-    step = 0.8 / len(datasets)
-    for number, dataset in enumerate(datasets):
-        colour = PALETTE[number % len(PALETTE)]
-        marker = MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]  # no pair twice in 49
-        shift = (number - (len(datasets) - 1) / 2) * step
-        for sign in ("presence", "absence"):
-            part = table[(table["dataset"] == dataset) & (table["sign"] == sign)]
-            x = np.array([layers.index(layer) for layer in part["layer"]]) + shift
-            label = dataset if sign == "presence" else None
-            ax.vlines(x, part["lower"], part["upper"], color=colour, linewidth=1.2, alpha=0.7)
-            ax.plot(x, part["mode"], marker, color=colour, markersize=4, label=label)
-    ax.axhline(0, color="0.6", linewidth=0.8)
-    for boundary in range(1, len(layers)):
-        ax.axvline(boundary - 0.5, color="0.92", linewidth=0.8, zorder=0)
-    ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set(xlim=(-0.5, len(layers) - 0.5), ylabel="$D_{KS}$")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=3, columnspacing=1.2)
-    return ax
-
-
-def plot_ridges_of_pairs(table: pd.DataFrame) -> Figure:
-    """:func:`plot_layer_ridges` for every dataset and network of a study, in a grid of panels.
-
-    Parameters
-    ----------
-    table
-        As for :func:`plot_layer_ridges`, with the columns ``dataset`` and ``network`` as well.
-    """
-    pairs = table[["network", "dataset"]].drop_duplicates()
+    networks = list(dict.fromkeys(table["network"]))
+    shares = ["share", "share_shuffled"]
+    bins = ["network", "layer", "kind", "left", "right"]
+    pooled = table.groupby(bins, sort=False, as_index=False)[shares].mean()
+    typical = pooled.groupby(["network", "layer"], sort=False)["share"].max().median()
     n_layers = table.groupby("network", sort=False)["layer"].nunique().max()
-    columns = min(PANELS_PER_ROW, len(pairs))
-    rows = -(-len(pairs) // columns)
+    columns = min(PANELS_PER_ROW, len(networks))
+    rows = -(-len(networks) // columns)
     fig, axes = plt.subplots(
         rows,
         columns,
@@ -154,16 +137,12 @@ def plot_ridges_of_pairs(table: pd.DataFrame) -> Figure:
         squeeze=False,
         layout="constrained",
     )
-    for ax, (_, pair) in zip(axes.flat, pairs.iterrows(), strict=False):
-        part = table[(table["network"] == pair["network"]) & (table["dataset"] == pair["dataset"])]
-        plot_layer_ridges(part, ax=ax)
-        title = pair["dataset"]
-        if pairs["network"].nunique() > 1:
-            title += f"\n{pair['network']}"
-        ax.set_title(title)
-    for ax in axes.flat[len(pairs) :]:
+    for ax in axes.flat[len(networks) :]:
         ax.remove()
-    names = {PALETTE[0]: "convolutional", PALETTE[1]: "fully connected"}
+    for ax, network in zip(axes.flat, networks, strict=False):
+        plot_layer_ridges(pooled[pooled["network"] == network], ax=ax, typical=typical)
+        ax.set_title(wrapped(network, 75 // columns), fontsize=10.5, parse_math=False)
+    names = dict(zip(PALETTE, KINDS, strict=False))
     shown = dict.fromkeys(KIND_COLOURS[kind] for kind in table["kind"].unique())
     swatches = [Patch(color=colour, alpha=0.8, label=names[colour]) for colour in shown]
     swatches.append(Patch(color="0.8", label="the same under shuffled labels"))
@@ -171,19 +150,84 @@ def plot_ridges_of_pairs(table: pd.DataFrame) -> Figure:
     return fig
 
 
+def plot_modes_by_layer(
+    table: pd.DataFrame, *, ax: Axes, datasets: Sequence[str] | None = None
+) -> Axes:
+    """Modes of the positive and the negative D_KS of every layer, datasets side by side (Fig. 5).
+
+    Parameters
+    ----------
+    table
+        Columns ``dataset``, ``layer``, ``sign`` (``"presence"`` or ``"absence"``), ``mode``,
+        ``lower`` and ``upper`` (ends of the spread). With a column ``kind`` as well, layers of the
+        kind ``"fc"`` stand on grey.
+    ax
+        Axes to draw on.
+    datasets
+        All datasets of the figure, if the table lacks some: they keep their colours and places.
+
+    Returns
+    -------
+    Axes
+        ``ax``, with the layers from left to right and no legend.
+    """
+    layers = list(dict.fromkeys(table["layer"]))
+    looks = dataset_looks(table["dataset"] if datasets is None else datasets)
+    step = 0.84 / len(looks)
+    for number, (dataset, look) in enumerate(looks.items()):
+        shift = (number - (len(looks) - 1) / 2) * step
+        for sign in ("presence", "absence"):
+            part = table[(table["dataset"] == dataset) & (table["sign"] == sign)]
+            x = np.array([layers.index(layer) for layer in part["layer"]]) + shift
+            ax.vlines(x, part["lower"], part["upper"], color=look["color"], lw=1.2, alpha=0.7)
+            ax.plot(x, part["mode"], linestyle="", markersize=3.6, **look)
+    ax.axhline(0, color="0.6", linewidth=0.8)
+    kinds = table.groupby("layer", sort=False)["kind"].first() if "kind" in table else None
+    for place, layer in enumerate(layers):
+        ax.axvline(place + 0.5, color="0.88", linewidth=0.8, zorder=0)
+        if kinds is not None and kinds[layer] == "fc":
+            ax.axvspan(place - 0.5, place + 0.5, color=SHADE, linewidth=0, zorder=-1)
+    every = -(-len(layers) // MOST_LABELS)
+    ticks = range((len(layers) - 1) % every, len(layers), every)  # up to the last layer
+    names = [layers[tick] for tick in ticks]
+    ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set(xlim=(-0.5, len(layers) - 0.5), ylabel="$D_{KS}$")
+    return ax
+
+
 def plot_modes_of_networks(table: pd.DataFrame) -> Figure:
-    """:func:`plot_modes_by_layer` for every network of a study, one below the other.
+    """:func:`plot_modes_by_layer` for every network of a study, one below the other (Fig. 5, 11).
 
     Parameters
     ----------
     table
         As for :func:`plot_modes_by_layer`, with the column ``network`` as well.
+
+    Returns
+    -------
+    Figure
+        Panels with one scale and one legend.
     """
     networks = list(dict.fromkeys(table["network"]))
     fig, axes = plt.subplots(
-        len(networks), 1, figsize=(WIDTH, 4.4 * len(networks)), squeeze=False, layout="constrained"
+        len(networks),
+        figsize=(WIDTH, 0.6 + 2.7 * len(networks)),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
+    looks = dataset_looks(table["dataset"])
     for ax, network in zip(axes.flat, networks, strict=True):
-        plot_modes_by_layer(table[table["network"] == network], ax=ax)
-        ax.set_title(f"Mode and middle 68 % of $D_{{KS}}$, by presence and by absence\n{network}")
+        plot_modes_by_layer(table[table["network"] == network], ax=ax, datasets=list(looks))
+        ax.set_title(wrapped(network, 80), parse_math=False)
+        ax.set_ylabel("mode and middle 68 %\nof $D_{KS}$")
+    for ax, below in pairwise(axes.flat):
+        named = [[label.get_text() for label in a.get_xticklabels()] for a in (ax, below)]
+        ax.tick_params(axis="x", labelbottom=named[0] != named[1])
+    shaded = "kind" in table and (table["kind"] == "fc").any()
+    extra = [Patch(color=SHADE, label="fully connected")] if shaded else []
+    dataset_legend(fig, looks, extra)
     return fig
+
+
+plot_ridges_of_pairs = plot_ridges_of_networks
