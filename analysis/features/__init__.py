@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.features.atlas import UnitAtlas, unit_atlas
 from analysis.features.crops import CROPS, cut_crops
 from analysis.features.extraction import extract
 from analysis.features.pooling import Pooling
@@ -12,8 +13,10 @@ __all__ = [
     "CROPS",
     "Pooling",
     "StrongCrop",
+    "UnitAtlas",
     "cut_crops",
     "extract",
     "open_features",
     "strongest_crops",
+    "unit_atlas",
 ]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from tqdm.auto import tqdm
 
 from analysis.features.crops import cut_crops
+from analysis.features.peaks import strongest_peaks
 from analysis.features.stream import Engine
 from analysis.networks import receptive_field
 
@@ -20,9 +19,7 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone, Layer
 
-__all__ = ["StrongCrop", "strongest_crops"]
-
-_UNITS_LAST = {"nchw": (0, 2, 3, 1), "nhwc": (0, 1, 2, 3), "tokens": (0, 1, 2)}
+__all__ = ["StrongCrop", "cut_strongest", "strongest_crops"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +76,8 @@ def strongest_crops(
 ) -> dict[int, tuple[StrongCrop, ...]]:
     """Find the images to which units answer most strongly, in one pass for all units.
 
+    For units of several layers, :func:`analysis.features.unit_atlas` takes one pass as well.
+
     Parameters
     ----------
     data, net
@@ -101,76 +100,49 @@ def strongest_crops(
     Raises
     ------
     ValueError
-        If a name is unknown, a unit is not in the layer, or ``n`` is below 1.
+        If a name is unknown, a unit is not in the layer, ``n`` is below 1, or an activation is not
+        finite (the message names layer, unit and image).
     """
     chosen = net.select([layer])[0]
     wanted = np.asarray(units, dtype=np.int64).reshape(-1)
     if not wanted.size or wanted.min() < 0 or wanted.max() >= chosen.units:
         raise ValueError(f"expected units of {layer!r} in 0..{chosen.units - 1}, got {list(units)}")
-    if n < 1 or len(data) == 0:
-        raise ValueError(f"expected n >= 1 and some images, got n={n} and {len(data)} images")
     engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
-
-    def best_crop(images: range, found: list[torch.Tensor]) -> npt.NDArray[np.float64]:
-        """Value, crop and place for every image and unit: (images, units, 3)."""
-        peaks = found[0].view(len(images), -1, chosen.units, 2)[:, :, wanted]
-        values, crop = peaks[..., 0].max(1)
-        places = peaks[..., 1].gather(1, crop[:, None])[:, 0]
-        return np.stack([part.numpy().astype(float) for part in (values, crop, places)], axis=-1)
-
-    batches = engine.run(data, net, (chosen,), _peaks, best_crop, activation=activation)
-    table = np.empty((len(data), wanted.size, 3))
-    done = 0
-    with tqdm(total=len(data), desc=f"{net.name} {layer}", disable=not progress) as bar:
-        for batch in batches:
-            table[done : done + len(batch)] = batch
-            done += len(batch)
-            bar.update(len(batch))
+    peaks = strongest_peaks(
+        data, net, (chosen,), engine, n, units=wanted, activation=activation, progress=progress
+    )
     return {
-        int(unit): _ranked(table[:, column], data, net, chosen, crops, n)
-        for column, unit in enumerate(wanted)
+        int(unit): cut_strongest(found, data, net, chosen, crops)
+        for unit, found in zip(wanted, peaks, strict=True)
     }
 
 
-def _peaks(values: torch.Tensor, layer: Layer) -> torch.Tensor:
-    """Highest value of every unit and its place, in turns: (crops, 2 x units)."""
-    if layer.layout == "vector":
-        values = values[:, None]
-    else:
-        values = values.permute(_UNITS_LAST[layer.layout]).flatten(1, -2)
-    highest, place = values.max(1)
-    return torch.stack([highest.float(), place.float()], dim=-1).flatten(1)
-
-
-def _ranked(
-    table: npt.NDArray[np.float64],
-    data: ImageDataset,
-    net: Backbone,
-    layer: Layer,
-    crops: str,
-    n: int,
+def cut_strongest(
+    peaks: npt.NDArray[np.void], data: ImageDataset, net: Backbone, layer: Layer, crops: str
 ) -> tuple[StrongCrop, ...]:
-    """Build the strongest crops of one unit from (images, 3): value, crop, place."""
-    order = np.argsort(-table[:, 0], kind="stable")[:n]
-    return tuple(_strong_crop(int(i), table[i], data, net, layer, crops) for i in order)
+    """Cut the crops that a unit's peaks were found in.
+
+    Parameters
+    ----------
+    peaks : ndarray of :data:`analysis.features.peaks.PEAK`, shape (n,)
+        Peaks of one unit.
+    data, net, layer, crops
+        What they were found in.
+    """
+    return tuple(_strong_crop(peak, data, net, layer, crops) for peak in peaks)
 
 
 def _strong_crop(
-    image: int,
-    found: npt.NDArray[np.float64],
-    data: ImageDataset,
-    net: Backbone,
-    layer: Layer,
-    crops: str,
+    peak: np.void, data: ImageDataset, net: Backbone, layer: Layer, crops: str
 ) -> StrongCrop:
-    crop, place = int(found[1]), int(found[2])
+    image, crop, place = int(peak["image"]), int(peak["crop"]), int(peak["place"])
     columns = layer.spatial[1] if layer.spatial else 1
     position = (place // columns, place % columns)
     return StrongCrop(
         image=image,
         path=data.paths[image],
         crop=crop,
-        activation=float(found[0]),
+        activation=float(peak["activation"]),
         position=position,
         box=receptive_field(net, layer, position),
         pixels=cut_crops(data[image], crops, net.preprocessing)[crop],
