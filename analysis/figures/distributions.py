@@ -38,6 +38,7 @@ KIND_COLOURS = {"conv": PALETTE[0], "block": PALETTE[0], "fc": PALETTE[1]}
 PANELS_PER_ROW = 3
 MOST_LABELS = 24  # that fit below a panel
 SHADE = "0.93"
+HIGHEST = 12.0  # inches of ridges, however many layers
 
 
 def plot_inner_outer_histograms(pair: FeatureClassPair, *, ax: Axes) -> Axes:
@@ -133,7 +134,10 @@ def plot_ridges_of_networks(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(
         rows,
         columns,
-        figsize=(WIDTH if columns > 1 else 0.7 * WIDTH, 0.4 + rows * (1.0 + 0.32 * n_layers)),
+        figsize=(
+            WIDTH if columns > 1 else 0.7 * WIDTH,
+            0.4 + rows * (1.0 + min(0.32 * n_layers, HIGHEST)),
+        ),
         squeeze=False,
         layout="constrained",
     )
@@ -146,7 +150,7 @@ def plot_ridges_of_networks(table: pd.DataFrame) -> Figure:
     shown = dict.fromkeys(KIND_COLOURS[kind] for kind in table["kind"].unique())
     swatches = [Patch(color=colour, alpha=0.8, label=names[colour]) for colour in shown]
     swatches.append(Patch(color="0.8", label="the same under shuffled labels"))
-    fig.legend(handles=swatches, loc="outside upper left", ncols=len(swatches))
+    fig.legend(handles=swatches, loc="outside upper left", ncols=min(len(swatches), columns + 1))
     return fig
 
 
