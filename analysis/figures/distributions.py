@@ -31,7 +31,6 @@ __all__ = [
     "plot_modes_of_networks",
     "plot_overlap_groups",
     "plot_ridges_of_networks",
-    "plot_ridges_of_pairs",
 ]
 
 KIND_COLOURS = {"conv": PALETTE[0], "block": PALETTE[0], "fc": PALETTE[1]}
@@ -232,6 +231,3 @@ def plot_modes_of_networks(table: pd.DataFrame) -> Figure:
     extra = [Patch(color=SHADE, label="fully connected")] if shaded else []
     dataset_legend(fig, looks, extra)
     return fig
-
-
-plot_ridges_of_pairs = plot_ridges_of_networks

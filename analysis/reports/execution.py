@@ -185,8 +185,17 @@ def _publishable(executed: Path) -> None:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
         if cell["cell_type"] == "code":
-            cell["outputs"] = [out for out in cell["outputs"] if _WIDGET not in out.get("data", {})]
+            cell["outputs"] = [out for out in map(_without_widget, cell["outputs"]) if out]
     executed.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without_widget(output: dict[str, Any]) -> dict[str, Any] | None:
+    """Leave the picture that stands in for a widget; nothing where there is none."""
+    data = output.get("data", {})
+    if _WIDGET not in data:
+        return output
+    pictures = {kind: content for kind, content in data.items() if kind.startswith("image/")}
+    return {**output, "data": pictures} if pictures else None
 
 
 def _read(notebook: Path) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def shared_absences(D: xr.DataArray, *, lowest: int = 10) -> pd.DataFrame:
     -------
     DataFrame
         A row per unit that counts for two classes or more: ``layer``, ``unit``, ``n_classes``,
-        ``classes`` and ``distances`` (tuples, the lowest distance first) and ``mean_distance``. Most classes first, of these the lowest mean; no row where nothing is shared.
+        ``classes`` and ``distances`` (tuples, the lowest distance first) and ``mean_distance``.
+        Most classes first, of these the lowest mean; no row where nothing is shared.
 
     Raises
     ------
@@ -131,7 +132,8 @@ def shared_absences(D: xr.DataArray, *, lowest: int = 10) -> pd.DataFrame:
                 "mean_distance": float(distances.mean()),
             }
         )
-    table = pd.DataFrame(rows, columns=_SHARED)
+    numbers = {"unit": int, "n_classes": int, "mean_distance": float}  # also of an empty table
+    table = pd.DataFrame(rows, columns=_SHARED).astype(numbers)
     by = ["n_classes", "mean_distance"]
     return table.sort_values(by, ascending=[False, True], kind="stable", ignore_index=True)
 

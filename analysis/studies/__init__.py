@@ -7,6 +7,8 @@ from analysis.studies.descriptions import (
     describe_networks,
     describe_overlaps,
 )
+from analysis.studies.evidence import marked_classes
+from analysis.studies.explorer import Explorer
 from analysis.studies.parameters import (
     PARAMETERS,
     read_study,
@@ -18,6 +20,7 @@ from analysis.studies.tables import slug, write_csv
 
 __all__ = [
     "PARAMETERS",
+    "Explorer",
     "Pair",
     "Study",
     "caveats",
@@ -25,6 +28,7 @@ __all__ = [
     "describe_layers",
     "describe_networks",
     "describe_overlaps",
+    "marked_classes",
     "read_study",
     "refuse_unknown_parameters",
     "slug",

@@ -106,6 +106,12 @@ class Study:
         """Every dataset with every network, network by network."""
         return [Pair(dataset, network) for network in self.networks for dataset in self.datasets]
 
+    @property
+    def trained(self) -> list[str]:
+        """Networks that have learnt something; all of them where none has."""
+        learnt = [spec for spec in self.networks if self.backbone(spec).weights != "random"]
+        return learnt or list(self.networks)
+
     def data(self, name: str) -> ImageDataset:
         """Dataset by its name, loaded once."""
         if name not in self._data:
@@ -182,6 +188,13 @@ class Study:
             part.insert(1, "dataset", pair.dataset)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
+
+    def with_class_names(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Table with the column ``class_name`` beside ``dataset`` and ``class``, its number."""
+        names = [
+            self.data(row["dataset"]).classes[row["class"]] for row in table.to_dict("records")
+        ]
+        return table.assign(class_name=names)
 
     def kinds(self, spec: str) -> dict[str, str]:
         """Kind of each layer of the embedding, by name: ``conv``, ``block`` or ``fc``."""
