@@ -15,6 +15,9 @@ pairs with D_KS other than 0
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -22,51 +25,89 @@ from numpy.typing import ArrayLike
 
 from analysis.statistics.distances import signed_ks
 from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
+from analysis.statistics.resolution import binning_bound
 
-MEASURES = ("dks", "kullback_leibler", "bhattacharyya", "mutual_information")
+DIVERGENCES: dict[str, Callable[..., Any]] = {
+    "kullback_leibler": kullback_leibler,
+    "bhattacharyya": bhattacharyya,
+    "mutual_information": mutual_information,
+}
+MEASURES = ("dks", *DIVERGENCES)
 """Columns of the four distances."""
 
 
-def compare_measures(X: xr.DataArray, labels: ArrayLike, *, bins: int = 100) -> pd.DataFrame:
-    """Four distances of every feature/class pair.
+def sample_by_layer(X: xr.DataArray, n: int, *, seed: int) -> xr.DataArray:
+    """Draw features, as many of each layer.
+
+    Parameters
+    ----------
+    X : DataArray with the dimension ``feature`` and its coordinate ``layer``
+        Any values.
+    n : int
+        Features of each layer; all of a layer that has no more.
+    seed : int
+        Seed of the draw, which depends on the layers alone: equal for all images of a network.
+
+    Returns
+    -------
+    DataArray
+        Part of X, features in their order.
+
+    Raises
+    ------
+    ValueError
+        n below 1.
+    """
+    if n < 1:
+        raise ValueError(f"expected to draw at least 1 feature of each layer, got n = {n}")
+    order = np.random.default_rng(seed).permutation(X.sizes["feature"])
+    place = pd.Series(order).groupby(X["layer"].to_numpy()[order]).cumcount().to_numpy()
+    return X.isel(feature=np.sort(order[place < n]))
+
+
+def compare_measures(
+    X: xr.DataArray, labels: ArrayLike, shuffled: ArrayLike, *, bins: int = 100
+) -> pd.DataFrame:
+    """Four distances of every feature/class pair, what chance gives, and what the bins do.
 
     Parameters
     ----------
     X : DataArray (image, feature) with the coordinates ``layer`` and ``unit``
         Finite real numbers.
-    labels : array_like, shape (images,)
-        Class of each image.
+    labels, shuffled : array_like, shape (images,)
+        Class of each image, and the same labels in random order.
     bins : int
-        Equal bins of each feature's range, for all but the exact ``dks``.
+        Equal bins of each feature's range, for all but the exact ``dks``; at least 4.
 
     Returns
     -------
     DataFrame
         A row per class and feature: ``class``, ``layer``, ``unit``; ``share`` of the images in the
-        class; ``zeros``, the share of the feature's values that are 0; ``dks``, ``dks_binned`` and
-        the three divergences in nats.
+        class; ``zeros``, the share of the feature's values that are 0; ``dks`` and the three
+        divergences in nats, each also with ``_shuffled`` (under shuffled labels) and ``_coarse``
+        (with half the bins) added to its name; ``dks_binned``; ``loss``, by which that is narrower
+        than ``dks``, and ``bound``, the most that it can be (:func:`binning_bound`).
     """
     D = signed_ks(X, labels)
     _, sizes = np.unique(np.asarray(labels), return_counts=True)
     n_classes, n_features = D.shape
-    zeros = (X == 0).mean("image").to_numpy()
-    measured = {
-        "dks": D,
-        "dks_binned": signed_ks(X, labels, bins=bins),
-        "kullback_leibler": kullback_leibler(X, labels, bins=bins),
-        "bhattacharyya": bhattacharyya(X, labels, bins=bins),
-        "mutual_information": mutual_information(X, labels, bins=bins),
-    }
     table = {
         "class": np.repeat(D["class"].to_numpy(), n_features),
         "layer": np.tile(D["layer"].to_numpy(), n_classes),
         "unit": np.tile(D["unit"].to_numpy(), n_classes),
         "share": np.repeat(sizes / sizes.sum(), n_features),
-        "zeros": np.tile(zeros, n_classes),
+        "zeros": np.tile((X == 0).mean("image").to_numpy(), n_classes),
     }
-    return pd.DataFrame(
-        table | {name: values.to_numpy().ravel() for name, values in measured.items()}
-    )
+    measured = {"dks": D, "dks_shuffled": signed_ks(X, shuffled)}
+    for name, bins_of_dks in (("dks_binned", bins), ("dks_coarse", bins // 2)):
+        measured[name] = signed_ks(X, labels, bins=bins_of_dks)
+    for name, measure in DIVERGENCES.items():
+        measured[name] = measure(X, labels, bins=bins)
+        measured[f"{name}_shuffled"] = measure(X, shuffled, bins=bins)
+        measured[f"{name}_coarse"] = measure(X, labels, bins=bins // 2)
+    measured["loss"] = abs(D) - abs(measured["dks_binned"])
+    measured["bound"] = binning_bound(X, labels, bins=bins)
+    return pd.DataFrame(table | {name: x.to_numpy().ravel() for name, x in measured.items()})
 
 
 def rank_correlations(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -87,21 +128,18 @@ def rank_correlations(pairs: pd.DataFrame) -> pd.DataFrame:
     found = _not_zero(pairs)
     sizes = found["dks"].abs().rank()
     row: dict[str, float] = {"pairs": len(found)}
-    row |= {name: _correlation(sizes, found[name].rank()) for name in MEASURES[1:]}
+    row |= {name: _correlation(sizes, found[name].rank()) for name in DIVERGENCES}
     ratio = found["mutual_information"] / (found["share"] * found["kullback_leibler"])
     return pd.DataFrame([row | {"information_ratio": ratio.median()}])
 
 
-def chance_by_measure(
-    real: pd.DataFrame, shuffled: pd.DataFrame, coarser: pd.DataFrame
-) -> pd.DataFrame:
+def chance_by_measure(pairs: pd.DataFrame) -> pd.DataFrame:
     """How much of each distance chance alone gives, and how much the bins decide.
 
     Parameters
     ----------
-    real, shuffled, coarser : DataFrame
-        :func:`compare_measures` of the same features: under the labels, under shuffled labels, and
-        under the labels with half as many bins.
+    pairs : DataFrame
+        As :func:`compare_measures` gives it.
 
     Returns
     -------
@@ -112,11 +150,11 @@ def chance_by_measure(
         nothing; ``bins_ratio``, the median with half the bins over that with all (of ``dks``, the
         binned distances). All over pairs with D_KS other than 0.
     """
-    found, noise, halved = _not_zero(real), _not_zero(shuffled), _not_zero(coarser)
+    real, noise = _not_zero(pairs), pairs[pairs["dks_shuffled"] != 0]
     rows = []
     for measure in MEASURES:
-        binned = "dks_binned" if measure == "dks" else measure
-        sizes, chance = found[measure].abs(), noise[measure].abs()
+        sizes, chance = real[measure].abs(), noise[f"{measure}_shuffled"].abs()
+        binned = real["dks_binned"].abs() if measure == "dks" else sizes
         rows.append(
             {
                 "measure": measure,
@@ -125,37 +163,38 @@ def chance_by_measure(
                 "chance": chance.median(),
                 "chance_ratio": chance.median() / sizes.median(),
                 "beyond_chance": (sizes > chance.quantile(0.95)).mean(),
-                "bins_ratio": halved[binned].abs().median() / found[binned].abs().median(),
+                "bins_ratio": real[f"{measure}_coarse"].abs().median() / binned.median(),
             }
         )
     return pd.DataFrame(rows)
 
 
-def widest_disagreements(real: pd.DataFrame, shuffled: pd.DataFrame) -> pd.DataFrame:
+def widest_disagreements(pairs: pd.DataFrame) -> pd.DataFrame:
     """Find the pairs that D_KS and a divergence rank most differently, either way.
 
     Parameters
     ----------
-    real, shuffled : DataFrame
-        :func:`compare_measures` of one X, under the labels and under shuffled ones.
+    pairs : DataFrame
+        As :func:`compare_measures` gives it.
 
     Returns
     -------
     DataFrame
         Two rows, first the pair on which a divergence is widest for what D_KS is, then the reverse:
-        the columns of ``real``; ``measure``, which divergence, its ``value``, and both sizes under
-        shuffled labels, ``value_shuffled`` and ``dks_shuffled``; ``dks_rank`` and ``value_rank``,
-        the shares of pairs that are no larger.
+        the columns of ``pairs``; ``measure``, which divergence; its ``value``, and
+        ``value_shuffled`` under shuffled labels; ``dks_rank`` and ``value_rank``, the shares of
+        pairs that are no larger.
     """
-    ranks = real[list(MEASURES)].abs().rank(pct=True)
+    ranks = pairs[list(MEASURES)].abs().rank(pct=True)
     rows = []
     for sign in (1, -1):
-        differences = sign * ranks[list(MEASURES[1:])].sub(ranks["dks"], axis=0)
+        differences = sign * ranks[list(DIVERGENCES)].sub(ranks["dks"], axis=0)
         measure = str(differences.max().idxmax())
         at = int(np.argmax(differences[measure]))
-        pair, noise, rank = real.iloc[at], shuffled.iloc[at], ranks.iloc[at]
-        row = {"measure": measure, "value": pair[measure], "value_shuffled": noise[measure]}
-        row |= {"dks_shuffled": noise["dks"], "dks_rank": rank["dks"], "value_rank": rank[measure]}
+        pair, rank = pairs.iloc[at], ranks.iloc[at]
+        row = {"measure": measure, "value": pair[measure]}
+        row |= {"value_shuffled": pair[f"{measure}_shuffled"]}
+        row |= {"dks_rank": rank["dks"], "value_rank": rank[measure]}
         rows.append({str(name): value for name, value in pair.items()} | row)
     return pd.DataFrame(rows)
 

@@ -10,11 +10,13 @@ from scipy.stats import spearmanr
 
 from analysis.statistics import (
     bhattacharyya,
+    binning_bound,
     chance_by_measure,
     compare_measures,
     kullback_leibler,
     mutual_information,
     rank_correlations,
+    sample_by_layer,
     signed_ks,
     widest_disagreements,
 )
@@ -32,19 +34,51 @@ def features(n=300, f=12, seed=0):
     return xr.DataArray(X.astype(np.float32), dims=("image", "feature"), coords=coords), labels
 
 
+def shuffle(labels):
+    return np.random.default_rng(0).permutation(labels)
+
+
+def test_the_same_share_of_every_layer_is_drawn():
+    layers = ["a"] * 3 + ["b"] * 40 + ["c"] * 7
+    X = xr.DataArray(np.zeros((2, 50)), dims=("image", "feature"), coords={
+        "layer": ("feature", layers), "unit": ("feature", np.arange(50))})  # fmt: skip
+    drawn = sample_by_layer(X, 5, seed=1)
+    assert drawn["layer"].values.tolist() == ["a"] * 3 + ["b"] * 5 + ["c"] * 5
+    assert (np.diff(drawn["unit"]) > 0).all()
+    again, other = sample_by_layer(X[:1], 5, seed=1), sample_by_layer(X, 5, seed=2)
+    assert drawn["unit"].values.tolist() == again["unit"].values.tolist()
+    assert drawn["unit"].values.tolist() != other["unit"].values.tolist()
+    with pytest.raises(ValueError, match="at least 1 feature"):
+        sample_by_layer(X, 0, seed=1)
+
+
 def test_every_row_is_its_pair():
     X, labels = features()
-    table = compare_measures(X, labels, bins=20)
+    noise = shuffle(labels)
+    table = compare_measures(X, labels, noise, bins=20)
     assert len(table) == 4 * 12
-    shape = (4, 12)
-    for name, values in (
-        ("dks", signed_ks(X, labels)),
-        ("dks_binned", signed_ks(X, labels, bins=20)),
-        ("kullback_leibler", kullback_leibler(X, labels, bins=20)),
-        ("bhattacharyya", bhattacharyya(X, labels, bins=20)),
-        ("mutual_information", mutual_information(X, labels, bins=20)),
+    for name, measure in (
+        ("kullback_leibler", kullback_leibler),
+        ("bhattacharyya", bhattacharyya),
+        ("mutual_information", mutual_information),
     ):
-        np.testing.assert_array_equal(table[name].to_numpy().reshape(shape), values)
+        for suffix, y, bins in (
+            ("", labels, 20),
+            ("_shuffled", noise, 20),
+            ("_coarse", labels, 10),
+        ):
+            expected = measure(X, y, bins=bins)
+            np.testing.assert_array_equal(table[name + suffix], expected.values.ravel())
+    D, binned = signed_ks(X, labels), signed_ks(X, labels, bins=20)
+    for name, values in (
+        ("dks", D),
+        ("dks_shuffled", signed_ks(X, noise)),
+        ("dks_binned", binned),
+        ("dks_coarse", signed_ks(X, labels, bins=10)),
+        ("loss", abs(D) - abs(binned)),
+        ("bound", binning_bound(X, labels, bins=20)),
+    ):
+        np.testing.assert_array_equal(table[name], values.values.ravel())
     row = table.iloc[12 + 6]
     assert (row["class"], row["layer"], row["unit"]) == (1, "b", 6)
     assert row["zeros"] == pytest.approx((X.values[:, 6] == 0).mean())
@@ -53,7 +87,7 @@ def test_every_row_is_its_pair():
 
 def test_correlations_are_scipys_over_pairs_that_differ():
     X, labels = features()
-    table = compare_measures(X, labels)
+    table = compare_measures(X, labels, shuffle(labels))
     (row,) = rank_correlations(table).to_dict("records")
     part = table[table["dks"] != 0]
     assert row["pairs"] == len(part) == 40
@@ -70,13 +104,14 @@ def test_a_ratio_near_one_where_classes_are_small():
     X = rng.standard_normal((8000, 3)) + 0.3 * rng.standard_normal((40, 3))[labels]
     coords = {"layer": ("feature", ["a"] * 3), "unit": ("feature", range(3))}
     X = xr.DataArray(X, dims=("image", "feature"), coords=coords)
-    (row,) = rank_correlations(compare_measures(X, labels, bins=20)).to_dict("records")
+    table = compare_measures(X, labels, shuffle(labels), bins=20)
+    (row,) = rank_correlations(table).to_dict("records")
     assert row["information_ratio"] == pytest.approx(1, abs=0.1)
 
 
 def test_constant_features_alone_have_no_correlation():
     X, labels = features()
-    table = compare_measures(X[:, -2:], labels)
+    table = compare_measures(X[:, -2:], labels, shuffle(labels))
     (row,) = rank_correlations(table).to_dict("records")
     assert row["pairs"] == 0
     assert np.isnan(row["kullback_leibler"])
@@ -84,27 +119,24 @@ def test_constant_features_alone_have_no_correlation():
 
 def test_chance_is_what_shuffled_labels_give():
     X, labels = features()
-    shuffled = np.random.default_rng(0).permutation(labels)
-    tables = [
-        compare_measures(X, y, bins=b) for y, b in ((labels, 100), (shuffled, 100), (labels, 50))
-    ]
-    real, noise, halved = (table[table["dks"] != 0] for table in tables)
-    summary = chance_by_measure(*tables).set_index("measure")
+    table = compare_measures(X, labels, shuffle(labels))
+    real, noise = table[table["dks"] != 0], table[table["dks_shuffled"] != 0]
+    summary = chance_by_measure(table).set_index("measure")
     assert list(summary.index) == ["dks", *DIVERGENCES]
-    for name in summary.index:
-        row, binned = summary.loc[name], "dks_binned" if name == "dks" else name
+    for name, row in summary.iterrows():
+        chance = noise[f"{name}_shuffled"].abs()
         assert row["largest"] == real[name].abs().max()
         assert row["median"] == real[name].abs().median()
-        assert row["chance_ratio"] == pytest.approx(noise[name].abs().median() / row["median"])
-        beyond = real[name].abs() > np.quantile(noise[name].abs(), 0.95)
+        assert row["chance_ratio"] == pytest.approx(chance.median() / row["median"])
+        beyond = real[name].abs() > np.quantile(chance, 0.95)
         assert row["beyond_chance"] == pytest.approx(beyond.mean())
-        halves = halved[binned].abs().median() / real[binned].abs().median()
-        assert row["bins_ratio"] == pytest.approx(halves)
+        full = real["dks_binned" if name == "dks" else name].abs().median()
+        assert row["bins_ratio"] == pytest.approx(real[f"{name}_coarse"].abs().median() / full)
     assert summary.loc["dks", "chance_ratio"] < summary.loc["kullback_leibler", "chance_ratio"]
 
 
 def test_the_widest_disagreement_either_way():
-    real = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "class": [0, 1, 2, 3],
             "dks": [-0.9, 0.1, 0.2, 0.3],
@@ -113,10 +145,11 @@ def test_the_widest_disagreement_either_way():
             "mutual_information": [0.4, 0.1, 0.2, 0.3],
         }
     )
-    noise = real.assign(dks=0.01, kullback_leibler=0.02, bhattacharyya=0.03)
-    more, less = widest_disagreements(real, noise).to_dict("records")
+    for number, name in enumerate(DIVERGENCES):
+        table[f"{name}_shuffled"] = number
+    more, less = widest_disagreements(table).to_dict("records")
     assert (more["class"], more["measure"], more["value"]) == (1, "bhattacharyya", 0.4)
     assert (more["dks"], more["dks_rank"], more["value_rank"]) == (0.1, 0.25, 1.0)
-    assert (more["value_shuffled"], more["dks_shuffled"]) == (0.03, 0.01)
+    assert (more["value_shuffled"], less["value_shuffled"]) == (1, 0)
     assert (less["class"], less["measure"], less["value"]) == (0, "kullback_leibler", 0.1)
     assert (less["dks_rank"], less["value_rank"]) == (1.0, 0.25)

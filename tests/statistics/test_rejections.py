@@ -12,6 +12,7 @@ from analysis.statistics import (
     ks_p_values,
     rejection_by_zeros,
     rejection_shares,
+    rejections_by,
 )
 
 
@@ -26,11 +27,11 @@ def features(zeros, n=400, f=150, seed=0):
 
 def test_shares_are_those_of_the_p_values():
     X = features(0.5, n=120, f=9)
-    labels = {"real": np.arange(120) % 3, "other": np.arange(120) % 2}
-    X[labels["real"] == 1, :4] += 1
-    table = rejection_shares(X, labels, alpha=0.1, q=0.2)
-    assert table["labels"].tolist() == ["real"] * 9 + ["other"] * 9
-    for name, y in labels.items():
+    labels, shuffled = np.arange(120) % 3, np.random.default_rng(1).permutation(np.arange(120) % 3)
+    X[labels == 1, :4] += 1
+    table = rejection_shares(X, labels, [shuffled, labels], alpha=0.1, q=0.2)
+    assert table["labels"].tolist() == ["real"] * 9 + ["0"] * 9 + ["1"] * 9
+    for name, y in {"real": labels, "0": shuffled, "1": labels}.items():
         part = table[table["labels"] == name]
         for law in ("conditional", "classical"):
             P = ks_p_values(X, y, law=law).to_numpy()
@@ -46,8 +47,10 @@ def test_given_ties_the_level_is_kept_and_the_classical_law_falls_short():
     parts = []
     for number, zeros in enumerate((0.0, 0.7, 0.9)):
         X = features(zeros, seed=number)
-        labels = {"shuffled": np.random.default_rng(9).permutation(np.arange(400) % 4)}
-        parts.append(rejection_shares(X, labels).assign(dataset=f"d{number}"))
+        labels = np.random.default_rng(9).permutation(np.arange(400) % 4)
+        parts.append(
+            rejection_shares(X, labels, [labels]).assign(dataset=f"d{number}", network="n")
+        )
     rates = rejection_by_zeros(pd.concat(parts)).pivot(index="zeros", columns="law", values="rate")
     assert len(rates) == 3
     assert (rates["conditional"].between(0.025, 0.075)).all()  # 596 tests each: se 0.009
@@ -58,14 +61,15 @@ def test_given_ties_the_level_is_kept_and_the_classical_law_falls_short():
 def test_groups_errors_and_what_is_left_out():
     table = pd.DataFrame(
         {
-            "dataset": ["a"] * 4 + ["b"] * 3,
-            "labels": ["0", "0", "1", "1", "0", "0", "1"],
+            "network": "n",
+            "dataset": ["a"] * 4 + ["b"] * 4,
+            "labels": ["0", "0", "1", "1", "0", "0", "1", "real"],
             "layer": "x",
-            "unit": [0, 1, 0, 1, 0, 1, 0],
-            "zeros": [0.0, 0.0, 0.0, 0.0, 0.3, 1.0, 0.0],
-            "constant": [False] * 5 + [True, False],
-            "conditional": [0.1, 0.3, 0.0, 0.2, 0.5, 0.0, 0.4],
-            "classical": [0.1, 0.1, 0.1, 0.1, 0.4, 0.0, 0.1],
+            "unit": [0, 1, 0, 1, 0, 1, 0, 0],
+            "zeros": [0.0, 0.0, 0.0, 0.0, 0.3, 1.0, 0.0, 0.0],
+            "constant": [False] * 5 + [True, False, False],
+            "conditional": [0.1, 0.3, 0.0, 0.2, 0.5, 0.0, 0.4, 1.0],
+            "classical": [0.1, 0.1, 0.1, 0.1, 0.4, 0.0, 0.1, 1.0],
         }
     )
     rates = rejection_by_zeros(table)
@@ -78,3 +82,21 @@ def test_groups_errors_and_what_is_left_out():
     assert none["standard_error"] == pytest.approx(expected)
     assert np.isnan(some["standard_error"])
     assert rates.iloc[2]["standard_error"] == pytest.approx(0)
+
+
+def test_shares_by_group_keep_the_order_and_set_chance_beside():
+    table = pd.DataFrame(
+        {
+            "layer": ["b", "a", "a"] * 3,
+            "labels": ["real"] * 3 + ["0"] * 3 + ["1"] * 3,
+            "conditional": [0.9, 0.5, 0.7, 0.1, 0.0, 0.2, 0.3, 0.0, 0.2],
+            "classical": 0.5,
+            "discovered": [0.8, 0.2, 0.4, 0, 0, 0, 0, 0, 0],
+        }
+    )
+    shares = rejections_by(table, ["layer"])
+    assert shares["layer"].tolist() == ["b", "a"]
+    assert shares["conditional"].tolist() == pytest.approx([0.9, 0.6])
+    assert shares["conditional_shuffled"].tolist() == pytest.approx([0.2, 0.1])
+    assert shares["discovered"].tolist() == pytest.approx([0.8, 0.3])
+    assert (shares["discovered_shuffled"] == 0).all()
