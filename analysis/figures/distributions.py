@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "plot_edfs",
+    "plot_inner_outer",
     "plot_inner_outer_histograms",
     "plot_kinds",
     "plot_layer_ridges",
@@ -38,6 +39,14 @@ PANELS_PER_ROW = 3
 MOST_LABELS = 24  # that fit below a panel
 SHADE = "0.93"
 HIGHEST = 12.0  # inches of ridges, however many layers
+
+
+def plot_inner_outer(pair: FeatureClassPair) -> Figure:
+    """One feature inside and outside a class: histograms, and distribution functions (Fig. 1)."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), layout="constrained")
+    plot_inner_outer_histograms(pair, ax=left)
+    plot_edfs(pair, ax=right)
+    return fig
 
 
 def plot_inner_outer_histograms(pair: FeatureClassPair, *, ax: Axes) -> Axes:

@@ -252,5 +252,7 @@ def _direction(rows: Sequence[MarkedClass]) -> str:
 
 def _nothing(words: str) -> Figure:
     fig = plt.figure(figsize=(WIDTH, 0.5))
-    fig.text(0.0, 0.5, words, va="center")
+    ax = fig.add_axes((0, 0, 1, 1))  # Jupyter shows no figure without axes
+    ax.axis("off")
+    ax.text(0.0, 0.5, words, va="center")
     return fig

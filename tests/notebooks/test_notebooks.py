@@ -15,6 +15,7 @@ from analysis.data import load_dataset
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 SHARED = ["title", "datasets", "networks", "crops", "seed", "reference_images", "results"]
 MAX_CODE_LINES, MAX_FUNCTION_LINES = 65, 6  # code: apart from parameters and imports
+MAY_BE_EMPTY = {"02-shared-absences"}  # of three classes, none need share a unit
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -190,7 +191,7 @@ def test_it_runs_and_keeps_its_promises(path, small_images, tmp_path):
     notebook = read(executed)
     for name in saved_tables(notebook):
         table = tmp_path / "tables" / f"{name}.csv"
-        assert len(table.read_text().splitlines()) > 1, name
+        assert len(table.read_text().splitlines()) > (name not in MAY_BE_EMPTY), name
     stored = set()
     for cell in cells(notebook, "code"):
         pictures = [out for out in cell.outputs if "image/png" in out.get("data", {})]
