@@ -253,6 +253,23 @@ def test_execution_key_names_the_notebook_and_its_parameters(tmp_path):
     assert other_seed[:13] != key[:13]
 
 
+def test_widgets_are_left_out_but_for_the_picture_that_stands_in(tmp_path):
+    notebook = tmp_path / "widgets.ipynb"
+    write_notebook(
+        notebook,
+        "from IPython.display import display\n"
+        "from ipywidgets import IntSlider\n"
+        "display(IntSlider())",
+        "data = IntSlider()._repr_mimebundle_() | {'image/png': 'AAAA'}\ndisplay(data, raw=True)",
+    )
+    done = execution.run_notebook(notebook, {}, key="w-1-1", cache=tmp_path / "c", progress=False)
+    executed = nbformat.read(done / notebook.name, as_version=4)
+    outputs = [cell.outputs for cell in executed.cells if cell.cell_type == "code"]
+    assert outputs[1] == []
+    assert [dict(output.data) for output in outputs[2]] == [{"image/png": "AAAA"}]
+    assert "widgets" not in executed.metadata
+
+
 def test_environment_follows_the_package_but_not_the_command_line(tmp_path):
     (tmp_path / "__main__.py").write_text("1")
     (tmp_path / "paths.py").write_text("1")
