@@ -127,7 +127,7 @@ def _grid(panels: int, margin: float, height: float) -> tuple[Figure, Any]:
     )
     for ax in axes.flat[panels:]:
         ax.remove()
-    for ax in axes.flat[max(0, panels - 2) : panels]:
+    for ax in axes.flat[:panels]:
         ax.tick_params(labelbottom=True)
     return fig, axes
 
