@@ -149,7 +149,7 @@ def patterns(net, layer, unit, positions, boxes):
 
 
 def dataset(pixels):
-    names = tuple(map(str, range(len(pixels))))
+    names = tuple(f"{number}.png" for number in range(len(pixels)))
     return ImageDataset("planted", ("x",), np.zeros(len(pixels), int), names, ImageArrays(pixels))
 
 
@@ -188,6 +188,7 @@ def test_planted_patterns_are_found_at_their_places(backbones, name, crop, case)
         for image in (full, half):
             strong = found[order.index(image)]
             left, top, right, bottom = box
+            assert strong.path == f"{image}.png"
             assert strong.position == position
             assert strong.box == box
             np.testing.assert_array_equal(strong.patch, pixels[image, top:bottom, left:right])
