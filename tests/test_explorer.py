@@ -70,6 +70,9 @@ def test_menus_follow_each_other_and_the_picture_follows_them(explorer: Explorer
     network.value = "minivgg16@random"
     assert explorer.pair == Pair(first, "minivgg16@random")
     assert layer.value == "conv1_1"
+    for menu in (network, dataset, layer):  # what the browser shows is the index
+        assert menu.options[menu.index] == menu.value
+    assert label.options[label.index] == ("dark", 0)
 
 
 def test_gives_a_widget_and_the_same_picture_without_one(explorer: Explorer) -> None:

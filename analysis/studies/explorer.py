@@ -70,12 +70,12 @@ class Explorer:
         picture = Image(format="png")
 
         def follow(_: Any) -> None:
+            for menu in menus:  # what follows is not chosen by the reader
+                menu.unobserve(follow, "value")
             self.choose(Pair(dataset.value, network.value), layer.value, label.value)
             show()
 
         def show() -> None:
-            for menu in menus:
-                menu.unobserve_all("value")
             _offer(network, network.options, self.pair.network)
             _offer(dataset, dataset.options, self.pair.dataset)
             _offer(layer, self._layers(), self.layer)
