@@ -39,3 +39,26 @@ def _folder_of(variable: str, what: str) -> Path:
     if not value:
         pytest.skip(f"{variable} is not set: this test wants {what}")
     return Path(value)
+
+
+@pytest.fixture(scope="session")
+def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build folder of the whole book, for so few images that it takes about a minute.
+
+    Under ``executed/NOTEBOOK-*/`` are the executed notebooks with their tables, under ``html`` the
+    pages.
+    """
+    from analysis.data import load_dataset
+    from analysis.reports import build_book
+
+    folder = tmp_path_factory.mktemp("book")
+    data = load_dataset("digits_rendered")
+    for label in range(3):
+        of_class = [index for index in range(len(data)) if data.labels[index] == label][:8]
+        (folder / "images" / data.classes[label]).mkdir(parents=True)
+        for index in of_class:
+            data[index].save(folder / "images" / data.classes[label] / f"{index}.png")
+    index = build_book(
+        "bundled", datasets=f"folder:{folder / 'images'}", output=folder / "_build", progress=False
+    )
+    return index.parent.parent

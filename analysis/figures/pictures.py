@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageOps
 
+from analysis.figures.datasets import wrapped
 from analysis.figures.style import WIDTH
 
 if TYPE_CHECKING:
@@ -73,8 +74,16 @@ def plot_samples(samples: Mapping[str, Sequence[Picture]]) -> Figure:
             whole = Image.fromarray(np.asarray(picture))
             show(ax, np.asarray(ImageOps.fit(whole, (_SIDE, _SIDE), Image.Resampling.BILINEAR)))
         middle = {"ha": "right", "va": "center", "transform": row[0].transAxes}
-        row[0].text(-0.08, 0.5, name.replace("/", "/\n"), fontsize=9, **middle)
+        row[0].text(-0.08, 0.5, _label(name), fontsize=9, parse_math=False, **middle)
     return fig
+
+
+def _label(dataset: str) -> str:
+    """Name of a dataset in few short lines; of a folder only the end of its path."""
+    kind, colon, path = dataset.partition(":")
+    if colon:
+        dataset = f"{kind}:/{path.rstrip('/').rpartition('/')[2]}"
+    return "\n".join(wrapped(part, 20) for part in dataset.replace("/", "/\n").splitlines())
 
 
 def picture_grid(

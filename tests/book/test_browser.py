@@ -8,8 +8,6 @@ from urllib.parse import urldefrag, urljoin
 
 import pytest
 
-from analysis.data import load_dataset
-from analysis.reports import build_book
 from analysis.reports.sources import find_sources
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -33,19 +31,8 @@ def browser_type_launch_args():
 
 
 @pytest.fixture(scope="session")
-def html(tmp_path_factory):
-    """The whole book, for few enough images that it is built within a minute."""
-    folder = tmp_path_factory.mktemp("book")
-    data = load_dataset("digits_rendered")
-    for label in range(3):
-        of_class = [index for index in range(len(data)) if data.labels[index] == label][:6]
-        (folder / "images" / data.classes[label]).mkdir(parents=True)
-        for index in of_class:
-            data[index].save(folder / "images" / data.classes[label] / f"{index}.png")
-    index = build_book(
-        "bundled", datasets=f"folder:{folder / 'images'}", output=folder / "_build", progress=False
-    )
-    return index.parent
+def html(small_book):
+    return small_book / "html"
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +152,7 @@ def test_notebook_page_offers_its_notebook_and_its_tables(opened, html, name):
     for address in tables:
         answer = page.request.get(address)
         assert answer.ok
-        assert len(answer.text().splitlines()) > 1
+        assert "," in answer.text().splitlines()[0]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -180,7 +167,7 @@ def test_numbers_in_prose_came_from_the_run(opened, name):
 def test_the_landing_page_tells_this_study(opened):
     text = opened("index.html").locator("article").inner_text()
     assert "minivgg16" in text
-    assert "18" in text
+    assert "24" in text
     assert "never trained" in text
 
 

@@ -49,6 +49,13 @@ def test_samples_stand_in_a_row_beside_the_name_of_their_dataset(pictures):
     assert np.median(held[4][:, :8]) > 190  # the middle of a wide picture, not all of it squeezed
 
 
+def test_a_folder_is_labelled_by_the_end_of_its_path(pictures):
+    fig = figures.plot_samples({"folder:/a/long/way/down/to/my $images$": pictures})
+    (label,) = [text.get_text() for ax in fig.axes for text in ax.texts]
+    assert label == "folder:/\nmy $images$"
+    fig.canvas.draw()  # warns where the label leaves no room for pictures
+
+
 def test_a_narrow_patch_stands_in_the_middle_of_a_white_square():
     square = figures.square(np.zeros((4, 2, 3), np.uint8))
     assert square.shape == (4, 4, 3)

@@ -6,11 +6,8 @@ import re
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import papermill
 import pytest
-
-from analysis.data import load_dataset
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 SHARED = ["title", "datasets", "networks", "crops", "seed", "reference_images", "results"]
@@ -102,10 +99,20 @@ def test_parameters_are_those_of_a_study_then_its_own(path):
 
 
 @each_notebook
-def test_a_misspelt_parameter_stops_it_at_once(path, tmp_path):
+def test_it_asks_whether_its_parameters_are_known(path):
+    imports = read(path).cells[2].source
+    calls = [ast.unparse(node) for node in ast.parse(imports).body if isinstance(node, ast.Expr)]
+    assert "refuse_unknown_parameters(In)" in calls
+
+
+def test_a_misspelt_parameter_stops_a_notebook_at_once(tmp_path):
     with pytest.raises(papermill.PapermillExecutionError, match="unknown parameters sede; this"):
         papermill.execute_notebook(
-            path, tmp_path / "out.ipynb", {"sede": 1}, progress_bar=False, kernel_name="python3"
+            NOTEBOOKS[0],
+            tmp_path / "out.ipynb",
+            {"sede": 1},
+            progress_bar=False,
+            kernel_name="python3",
         )
 
 
@@ -159,38 +166,12 @@ def warnings(notebook):
     return [line for line in lines if "Warning:" in line and "TqdmWarning" not in line]
 
 
-@pytest.fixture(scope="module")
-def small_images(tmp_path_factory):
-    """Folder of three classes with eight images each."""
-    root = tmp_path_factory.mktemp("images")
-    digits = load_dataset("digits")
-    for label in range(3):
-        folder = root / f"digit-{label}"
-        folder.mkdir()
-        for index in np.flatnonzero(digits.labels == label)[:8]:
-            digits[index].resize((32, 32)).save(folder / f"{index}.png")
-    return root
-
-
 @each_notebook
-def test_it_runs_and_keeps_its_promises(path, small_images, tmp_path):
-    executed = tmp_path / path.name
-    papermill.execute_notebook(
-        str(path),
-        str(executed),
-        parameters={
-            "title": "Small",
-            "datasets": [f"folder:{small_images}"],
-            "crops": "center",
-            "results": "tables",
-        },
-        cwd=str(tmp_path),
-        kernel_name="python3",
-        progress_bar=False,
-    )
-    notebook = read(executed)
+def test_it_runs_and_keeps_its_promises(path, small_book):
+    (folder,) = (small_book / "executed").glob(f"{path.stem}-????????-*")
+    notebook = read(folder / path.name)
     for name in saved_tables(notebook):
-        table = tmp_path / "tables" / f"{name}.csv"
+        (table,) = folder.rglob(f"{name}.csv")
         assert len(table.read_text().splitlines()) > (name not in MAY_BE_EMPTY), name
     stored = set()
     for cell in cells(notebook, "code"):
