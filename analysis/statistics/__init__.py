@@ -18,6 +18,12 @@ from analysis.statistics.distributions import (
     summarise_by_layer,
 )
 from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
+from analysis.statistics.expected import (
+    ExpectedThresholds,
+    compare_thresholds,
+    expected_threshold,
+    tie_counts,
+)
 from analysis.statistics.extremes import (
     extreme_units,
     shared_absences,
@@ -25,24 +31,47 @@ from analysis.statistics.extremes import (
     strongest_pairs,
 )
 from analysis.statistics.invariance import change_by_layer, relative_change
+from analysis.statistics.noise import (
+    NoiseThresholds,
+    noise_thresholds,
+    shuffled_distances,
+    thresholds_between,
+)
+from analysis.statistics.pruning import (
+    beyond_by_class,
+    fit_threshold_to_size,
+    kept,
+    kept_by_part,
+    subsample_classes,
+    summarise_thresholds,
+    thresholds_by_size,
+)
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
 from analysis.statistics.rejections import rejection_by_zeros, rejection_shares, rejections_by
 from analysis.statistics.resolution import binning_bound, summarise_binning
 from analysis.statistics.significance import ks_p_values, ks_tail_probability
 
 __all__ = [
+    "ExpectedThresholds",
     "FeatureClassPair",
+    "NoiseThresholds",
     "RankedBlock",
     "RankedFeatures",
+    "beyond_by_class",
     "bhattacharyya",
     "binning_bound",
     "chance_by_measure",
     "change_by_layer",
     "compare_measures",
+    "compare_thresholds",
     "distribution_differences",
     "edf_pair",
+    "expected_threshold",
     "extreme_units",
     "false_discovery",
+    "fit_threshold_to_size",
+    "kept",
+    "kept_by_part",
     "kind_histograms",
     "ks_p_values",
     "ks_tail_probability",
@@ -50,6 +79,7 @@ __all__ = [
     "layer_histograms",
     "measure_behaviour",
     "mutual_information",
+    "noise_thresholds",
     "rank_correlations",
     "rank_features",
     "rejection_by_zeros",
@@ -58,11 +88,17 @@ __all__ = [
     "relative_change",
     "sample_by_layer",
     "shared_absences",
+    "shuffled_distances",
     "signed_ks",
     "significant_features",
     "strongest_by_depth",
     "strongest_pairs",
+    "subsample_classes",
     "summarise_binning",
     "summarise_by_layer",
+    "summarise_thresholds",
+    "thresholds_between",
+    "thresholds_by_size",
+    "tie_counts",
     "widest_disagreements",
 ]

@@ -75,7 +75,7 @@ def exact_tail(
     factorials, out = log_factorials(n_images), np.empty(found.size)
 
     def task(first: int, last: int) -> None:
-        tails(next_end, last_end, first, last, sizes, wanted, factorials, out)
+        tails(next_end, last_end, first, last, sizes, wanted, wanted, factorials, out)
 
     run_in_threads(task, n_images, found.size, threads)
     return out[place].reshape(gaps.shape)
@@ -116,7 +116,7 @@ def tails_of_block(
     n_images = int(sizes.sum())
     small = np.minimum(sizes, n_images - sizes)
     half = np.broadcast_to(small[:, None], gaps.shape)
-    groups = _groups(block, n_images, threads)
+    groups = groups_of_block(block, n_images, threads)
     hidden = np.broadcast_to(hidden_of(groups), gaps.shape)
     exact = np.full(gaps.shape, method == "exact")
     if method == "auto":
@@ -134,7 +134,7 @@ def tails_of_block(
     return P
 
 
-def _groups(block: RankedBlock, n_images: int, threads: int | None) -> Integers:
+def groups_of_block(block: RankedBlock, n_images: int, threads: int | None) -> Integers:
     """How many groups of equals each feature has, images in the lowest and in the highest."""
     groups = np.empty((block.stops.size, 3), np.int64)
 

@@ -97,15 +97,17 @@ def _trim(terms: Array, low: int, high: int, negligible: float) -> tuple[int, in
 
 
 @jit
-def _next_check(e: int, lowest: int, next_end: Array, last_end: Array, size: int, gap: int) -> int:
+def _next_check(
+    e: int, lowest: int, next_end: Array, last_end: Array, size: int, down: int, up: int
+) -> int:
     """First end of a group after ``e`` that decides, or the number of images."""
     n_images = next_end.size - 1
-    rises = (n_images * lowest + gap - 1) // size + 1  # from here on, more than ``lowest``
+    rises = (n_images * lowest + down - 1) // size + 1  # from here on, more than ``lowest``
     below = next_end[rises] if rises <= n_images else n_images
-    highest = (size * next_end[e + 1] + gap - 1) // n_images
+    highest = (size * next_end[e + 1] + up - 1) // n_images
     if highest >= size:
         return int(below)
-    stays = (n_images * (highest + 1) - gap) // size  # up to here, ``highest``
+    stays = (n_images * (highest + 1) - up) // size  # up to here, ``highest``
     return int(min(below, last_end[min(stays, n_images)]))
 
 
@@ -142,15 +144,22 @@ def _upwards(
 
 @jit
 def tail(
-    next_end: Array, last_end: Array, size: int, gap: int, factorials: Array, space: Array
+    next_end: Array,
+    last_end: Array,
+    size: int,
+    down: int,
+    up: int,
+    factorials: Array,
+    space: Array,
 ) -> float:
-    """Probability that a scaled gap of ``gap`` or wider occurs at the end of a group.
+    """Probability that a scaled gap of ``up`` or above, or of -``down`` or below, occurs.
 
-    ``next_end[e]`` is the least end of a group that is at least ``e``, ``last_end[e]`` the greatest
-    that is at most ``e``, both of length N + 1; ``size`` is that of the class or, if smaller, of
-    the rest. ``space`` has shape (3, size + 1) or more.
+    Only the ends of groups count: ``next_end[e]`` is the least that is at least ``e``,
+    ``last_end[e]`` the greatest that is at most ``e``, both of length N + 1. ``size`` is that of
+    the class or, if smaller, of the rest, whose gaps have the other sign. ``space`` has shape
+    (3, size + 1) or more.
     """
-    if gap <= 0:
+    if min(down, up) <= 0:
         return 1.0
     n_images = next_end.size - 1
     law = _law(size, n_images, factorials)
@@ -159,12 +168,12 @@ def tail(
     e = low = high = lowest = 0
     left = 0.0
     while low <= high:
-        check = _next_check(e, lowest, next_end, last_end, size, gap)
+        check = _next_check(e, lowest, next_end, last_end, size, down, up)
         if check == n_images:
             break
         passed, rest, e = check - e, n_images - check, check
-        lowest = max(0, -((gap - 1 - size * e) // n_images))
-        highest = min(size, (size * e + gap - 1) // n_images)
+        lowest = max(0, -((down - 1 - size * e) // n_images))
+        highest = min(size, (size * e + up - 1) // n_images)
         last = _steps(passed, min(passed, size - low), NEGLIGIBLE * left, law, steps)
         first, reach = max(low, size - rest), min(size, high + last)
         stay = min(highest, reach)
@@ -222,14 +231,15 @@ def tails(
     first: int,
     last: int,
     sizes: Array,
-    gaps: Array,
+    down: Array,
+    up: Array,
     factorials: Array,
     out: Array,
 ) -> None:
     """Probabilities ``out[first:last]`` for as many sizes and gaps under one pattern of ties."""
     space = np.empty((3, sizes[first:last].max() + 2))
     for i in range(first, last):
-        out[i] = tail(next_end, last_end, sizes[i], gaps[i], factorials, space)
+        out[i] = tail(next_end, last_end, sizes[i], down[i], up[i], factorials, space)
 
 
 @jit
@@ -264,4 +274,5 @@ def tails_of_ranked(
             if same < c:
                 out[c, j] = out[same, j]
             else:
-                out[c, j] = tail(next_end, last_end, sizes[c], gaps[c, j], factorials, space)
+                gap = gaps[c, j]
+                out[c, j] = tail(next_end, last_end, sizes[c], gap, gap, factorials, space)

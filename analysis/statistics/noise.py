@@ -1,0 +1,253 @@
+"""From which distance on a feature is more than noise: the thresholds t+ and t-.
+
+Conventions
+-----------
+d_avg
+    ``d_avg(x)`` = mean over classes of #{f : D(f, c) > x} minus the same mean under shuffled
+    labels, x in [0, 1]: how many more features per class lie beyond x than chance puts there. For
+    absence, #{f : D(f, c) < -x}. Section 7.1 of Garcia-Gasulla et al., *On the behavior of
+    convolutional nets for feature extraction*, JAIR 2018.
+t+, t-
+    Where d_avg is largest: t+ = argmax d_avg(x) >= 0, and t- = -argmax of its mirror image <= 0. A
+    pair of a feature and a class is pruned if t- <= D <= t+; of equal maxima the smallest |x|
+    counts.
+shuffled labels
+    Every class keeps its size. The paper does not say how often it shuffled (its Q4). Here the
+    counts of several shuffles are averaged before the maximum is looked for. Shuffle k is drawn
+    with ``numpy.random.default_rng((seed, k))``; the first is that of
+    :func:`analysis.data.shuffle_labels` with the same seed.
+resolution
+    The maximum is exact, where the paper has 100 bins. d_avg rises only at distances that occur
+    under shuffled labels, so t+ and -t- are such distances, or 0.
+spread
+    Standard deviation (n - 1) of the thresholds that single shuffles give. Where d_avg is flat at
+    its top these scatter widely and d_avg hardly: both belong to a threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.statistics.distances import signed_ks
+from analysis.statistics.ranks import RankedFeatures, rank_features
+
+__all__ = [
+    "NoiseThresholds",
+    "Spread",
+    "noise_thresholds",
+    "shuffled_distances",
+    "thresholds_between",
+]
+
+Floats = NDArray[np.float64]
+
+GRID = np.linspace(0.0, 1.0, 101)
+
+
+class Spread(NamedTuple):
+    """Standard deviation of t+ and of t- over single shuffles; NaN if there is only one."""
+
+    t_plus: float
+    t_minus: float
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseThresholds:
+    """Thresholds of a dataset, and the curves whose maxima they are.
+
+    Attributes
+    ----------
+    t_plus, t_minus : float
+        In [0, 1] and [-1, 0].
+    x : ndarray of float64, shape (points,)
+        Ascending distances in [0, 1]: every 0.01, and both thresholds.
+    d_avg_plus, d_avg_minus : ndarray of float64, shape (points,)
+        Features per class with D > x, with D < -x, more than under shuffled labels.
+        ``t_plus == x[d_avg_plus.argmax()]`` and ``t_minus == -x[d_avg_minus.argmax()]``.
+    spread : Spread
+        Standard deviation of both thresholds over single shuffles.
+    single : ndarray of float64, shape (shuffles, 2)
+        t+ and t- of each shuffle by itself.
+    """
+
+    t_plus: float
+    t_minus: float
+    x: Floats
+    d_avg_plus: Floats
+    d_avg_minus: Floats
+    spread: Spread
+    single: Floats
+
+
+def noise_thresholds(
+    X: ArrayLike | RankedFeatures | xr.DataArray,
+    labels: ArrayLike,
+    n_shuffles: int = 5,
+    seed: int = 0,
+    *,
+    threads: int | None = None,
+) -> NoiseThresholds:
+    """Thresholds at which real labels differ most from shuffled ones.
+
+    Parameters
+    ----------
+    X : array_like, DataArray or RankedFeatures, shape (images, features)
+        As for :func:`~analysis.statistics.signed_ks`; sorted once for all labellings.
+    labels : array_like, shape (images,)
+        Class of each image.
+    n_shuffles : int
+        How many shuffles the noise is averaged over.
+    seed : int
+        Seed of the shuffles.
+    threads : int, optional
+        As for :func:`~analysis.statistics.signed_ks`.
+
+    Returns
+    -------
+    NoiseThresholds
+        t+ and t-, the curves, and how the thresholds scatter.
+
+    Raises
+    ------
+    ValueError
+        No shuffle; what :func:`~analysis.statistics.signed_ks` refuses.
+    """
+    ranked = X if isinstance(X, RankedFeatures) else rank_features(X, threads=threads)
+    noise = shuffled_distances(ranked, labels, n_shuffles, seed, threads=threads)
+    return thresholds_between(signed_ks(ranked, labels, threads=threads), noise)
+
+
+def shuffled_distances(
+    X: ArrayLike | RankedFeatures | xr.DataArray,
+    labels: ArrayLike,
+    n_shuffles: int = 5,
+    seed: int = 0,
+    *,
+    threads: int | None = None,
+) -> Floats:
+    """Signed distances under shuffled labels.
+
+    Parameters
+    ----------
+    X, labels, n_shuffles, seed, threads
+        As for :func:`noise_thresholds`.
+
+    Returns
+    -------
+    ndarray of float64, shape (shuffles, classes, features)
+        Under one shuffle after the other.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`noise_thresholds`.
+    """
+    if n_shuffles < 1:
+        raise ValueError(f"expected at least one shuffle, got n_shuffles={n_shuffles}")
+    ranked = X if isinstance(X, RankedFeatures) else rank_features(X, threads=threads)
+    labels = np.asarray(labels)
+    drawn = (
+        np.random.default_rng((seed, number)).permutation(labels) for number in range(n_shuffles)
+    )
+    return np.stack([np.asarray(signed_ks(ranked, y, threads=threads)) for y in drawn])
+
+
+def thresholds_between(D: ArrayLike, shuffled: Iterable[ArrayLike]) -> NoiseThresholds:
+    """Thresholds from distances that are known already, of all features or of some.
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    shuffled : iterable of array_like, shape (classes, features)
+        The same under shuffled labels, at least once, as of :func:`shuffled_distances`.
+
+    Returns
+    -------
+    NoiseThresholds
+        As of :func:`noise_thresholds`.
+
+    Raises
+    ------
+    ValueError
+        No shuffle, no distance, NaN, distances outside [-1, 1], or of different shapes.
+    """
+    real = checked_distances(D)
+    noise = [checked_distances(part) for part in shuffled]
+    if not noise or any(part.shape != real.shape for part in noise):
+        raise ValueError(
+            f"expected distances under shuffled labels, each of shape {real.shape} as under the "
+            f"labels, got {[part.shape for part in noise] or 'none'}"
+        )
+    sides = [_Side(sign * real, [sign * part for part in noise]) for sign in (1, -1)]
+    best = [side.best() for side in sides]
+    single = np.array([[side.best(k) for side in sides] for k in range(len(noise))])
+    scatter = single.std(axis=0, ddof=1) if len(noise) > 1 else np.full(2, np.nan)
+    x = np.union1d(GRID, best)
+    return NoiseThresholds(
+        t_plus=best[0],
+        t_minus=0.0 - best[1],
+        x=x,
+        d_avg_plus=sides[0].d_avg(x),
+        d_avg_minus=sides[1].d_avg(x),
+        spread=Spread(float(scatter[0]), float(scatter[1])),
+        single=single * [1, -1] + 0.0,
+    )
+
+
+def checked_distances(D: Any) -> Floats:
+    """Distances (classes, features) as a plain array; a DataArray may have its dimensions swapped.
+
+    Raises
+    ------
+    ValueError
+        Another shape, none, NaN, or distances outside [-1, 1].
+    """
+    if isinstance(D, xr.DataArray):
+        D = D.transpose("class", "feature")
+    values = np.asarray(D, np.float64)
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(f"expected distances (classes, features), got shape {values.shape}")
+    if not (np.abs(values) <= 1).all():
+        odd = values[~(np.abs(values) <= 1)]
+        raise ValueError(f"expected distances in [-1, 1], got {odd.size} others such as {odd[0]}")
+    return values
+
+
+class _Side:
+    """Distances of one sign, as sorted sizes."""
+
+    def __init__(self, real: Floats, noise: list[Floats]) -> None:
+        self.classes = len(real)
+        self.real = _positive(real)
+        self.noise = [_positive(part) for part in noise]
+        self.together = np.sort(np.concatenate(self.noise))
+
+    def best(self, shuffle: int | None = None) -> float:
+        """Exact argmax of d_avg, over all shuffles or for one."""
+        noise, times = (
+            (self.together, len(self.noise)) if shuffle is None else (self.noise[shuffle], 1)
+        )
+        # d_avg falls where a real distance is passed, so that its maxima begin at chance's.
+        places = np.union1d([0.0], noise)
+        gain = times * _above(self.real, places) - _above(noise, places)
+        return float(places[gain.argmax()])
+
+    def d_avg(self, x: Floats) -> Floats:
+        gain = len(self.noise) * _above(self.real, x) - _above(self.together, x)
+        return np.asarray(gain / (len(self.noise) * self.classes))
+
+
+def _positive(sizes: Floats) -> Floats:
+    return np.sort(sizes[sizes > 0])
+
+
+def _above(ordered: Floats, x: Floats) -> NDArray[np.int64]:
+    """How many of the sorted sizes lie above each x."""
+    return np.asarray(ordered.size - np.searchsorted(ordered, x, side="right"), np.int64)

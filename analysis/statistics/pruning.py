@@ -1,0 +1,302 @@
+"""What thresholds leave of an embedding, and how they depend on the number of images per class.
+
+Conventions
+-----------
+kept
+    A pair of a feature and a class is kept if D > t+ or D < t-. The paper's text leaves open what
+    becomes of pairs on a threshold; they are pruned here, so that as many features per class are
+    kept as d_avg counts.
+shares
+    Of all pairs of a layer, those at D = 0 and of constant features included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.statistics.noise import (
+    NoiseThresholds,
+    checked_distances,
+    noise_thresholds,
+)
+
+__all__ = [
+    "LogFit",
+    "beyond_by_class",
+    "fit_threshold_to_size",
+    "kept",
+    "kept_by_part",
+    "subsample_classes",
+    "summarise_thresholds",
+    "thresholds_by_size",
+]
+
+Floats = NDArray[np.float64]
+
+SIZES = (10, 20, 40, 80, 160)
+"""Images per class to which classes are cut."""
+
+
+class LogFit(NamedTuple):
+    """The curve t = intercept + slope · ln(size), and the share of the variance it explains."""
+
+    intercept: float
+    slope: float
+    r_squared: float
+
+
+def kept(D: Any, thresholds: NoiseThresholds) -> Any:
+    """Tell which pairs lie beyond the thresholds.
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances.
+    thresholds : NoiseThresholds
+        Of which t+ and t- are used.
+
+    Returns
+    -------
+    ndarray or DataArray of bool, shape (classes, features)
+        True where D > t+ or D < t-; a DataArray keeps its coordinates.
+    """
+    values = D if isinstance(D, xr.DataArray) else np.asarray(D)
+    beyond = (values > thresholds.t_plus) | (values < thresholds.t_minus)
+    return beyond.rename("kept") if isinstance(beyond, xr.DataArray) else beyond
+
+
+def beyond_by_class(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.02) -> pd.DataFrame:
+    """Features of each class beyond every distance, under both labellings (figure 9).
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    shuffled : array_like, shape (classes, features)
+        Under labels shuffled once, as in the paper.
+    step : float
+        Between two distances, from 0 up to 1 and down to -1.
+
+    Returns
+    -------
+    DataFrame
+        ``labels`` ("real" or "shuffled"), ``class`` (position), ``x`` (ascending) and ``features``:
+        how many have D > x for x >= 0, and D < x for x < 0 and for x = -0.0, which comes first.
+    """
+    x = np.linspace(0, 1, round(1 / step) + 1)
+    parts = []
+    for name, distances in (("real", D), ("shuffled", shuffled)):
+        values = checked_distances(distances)
+        below, above = _counts(-values, x), _counts(values, x)
+        columns = {
+            "labels": name,
+            "class": np.repeat(np.arange(len(values)), 2 * x.size),
+            "x": np.tile(np.concatenate([-x[::-1], x]), len(values)),
+            "features": np.concatenate([below[:, ::-1], above], axis=1).ravel(),
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _counts(values: Floats, x: Floats) -> NDArray[np.int64]:
+    """Values of each row above each x, shape (rows, points)."""
+    return np.stack([row.size - np.searchsorted(np.sort(row), x, side="right") for row in values])
+
+
+def summarise_thresholds(
+    D: ArrayLike, shuffled: ArrayLike, thresholds: NoiseThresholds, labels: ArrayLike
+) -> pd.DataFrame:
+    """Thresholds of a dataset and what they keep (table 3).
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    shuffled : array_like, shape (shuffles, classes, features)
+        Under shuffled labels.
+    thresholds : NoiseThresholds
+        Of both.
+    labels : array_like, shape (images,)
+        Class of each image.
+
+    Returns
+    -------
+    DataFrame
+        One row: ``classes``, ``images_per_class`` (mean), ``features``; ``t_plus``, ``t_minus``,
+        ``spread_plus``, ``spread_minus``; features kept per class, in the mean, by t+
+        (``kept_plus``), t- (``kept_minus``) and either (``kept``), and of the class that keeps
+        fewest (``least_plus``, ``least_minus``, ``least``); and the mean of either under shuffled
+        labels (``kept_shuffled``).
+    """
+    values, t = checked_distances(D), thresholds
+    sizes = np.unique(np.asarray(labels), return_counts=True)[1]
+    row: dict[str, Any] = {"classes": len(values), "images_per_class": float(sizes.mean())}
+    row |= {"features": values.shape[1], "t_plus": t.t_plus, "t_minus": t.t_minus}
+    row |= {"spread_plus": t.spread.t_plus, "spread_minus": t.spread.t_minus}
+    sides = {"_plus": values > t.t_plus, "_minus": values < t.t_minus, "": kept(values, t)}
+    counts = {side: beyond.sum(axis=1) for side, beyond in sides.items()}
+    row |= {f"kept{side}": float(count.mean()) for side, count in counts.items()}
+    row |= {f"least{side}": int(count.min()) for side, count in counts.items()}
+    row["kept_shuffled"] = float(kept(np.asarray(shuffled), t).mean() * values.shape[1])
+    return pd.DataFrame([row])
+
+
+def kept_by_part(
+    D: xr.DataArray,
+    shuffled: ArrayLike,
+    thresholds: NoiseThresholds,
+    parts: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Share of the pairs that thresholds keep, layer by layer (figure 10).
+
+    Parameters
+    ----------
+    D : DataArray (class, feature) with the coordinate ``layer``
+        Signed distances under the labels.
+    shuffled : array_like, shape (shuffles, classes, features)
+        Under shuffled labels.
+    thresholds : NoiseThresholds
+        Of the whole embedding, one pair for all layers.
+    parts : mapping of str to str, optional
+        Part that each layer belongs to, such as its kind; by default each layer is one.
+
+    Returns
+    -------
+    DataFrame
+        A row per part, in order of appearance: ``part``, ``units``, and the shares of its pairs
+        kept by t+ (``kept_plus``), by t- (``kept_minus``), by either (``kept``), and by either
+        under shuffled labels (``kept_shuffled``).
+
+    Raises
+    ------
+    ValueError
+        If D has no layers, or a layer belongs to no part.
+    """
+    if "layer" not in D.coords:
+        raise ValueError(f"expected the coordinate 'layer', got {list(D.coords)}")
+    layers = [str(layer) for layer in D["layer"].to_numpy()]
+    parts = parts or {layer: layer for layer in layers}
+    without = [layer for layer in dict.fromkeys(layers) if layer not in parts]
+    if without:
+        raise ValueError(f"layers that belong to no part: {', '.join(without)}")
+    of_feature = np.array([parts[layer] for layer in layers])
+    real, noise = checked_distances(D), np.asarray(shuffled)
+    rows = []
+    for part in dict.fromkeys(of_feature.tolist()):
+        own = of_feature == part
+        values = real[:, own]
+        rows.append(
+            {
+                "part": part,
+                "units": int(own.sum()),
+                "kept_plus": float((values > thresholds.t_plus).mean()),
+                "kept_minus": float((values < thresholds.t_minus).mean()),
+                "kept": float(kept(values, thresholds).mean()),
+                "kept_shuffled": float(kept(noise[..., own], thresholds).mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def fit_threshold_to_size(sizes: ArrayLike, thresholds: ArrayLike) -> LogFit:
+    """Least-squares fit of thresholds to the logarithm of the number of images per class.
+
+    Section 7.1 of the paper has R² = 0.82 for t+ and 0.84 for t-, over eleven datasets. It does
+    not say which number of images stands for a dataset of unequal classes; their mean is assumed.
+
+    Parameters
+    ----------
+    sizes, thresholds : array_like, shape (datasets,)
+        Images per class (mean), above 0, and t+ or t-.
+
+    Returns
+    -------
+    LogFit
+        All NaN where the sizes are not at least three different ones, through which any curve
+        would go; R² is NaN where the thresholds are all equal.
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, sizes that are not above 0, thresholds that are not finite.
+    """
+    n, t = np.asarray(sizes, np.float64), np.asarray(thresholds, np.float64)
+    if n.shape != t.shape or n.ndim != 1:
+        raise ValueError(f"expected one threshold for each size, got {t.shape} and {n.shape}")
+    if not (n > 0).all() or not np.isfinite(t).all():
+        raise ValueError("expected sizes above 0 and finite thresholds")
+    if np.unique(n).size < 3:
+        return LogFit(np.nan, np.nan, np.nan)
+    slope, intercept = np.polyfit(np.log(n), t, 1)
+    left = t - intercept - slope * np.log(n)
+    total = ((t - t.mean()) ** 2).sum()
+    r_squared = 1 - (left**2).sum() / total if np.ptp(t) > 0 else np.nan
+    return LogFit(float(intercept), float(slope), float(r_squared))
+
+
+def subsample_classes(labels: ArrayLike, size: int, *, seed: int) -> NDArray[np.int64]:
+    """Positions of ``size`` images of each class, ascending, drawn with the seed.
+
+    Raises
+    ------
+    ValueError
+        If a class has fewer; the message names it.
+    """
+    y = np.asarray(labels)
+    classes, counts = np.unique(y, return_counts=True)
+    if size < 1 or counts.min() < size:
+        raise ValueError(
+            f"expected at least {size} images in each class and a size from 1, but class "
+            f"{classes[counts.argmin()]} has {counts.min()}"
+        )
+    rng = np.random.default_rng((seed, size))
+    drawn = [rng.permutation(np.flatnonzero(y == name))[:size] for name in classes]
+    return np.sort(np.concatenate(drawn))
+
+
+def thresholds_by_size(
+    X: Any,
+    labels: ArrayLike,
+    sizes: Sequence[int] = SIZES,
+    *,
+    n_shuffles: int = 5,
+    seed: int = 0,
+    threads: int | None = None,
+) -> pd.DataFrame:
+    """Thresholds of a dataset whose classes are all cut to the same number of images.
+
+    Parameters
+    ----------
+    X : array_like or DataArray, shape (images, features)
+        Not ranked, as images are left out.
+    labels : array_like, shape (images,)
+        Class of each image.
+    sizes : sequence of int
+        Images per class; those of which a class has fewer are passed over, so that all classes are
+        always there.
+    n_shuffles, seed, threads
+        As for :func:`~analysis.statistics.noise_thresholds`; the seed draws the images as well.
+
+    Returns
+    -------
+    DataFrame
+        A row per size: ``images_per_class``, ``t_plus``, ``t_minus``, ``spread_plus``,
+        ``spread_minus``; none where the smallest class is smaller than every size.
+    """
+    y = np.asarray(labels)
+    smallest = int(np.unique(y, return_counts=True)[1].min())
+    rows = []
+    for size in sizes:
+        if size > smallest:
+            continue
+        chosen = subsample_classes(y, size, seed=seed)
+        t = noise_thresholds(X[chosen], y[chosen], n_shuffles, seed, threads=threads)
+        rows.append((float(size), t.t_plus, t.t_minus, t.spread.t_plus, t.spread.t_minus))
+    columns = ["images_per_class", "t_plus", "t_minus", "spread_plus", "spread_minus"]
+    return pd.DataFrame(rows, columns=columns)
