@@ -18,6 +18,7 @@ from analysis.statistics.distributions import (
     summarise_by_layer,
 )
 from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
+from analysis.statistics.embedding import FullNetworkEmbedding
 from analysis.statistics.expected import (
     ExpectedThresholds,
     compare_thresholds,
@@ -54,6 +55,7 @@ from analysis.statistics.significance import ks_p_values, ks_tail_probability
 __all__ = [
     "ExpectedThresholds",
     "FeatureClassPair",
+    "FullNetworkEmbedding",
     "NoiseThresholds",
     "RankedBlock",
     "RankedFeatures",

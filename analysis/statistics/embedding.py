@@ -1,0 +1,336 @@
+"""The full-network embedding: every feature standardised, then high, low or neither.
+
+Conventions
+-----------
+Garcia-Gasulla et al., *An out-of-the-box full-network embedding for convolutional neural networks*,
+ICBK 2018 (arXiv 1705.07706): the spatial mean of every filter and the neurons of fully connected
+layers; each feature standardised by the images that the embedding is fitted to; -1 below -0.25,
++1 above 0.15, else 0. The numbers are those of the authors' code. They are standard deviations of a
+feature, not distances: thresholds on D_KS (:func:`noise_thresholds`) have another scale.
+
+Where the authors' two programs differ, this one does as the older: the standard deviation is the
+population's (n in the denominator), and both bounds themselves give 0. A feature that does not vary
+over those images gives 0 for every image. Features are taken after the ReLU (the two programs
+differ in that as well), unless ``extract`` was asked for those before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+
+from analysis.statistics._embedding_files import plain_json, read_embedding, write_embedding
+from analysis.statistics._standardising import discretised, moments
+from analysis.statistics.blocks import conform
+
+__all__ = ["FullNetworkEmbedding"]
+
+Array = NDArray[Any]
+
+_MEANING = ("weights_hash", "architecture", "pooling", "activation")
+_PACKAGES = ("layerbook", "numpy", "scikit-learn", "xarray")
+
+
+class FullNetworkEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Standardise every feature and say whether it is high (+1), low (-1) or neither (0).
+
+    Parameters
+    ----------
+    lower, upper : float
+        Cut points, in standard deviations from the mean: below ``lower`` gives -1, above ``upper``
+        +1, the bounds themselves 0.
+    layers : str or sequence of str, optional
+        Keep only the features of these layers. Needs to know which layer a feature belongs to: X
+        with the coordinate ``layer``, or ``feature_layers``.
+    feature_layers : sequence of str, optional
+        Layer of each feature, for an X without coordinates.
+
+    Attributes
+    ----------
+    mean_, scale_ : ndarray of float64, shape (kept,)
+        Mean and standard deviation of the kept features over the images; a feature that does not
+        vary has scale 0.
+    kept_ : ndarray of int64, shape (kept,)
+        Positions of the kept features among those that ``fit`` was given.
+    layers_ : list of str or None
+        The layers kept, in the order of the features; None where layers are not known.
+    n_features_in_ : int
+        Features that ``fit`` was given.
+    feature_names_in_ : ndarray of object, shape (n_features_in_,)
+        Their names, where they have any: ``fire9_370`` is unit 370 of layer ``fire9``.
+    provenance_ : dict
+        What the attributes of a DataArray say of the network, its weights and its preprocessing.
+
+    Notes
+    -----
+    Means are taken in float64, some features at a time, so that no second copy of a large X is
+    made. A DataArray on Dask is read once by ``fit``, and only in the kept layers; ``transform``
+    leaves it lazy.
+    """
+
+    def __init__(
+        self,
+        lower: float = -0.25,
+        upper: float = 0.15,
+        *,
+        layers: str | Sequence[str] | None = None,
+        feature_layers: Sequence[str] | None = None,
+    ) -> None:
+        self.lower = lower
+        self.upper = upper
+        self.layers = layers
+        self.feature_layers = feature_layers
+
+    def fit(self, X: ArrayLike | xr.DataArray, y: object = None) -> Self:
+        """Learn mean and standard deviation of every feature.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or DataArray, shape (images, features)
+            Finite numbers, at least two images. A DataArray has the dimensions ``image`` and
+            ``feature``.
+        y : object
+            Not used.
+
+        Raises
+        ------
+        ValueError
+            Bounds out of order, values that are not finite, another shape, unknown layers.
+        """
+        self._check_bounds()
+        checked: Array | xr.DataArray
+        if isinstance(X, xr.DataArray):
+            checked = self._conform(X)
+            self.provenance_ = {str(k): plain_json(v) for k, v in X.attrs.items()}
+        else:
+            checked = validate_data(self, X, ensure_min_samples=2)
+            self.provenance_ = {}
+        names = self._layer_of_each(checked)
+        self.kept_ = _kept(self.layers, names, checked.shape[1])
+        self.layers_ = None if names is None else list(dict.fromkeys(names[self.kept_].tolist()))
+        self.mean_, self.scale_ = moments(checked, self.kept_)
+        return self
+
+    def transform(self, X: ArrayLike | xr.DataArray) -> Any:
+        """Discretise images.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or DataArray, shape (images, features)
+            The features that ``fit`` was given. A DataArray with names may hold them in another
+            order, or only those that are kept.
+
+        Returns
+        -------
+        ndarray or DataArray of int8, shape (images, kept)
+            -1, 0 and 1. A DataArray for a DataArray, with its coordinates, and lazy if it is.
+
+        Raises
+        ------
+        ValueError
+            Values that are not finite, other features, features of another network.
+        """
+        check_is_fitted(self)
+        bounds = {"lower": self.lower, "upper": self.upper}
+        if not isinstance(X, xr.DataArray):
+            checked: Array = validate_data(self, X, reset=False)
+            return discretised(checked, self.kept_, self.mean_, self.scale_, **bounds)
+        X = self._select(X)
+        attributes = {**X.attrs, **bounds}
+        if X.chunks is None:
+            every = np.arange(X.shape[1])
+            values = discretised(X.to_numpy(), every, self.mean_, self.scale_, **bounds)
+            return X.copy(data=values).assign_attrs(attributes)
+        learnt = [xr.DataArray(each, dims="feature") for each in (self.mean_, self.scale_)]
+        lazy: xr.DataArray = xr.apply_ufunc(
+            lambda x, mean, scale: discretised(x, np.arange(mean.size), mean, scale, **bounds),
+            X,
+            *learnt,
+            dask="parallelized",
+            output_dtypes=[np.int8],
+        )
+        return lazy.rename(X.name).assign_attrs(attributes)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> Array:
+        """Names of the kept features, shape (kept,), such as ``fire9_370``; else ``x0``, …."""
+        check_is_fitted(self)
+        names: Array = _check_feature_names_in(self, input_features)
+        return names[self.kept_]
+
+    def save(self, folder: str | Path, *, classes: Iterable[str] = ()) -> Path:
+        """Write a fitted embedding into a folder, as JSON and safetensors.
+
+        Parameters
+        ----------
+        folder : path
+            Made where it is missing. Holds ``embedding.json`` (thresholds, layers, names of
+            features, provenance, versions) and ``embedding.safetensors`` (``mean``, ``scale``,
+            ``kept``); files of these names are replaced.
+        classes : iterable of str
+            Names of the classes among the images that it was fitted to, for the reader.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        facts = {
+            "lower": float(self.lower),
+            "upper": float(self.upper),
+            "layers": None if self.layers is None else _as_list(self.layers),
+            "feature_layers": None if self.feature_layers is None else list(self.feature_layers),
+            "kept_layers": self.layers_,
+            "n_features_in": int(self.n_features_in_),
+            "feature_names_in": None if names is None else [str(name) for name in names],
+            "provenance": self.provenance_,
+            "classes": [str(name) for name in classes],
+            "versions": {package: version(package) for package in _PACKAGES},
+        }
+        tensors = {"mean": self.mean_, "scale": self.scale_, "kept": self.kept_}
+        return write_embedding(Path(folder), tensors, facts)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what :meth:`save` wrote; nothing in it is executed.
+
+        Parameters
+        ----------
+        folder : path
+            The folder that was saved to.
+
+        Raises
+        ------
+        FileNotFoundError
+            If one of the two files is missing.
+        ValueError
+            If they hold anything else than what was saved: another format or version, other names,
+            types or sizes, another checksum.
+        """
+        tensors, facts = read_embedding(Path(folder))
+        bounds, names = (facts["lower"], facts["upper"]), facts["feature_names_in"]
+        read = cls(*bounds, layers=facts["layers"], feature_layers=facts["feature_layers"])
+        read._check_bounds()
+        read.n_features_in_ = facts["n_features_in"]
+        if names is not None:
+            read.feature_names_in_ = np.array(names, dtype=object)
+        read.layers_, read.provenance_ = facts["kept_layers"], facts["provenance"]
+        read.mean_, read.scale_, read.kept_ = (tensors[k] for k in ("mean", "scale", "kept"))
+        return read
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _check_bounds(self) -> None:
+        # Not `lower > upper`: NaN is in no order.
+        if not (-math.inf < self.lower <= self.upper < math.inf):
+            raise ValueError(
+                f"expected finite bounds, lower ≤ upper, got {self.lower!r} and {self.upper!r}"
+            )
+
+    def _conform(self, X: xr.DataArray) -> xr.DataArray:
+        """Check a DataArray as scikit-learn checks arrays, and remember its features."""
+        X = _labelled(X)
+        if X.shape[0] < 2:
+            raise ValueError(
+                f"Found array with {X.shape[0]} sample(s) (shape={X.shape}) while a minimum of 2 "
+                "is required: one image has no standard deviation"
+            )
+        self.n_features_in_ = X.shape[1]
+        names = _names(X)
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        return X
+
+    def _layer_of_each(self, X: Array | xr.DataArray) -> Array | None:
+        if self.feature_layers is not None:
+            names = np.asarray(self.feature_layers, dtype=object)
+            if names.shape != (X.shape[1],):
+                raise ValueError(
+                    f"expected feature_layers to name the layer of each of {X.shape[1]} features, "
+                    f"got shape {names.shape}"
+                )
+            return names
+        if isinstance(X, xr.DataArray) and "layer" in X.coords:
+            return np.asarray(X["layer"].to_numpy(), dtype=object)
+        return None
+
+    def _select(self, X: xr.DataArray) -> xr.DataArray:
+        """Take the kept features of a DataArray, by name where there are names."""
+        X, given = _labelled(X), _names(X)
+        known = getattr(self, "feature_names_in_", None)
+        _refuse_another_network(self.provenance_, X.attrs)
+        if given is None or known is None or np.array_equal(given, known):
+            if X.shape[1] != self.n_features_in_:
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+                    f"{self.n_features_in_} features as input"
+                )
+            at = self.kept_
+        else:
+            wanted = known[self.kept_]
+            at = pd.Index(given).get_indexer(pd.Index(wanted))
+            if (at < 0).any():
+                raise ValueError(
+                    f"X lacks {(at < 0).sum()} of the {at.size} features that the embedding keeps, "
+                    f"such as {wanted[at < 0][0]!r}: extract the layers {self.layers_}"
+                )
+        return X if np.array_equal(at, np.arange(X.shape[1])) else X.isel(feature=at)
+
+
+def _labelled(X: xr.DataArray) -> xr.DataArray:
+    checked = conform(X)
+    assert isinstance(checked, xr.DataArray)  # as it was before
+    return checked
+
+
+def _names(X: xr.DataArray) -> Array | None:
+    """Name every feature by layer and unit, where X knows them."""
+    if not {"layer", "unit"} <= set(X.coords):
+        return None
+    pairs = zip(X["layer"].to_numpy().tolist(), X["unit"].to_numpy().tolist(), strict=True)
+    return np.array([f"{layer}_{unit}" for layer, unit in pairs], dtype=object)
+
+
+def _as_list(layers: str | Sequence[str]) -> list[str]:
+    return [layers] if isinstance(layers, str) else [str(name) for name in layers]
+
+
+def _kept(layers: str | Sequence[str] | None, names: Array | None, n: int) -> NDArray[np.int64]:
+    """Positions of the features of some layers."""
+    if layers is None:
+        return np.arange(n)
+    if names is None:
+        raise ValueError(
+            "layers were chosen, but X does not say which layer a feature belongs to: give a "
+            "DataArray with the coordinate 'layer', or feature_layers"
+        )
+    wanted, known = _as_list(layers), list(dict.fromkeys(names.tolist()))
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise ValueError(f"expected layers among {known}, got {unknown or wanted}")
+    return np.flatnonzero(np.isin(names, wanted))
+
+
+def _refuse_another_network(fitted: Mapping[str, Any], given: Mapping[Any, Any]) -> None:
+    for name in _MEANING:
+        if name in fitted and name in given and fitted[name] != plain_json(given[name]):
+            raise ValueError(
+                f"the embedding was fitted to features with {name} {fitted[name]!r}, got "
+                f"{given[name]!r}: fit another one, or extract the features it was fitted to"
+            )
