@@ -1,5 +1,12 @@
 """How well features carry over to a task: evaluation protocols."""
 
+from analysis.transfer.candidates import (
+    Candidate,
+    LayerEmbedding,
+    candidate_embeddings,
+    choose_smallest,
+    judge_candidates,
+)
 from analysis.transfer.classifiers import WideLinearSVC, linear_svm
 from analysis.transfer.comparison import (
     compare_features,
@@ -7,6 +14,7 @@ from analysis.transfer.comparison import (
     summarise_accuracies,
 )
 from analysis.transfer.descriptors import raw_pixels
+from analysis.transfer.losses import explain_losses, layers_kept, summarise_losses
 from analysis.transfer.protocols import (
     affordable_n_train,
     best_layer_over_pixels,
@@ -14,17 +22,29 @@ from analysis.transfer.protocols import (
     one_shot_by_layer,
     split_accuracies,
 )
+from analysis.transfer.recommendation import RECOMMENDED, Recommendation, recommend
 
 __all__ = [
+    "RECOMMENDED",
+    "Candidate",
+    "LayerEmbedding",
+    "Recommendation",
     "WideLinearSVC",
     "affordable_n_train",
     "best_layer_over_pixels",
+    "candidate_embeddings",
+    "choose_smallest",
     "compare_features",
+    "explain_losses",
+    "judge_candidates",
+    "layers_kept",
     "linear_svm",
     "one_shot_accuracy",
     "one_shot_by_layer",
     "paired_differences",
     "raw_pixels",
+    "recommend",
     "split_accuracies",
     "summarise_accuracies",
+    "summarise_losses",
 ]

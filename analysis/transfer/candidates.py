@@ -1,0 +1,303 @@
+"""Which layers to keep, chosen from training images alone.
+
+Conventions
+-----------
+candidates
+    Every run of consecutive layers (networks of many layers: of neighbouring groups of them), in
+    two kinds of values, *standardised* and *discretised* (the full-network embedding), weighted in
+    two ways: every feature alike, or every layer alike, where a feature counts one over the number
+    of features in its layer.
+left out
+    A candidate is judged by images that a classifier was not fitted to, one at a time. The
+    classifier is the linear machine of :func:`analysis.transfer.linear_svm`, fitted by squared
+    errors, because then all images can be left out in closed form: with inner products K (plus 1
+    for the intercept) and A = K + I / 2C, the output for image i without it is
+    y_i - (A⁻¹y)_i / (A⁻¹)_ii. What is compared is the machine's own loss for the image left out,
+    the squared hinge, summed over its classes; with few images it tells candidates apart where
+    shares of right answers, in steps of one image, do not. Means and deviations of features are
+    those of all training images.
+one standard error
+    Of the candidates whose mean loss exceeds the least one by at most ``tolerance`` standard errors
+    of that difference, taken image by image, the one with the fewest features is chosen (of
+    equals: fewer bytes, then the lesser loss).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import lapack
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.preprocessing import StandardScaler
+
+from analysis.statistics import FullNetworkEmbedding
+
+__all__ = [
+    "Candidate",
+    "LayerEmbedding",
+    "candidate_embeddings",
+    "choose_smallest",
+    "judge_candidates",
+]
+
+Array = NDArray[Any]
+Values = Literal["standardised", "discretised"]
+Weights = Literal["features", "layers"]
+
+GROUPS = 9
+"""Most groups of layers whose runs are candidates."""
+
+BYTES: Mapping[str, int] = {"standardised": 4, "discretised": 1}
+"""Per feature."""
+
+_RIDGE = 0.5  # 1 / 2C of the linear machine
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Layers to keep, and what becomes of their features.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        In order.
+    values : {"standardised", "discretised"}
+        Real numbers, or -1, 0 and 1.
+    weights : {"features", "layers"}
+        What counts alike.
+    sizes : tuple of int
+        Features of each layer.
+    """
+
+    layers: tuple[str, ...]
+    values: Values
+    weights: Weights
+    sizes: tuple[int, ...]
+
+    @property
+    def n_features(self) -> int:
+        """Features of all its layers."""
+        return sum(self.sizes)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes per image."""
+        return self.n_features * BYTES[self.values]
+
+    def __str__(self) -> str:
+        first, last = self.layers[0], self.layers[-1]
+        return f"{first if first == last else f'{first} to {last}'}, {self.values}"
+
+
+class LeftOut(NamedTuple):
+    """Images left out one at a time, by candidate.
+
+    Attributes
+    ----------
+    loss : ndarray of float64, shape (candidates, images)
+        Squared hinge loss, summed over the classes.
+    right : ndarray of bool, shape (candidates, images)
+        Whether the image got its class.
+    """
+
+    loss: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+
+class LayerEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Some layers' features, standardised or discretised by the images fitted to, and weighted.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        Those to keep.
+    feature_layers : array_like of str, shape (features,)
+        Layer of each feature.
+    values, weights
+        As in :class:`Candidate`.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[str],
+        feature_layers: ArrayLike,
+        *,
+        values: Values = "standardised",
+        weights: Weights = "features",
+    ) -> None:
+        self.layers = layers
+        self.feature_layers = feature_layers
+        self.values = values
+        self.weights = weights
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Learn the moments of features (images, features); labels are not used."""
+        names = np.asarray(self.feature_layers)
+        self.kept_ = np.flatnonzero(np.isin(names, list(self.layers)))
+        self.scaler_ = FullNetworkEmbedding() if self.values == "discretised" else StandardScaler()
+        self.scaler_.fit(np.asarray(X)[:, self.kept_])
+        self.weights_ = np.ones(self.kept_.size)
+        if self.weights == "layers":
+            _, member, sizes = np.unique(names[self.kept_], return_inverse=True, return_counts=True)
+            self.weights_ = np.sqrt(self.kept_.size / sizes.size / sizes[member])
+        self.n_features_in_ = names.size
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Features (images, kept)."""
+        values: Array = self.scaler_.transform(np.asarray(X)[:, self.kept_])
+        weighted: NDArray[np.float64] = values * self.weights_
+        return weighted
+
+
+def candidate_embeddings(
+    feature_layers: ArrayLike, *, groups: int = GROUPS
+) -> tuple[Candidate, ...]:
+    """List every embedding that can be chosen.
+
+    Parameters
+    ----------
+    feature_layers : array_like of str, shape (features,)
+        Layer of each feature.
+    groups : int
+        Networks of more layers are cut into so many groups of neighbours, of which runs are made;
+        single layers are candidates in any case.
+
+    Returns
+    -------
+    tuple of Candidate
+        Of a single layer, both weights are the same, and only ``"features"`` is there.
+    """
+    names, sizes = _layers(feature_layers)
+    at = np.unique(np.linspace(0, len(names), min(groups, len(names)) + 1).round().astype(int))
+    runs = {tuple(names[a:b]) for a in at.tolist() for b in at.tolist() if a < b}
+    runs |= {(name,) for name in names}
+    ordered = sorted(runs, key=lambda run: (names.index(run[0]), len(run)))
+    weights: tuple[Weights, ...] = ("features", "layers")
+    values: tuple[Values, ...] = ("standardised", "discretised")
+    return tuple(
+        Candidate(run, value, weight, tuple(sizes[name] for name in run))
+        for run in ordered
+        for value in values
+        for weight in weights[: 1 if len(run) == 1 else 2]
+    )
+
+
+def judge_candidates(
+    X: ArrayLike, labels: ArrayLike, feature_layers: ArrayLike, candidates: Sequence[Candidate]
+) -> LeftOut:
+    """Leave out every image once, for every candidate.
+
+    Parameters
+    ----------
+    X : array_like, shape (images, features)
+        Features of the training images; nothing else is looked at.
+    labels : array_like, shape (images,)
+        Class of each.
+    feature_layers : array_like of str, shape (features,)
+        Layer of each feature.
+    candidates : sequence of Candidate
+        As :func:`candidate_embeddings` lists them.
+
+    Returns
+    -------
+    LeftOut
+        Losses, and which images were classified rightly.
+    """
+    classes, members = np.unique(labels, return_inverse=True)
+    targets = np.where(members[:, None] == np.arange(classes.size), 1.0, -1.0)
+    products = _products(np.asarray(X), np.asarray(feature_layers))
+    outputs = [_left_out(_inner(products, each), targets) for each in candidates]
+    loss = [(np.maximum(0, 1 - targets * each) ** 2).sum(axis=1) for each in outputs]
+    right = [each.argmax(axis=1) == members for each in outputs]
+    return LeftOut(np.array(loss), np.array(right))
+
+
+def choose_smallest(
+    candidates: Sequence[Candidate], judged: LeftOut, *, tolerance: float = 1.0
+) -> pd.DataFrame:
+    """Choose the smallest candidate among those about as good as the best.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        At least one.
+    judged : LeftOut
+        From :func:`judge_candidates`, on equally many images per class.
+    tolerance : float
+        Standard errors (see the conventions); 0 chooses the best, and the smallest of equals.
+
+    Returns
+    -------
+    DataFrame
+        A row per candidate: ``candidate``, ``layers`` (how many), ``values``, ``weights``,
+        ``n_features``, ``bytes``, ``accuracy`` and ``loss`` (of images left out), ``behind`` (by
+        how much its loss exceeds the least), ``standard_error`` (of that), ``near`` (within the
+        tolerance), ``best`` and ``chosen`` (true in one row each).
+    """
+    table = pd.DataFrame(
+        {
+            "candidate": [str(each) for each in candidates],
+            "layers": [len(each.layers) for each in candidates],
+            "values": [each.values for each in candidates],
+            "weights": [each.weights for each in candidates],
+            "n_features": [each.n_features for each in candidates],
+            "bytes": [each.n_bytes for each in candidates],
+            "accuracy": judged.right.mean(axis=1),
+            "loss": judged.loss.mean(axis=1),
+        }
+    )
+    small = [table["bytes"], table["n_features"]]  # the last key counts first
+    best = np.lexsort([*small, table["loss"]])[0]
+    excess = judged.loss - judged.loss[best]
+    table["behind"] = excess.mean(axis=1)
+    table["standard_error"] = excess.std(axis=1) / np.sqrt(excess.shape[1])
+    table["near"] = table["behind"] <= tolerance * table["standard_error"]
+    chosen = np.lexsort([table["behind"], *small, ~table["near"]])[0]
+    table["best"] = table.index == best
+    table["chosen"] = table.index == chosen
+    return table
+
+
+def _layers(feature_layers: ArrayLike) -> tuple[list[str], dict[str, int]]:
+    """Layers in order, and the number of features of each."""
+    each = [str(name) for name in np.asarray(feature_layers).tolist()]
+    names = list(dict.fromkeys(each))
+    return names, {name: each.count(name) for name in names}
+
+
+def _products(X: Array, layers: Array) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Inner products of images by values and layer, divided by the layer's number of features."""
+    products = {}
+    for layer in dict.fromkeys(layers.tolist()):
+        part = X[:, layers == layer]
+        scaled = {
+            "standardised": StandardScaler().fit_transform(part.astype(np.float64)),
+            "discretised": FullNetworkEmbedding().fit_transform(part).astype(np.float64),
+        }
+        for values, rows in scaled.items():
+            products[values, str(layer)] = rows @ rows.T / part.shape[1]
+    return products
+
+
+def _inner(products: Mapping[tuple[str, str], NDArray[np.float64]], candidate: Candidate) -> Any:
+    """Inner products of images by the features of a candidate, divided by their number."""
+    n = len(candidate.layers)
+    alike = candidate.weights == "layers"
+    shares = [1 / n if alike else size / candidate.n_features for size in candidate.sizes]
+    parts = zip(shares, candidate.layers, strict=True)
+    return np.sum([share * products[candidate.values, layer] for share, layer in parts], axis=0)
+
+
+def _left_out(K: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give outputs (images, classes), each image's by a machine fitted to all the others."""
+    factor, _ = lapack.dpotrf(K + 1 + _RIDGE * np.eye(len(K)), lower=1)
+    inverse, _ = lapack.dpotri(factor, lower=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    outputs: NDArray[np.float64] = targets - (inverse @ targets) / np.diag(inverse)[:, None]
+    return outputs

@@ -1,0 +1,149 @@
+"""What a recommendation loses to the best alternative, and why.
+
+Conventions
+-----------
+parts of a difference
+    From the best alternative (known only in hindsight) to the recommended procedure, in three
+    steps that add up. ``hindsight``: what one loses by having to foresee which alternative is
+    best, here from the other splits. ``choice``: from there to the best candidate, by images left
+    out of the training images. ``size``: from there to the smallest candidate that is
+    about as good. Negative parts are losses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.transfer.comparison import paired_differences
+from analysis.transfer.recommendation import ALL_LAYERS, BEST_CANDIDATE, RECOMMENDED
+
+__all__ = ["explain_losses", "layers_kept", "summarise_losses"]
+
+REASONS = {
+    "hindsight": "which alternative is best is known only in hindsight",
+    "choice": "the training images pointed to other layers",
+    "size": "accuracy given for a smaller embedding",
+}
+
+
+def explain_losses(splits: pd.DataFrame) -> pd.DataFrame:
+    """Compare the recommended procedure with the best alternative of each dataset.
+
+    Parameters
+    ----------
+    splits : DataFrame
+        Tables :attr:`Recommendation.splits`, stacked, with the column ``dataset`` and, if there
+        are several, ``network``.
+
+    Returns
+    -------
+    DataFrame
+        A row per dataset (and network): ``recommended`` (mean accuracy), ``best`` (the
+        alternative), ``best_accuracy``, ``difference``, its ``standard_error`` and
+        ``corrected_error`` (:func:`paired_differences`), its parts ``hindsight``, ``choice`` and
+        ``size`` (see the conventions), ``n_features`` (recommended, mean over splits),
+        ``share`` (of all features), and ``reason``: the largest loss among the parts, empty
+        where the difference is not negative.
+    """
+    keys = [name for name in ("network", "dataset") if name in splits]
+    if "dataset" not in keys:
+        raise ValueError(f"expected the column 'dataset', got {list(splits.columns)}")
+    rows = []
+    for names, part in splits.groupby(keys, sort=False):
+        rows.append(dict(zip(keys, names, strict=True)) | _explained(part))
+    return pd.DataFrame(rows)
+
+
+def layers_kept(splits: pd.DataFrame) -> pd.DataFrame:
+    """In how many splits the recommended procedure kept each layer.
+
+    Parameters
+    ----------
+    splits : DataFrame
+        As for :func:`explain_losses`.
+
+    Returns
+    -------
+    DataFrame
+        A row per dataset (and network) and layer: ``layer`` and ``share`` of the splits.
+    """
+    keys = [name for name in ("network", "dataset") if name in splits]
+    rows = []
+    for names, part in splits.groupby(keys, sort=False):
+        chosen = [each.split() for each in part.loc[part["features"] == RECOMMENDED, "layers"]]
+        for layer in part.loc[part["kind"] == "single layer", "features"].unique():
+            share = float(np.mean([layer in kept for kept in chosen]))
+            rows.append(dict(zip(keys, names, strict=True)) | {"layer": layer, "share": share})
+    return pd.DataFrame(rows)
+
+
+def summarise_losses(losses: pd.DataFrame) -> pd.DataFrame:
+    """Mean difference over datasets, and whether it is within one standard error.
+
+    Parameters
+    ----------
+    losses : DataFrame
+        From :func:`explain_losses`.
+
+    Returns
+    -------
+    DataFrame
+        A row per network, or one: ``datasets``, ``difference`` (mean), three standard errors of it:
+        ``over_datasets`` (s/√n of the differences; NaN of one), ``standard_error`` and
+        ``corrected_error`` (of the splits, combined); ``within`` and ``within_corrected``, whether
+        the mean is above minus the larger of the first two, and above minus the third;
+        ``share`` (mean of the features kept), and ``smaller`` (datasets where it is below 1).
+    """
+    keys = [name for name in ("network",) if name in losses]
+    groups = losses.groupby(keys, sort=False) if keys else [((), losses)]
+    rows = []
+    for names, part in groups:
+        n, mean = len(part), float(part["difference"].mean())
+        over = float(part["difference"].std() / np.sqrt(n))
+        plain, corrected = (
+            float(np.sqrt((part[name] ** 2).sum()) / n)
+            for name in ("standard_error", "corrected_error")
+        )
+        rows.append(
+            {
+                **dict(zip(keys, names, strict=True)),
+                "datasets": n,
+                "difference": mean,
+                "over_datasets": over,
+                "standard_error": plain,
+                "corrected_error": corrected,
+                "within": bool(mean >= -np.nanmax([over, plain])),
+                "within_corrected": bool(mean >= -corrected),
+                "share": float(part["share"].mean()),
+                "smaller": int((part["share"] < 1).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _explained(part: pd.DataFrame) -> dict[str, object]:
+    wide = part.pivot(index="split", columns="features", values="accuracy")
+    rivals = part.loc[~part["kind"].eq("diagnostic"), "features"].drop_duplicates()
+    others = wide[[name for name in rivals if name != RECOMMENDED]]
+    best = str(others.mean().idxmax())
+    found = paired_differences(part.assign(dataset=""), RECOMMENDED, [best]).iloc[0]
+    foreseen = np.mean([others.loc[k, others.drop(index=k).mean().idxmax()] for k in others.index])
+    recommended, accurate = wide[RECOMMENDED].mean(), wide[BEST_CANDIDATE].mean()
+    steps = {
+        "hindsight": float(foreseen - others[best].mean()),
+        "choice": float(accurate - foreseen),
+        "size": float(recommended - accurate),
+    }
+    sizes = part.groupby("features")["n_features"].mean()
+    loses = found["difference"] < 0
+    return {
+        "recommended": float(recommended),
+        "best": best,
+        "best_accuracy": float(others[best].mean()),
+        **{name: found[name] for name in ("difference", "standard_error", "corrected_error")},
+        **steps,
+        "n_features": float(sizes[RECOMMENDED]),
+        "share": float(sizes[RECOMMENDED] / sizes[ALL_LAYERS]),
+        "reason": REASONS[min(steps, key=lambda name: steps[name])] if loses else "",
+    }

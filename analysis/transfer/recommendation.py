@@ -1,0 +1,337 @@
+"""Which layers to keep, and how well that advice would have done.
+
+Conventions
+-----------
+nested
+    Every split draws training images, equally many per class. All that is fitted or chosen sees
+    them alone: means and deviations, thresholds on distances, and which layers to keep
+    (:mod:`analysis.transfer.candidates`). Test images are looked at once, so the accuracy of
+    "recommended" is that of the whole procedure; it may keep other layers in every split. The
+    layers it finally names are chosen by the same rule from images of the whole dataset.
+best alternative
+    The set of features with the highest mean accuracy on the test images. It is known only in
+    hindsight, as the highest of many noisy numbers. ``foreseen`` is what one gets who takes, in
+    every split, the alternative that was best in the other splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from analysis.data import stratified_splits
+from analysis.statistics import kept, noise_thresholds, rank_features, signed_ks
+from analysis.transfer.candidates import (
+    BYTES,
+    Candidate,
+    LayerEmbedding,
+    LeftOut,
+    candidate_embeddings,
+    choose_smallest,
+    judge_candidates,
+)
+from analysis.transfer.classifiers import WideLinearSVC, linear_svm
+from analysis.transfer.comparison import paired_differences
+
+__all__ = ["ALL_LAYERS", "BY_DISTANCE", "DISCRETISED", "RECOMMENDED", "Recommendation", "recommend"]
+
+Array = NDArray[Any]
+
+RECOMMENDED = "recommended"
+BEST_CANDIDATE = "best candidate"
+ALL_LAYERS = "all layers"
+DISCRETISED = "all layers, discretised"
+CHOSEN_DISCRETISED = "chosen layers, discretised"
+BY_DISTANCE = "kept by distance"
+
+MOST_IMAGES, MOST_JUDGED = 1000, 500
+"""Training images per split, and how many of them the choice of layers looks at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation:
+    """Layers to keep of one network for one dataset, beside every alternative.
+
+    Attributes
+    ----------
+    chosen : Candidate
+        Layers, values and weights, chosen from images of the whole dataset.
+    candidates : DataFrame
+        How each candidate was judged in that choice, see :func:`choose_smallest`.
+    splits : DataFrame
+        A row per split and set of features: ``features``, ``kind`` ("single layer", "all layers",
+        "chosen" or "diagnostic"), ``split``, ``train`` and ``test`` (images), ``accuracy`` (mean
+        over classes), ``chance``, ``n_features``, ``bytes`` (per image), ``seconds`` (to fit,
+        without the choice), and ``layers`` (which).
+    summary : DataFrame
+        A row per set: ``features``, ``kind``, ``mean``, ``std``, ``standard_error`` (s/√k) and
+        ``corrected_error`` of the accuracy, ``n_features``, ``bytes`` and ``seconds`` (means), and
+        ``chance``.
+    differences : DataFrame
+        Recommended against each other set, see :func:`paired_differences`.
+    statement : str
+        What so many images can tell.
+    """
+
+    chosen: Candidate
+    candidates: pd.DataFrame
+    splits: pd.DataFrame
+    summary: pd.DataFrame
+    differences: pd.DataFrame
+    statement: str
+
+
+def recommend(
+    X: ArrayLike | xr.DataArray,
+    labels: ArrayLike,
+    *,
+    seed: int,
+    feature_layers: ArrayLike | None = None,
+    n_train: int = 20,
+    n_splits: int = 5,
+    tolerance: float = 1.0,
+    n_shuffles: int = 5,
+) -> Recommendation:
+    """Recommend layers, and compare that with what else could be done.
+
+    Parameters
+    ----------
+    X : array_like or DataArray, shape (images, features)
+        Finite features of all layers. A DataArray names them by its coordinate ``layer``.
+    labels : array_like, shape (images,)
+        Class of each image; at least three images of each class.
+    seed : int
+        Seed of splits, label shuffles and draws.
+    feature_layers : array_like of str, shape (features,), optional
+        Layer of each feature, for an X without coordinates.
+    n_train : int
+        Training images per class at most; half of the smallest class where that is less, and so
+        few that a split has no more than ``MOST_IMAGES`` of them.
+    n_splits : int
+        At least two.
+    tolerance : float
+        Standard errors by which a smaller embedding may be worse, as the training images tell.
+    n_shuffles : int
+        Label shuffles behind the thresholds on distances.
+
+    Returns
+    -------
+    Recommendation
+        The layers, and the tables behind them.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, features that are not finite, no layers, fewer than two classes, a
+        class with fewer than three images (the message names it), fewer than two splits.
+    """
+    values, y, layers = _checked(X, labels, feature_layers, n_splits)
+    classes, sizes = np.unique(y, return_counts=True)
+    per_class = max(2, int(min(n_train, MOST_IMAGES // classes.size, sizes.min() // 2)))
+    candidates = candidate_embeddings(layers)
+    tables = []
+    drawn = stratified_splits(y, n_train=per_class, n_splits=n_splits, seed=seed)
+    for number, (train, test) in enumerate(drawn):
+        split = _Split(values, y, layers, train, test)
+        chosen = _chosen_within(values[train], y[train], layers, candidates, tolerance, seed)
+        rows = [*split.alternatives(), split.by_distance(n_shuffles, seed)]
+        rows += [split.measured(name, kind, each) for name, (kind, each) in chosen.items()]
+        tables.append(pd.DataFrame(rows).assign(split=number))
+    splits = pd.concat(tables, ignore_index=True)
+    at = _balanced(y, seed)
+    judged = choose_smallest(
+        candidates, judge_candidates(values[at], y[at], layers, candidates), tolerance=tolerance
+    )
+    return Recommendation(
+        candidates[int(judged["chosen"].to_numpy().argmax())],
+        judged,
+        splits,
+        _summary(splits),
+        _differences(splits),
+        _statement(sizes, per_class, n_splits),
+    )
+
+
+@dataclass
+class _Split:
+    """One split; each embedding is fitted and tested once, under however many names."""
+
+    X: Array
+    y: Array
+    layers: Array
+    train: Array
+    test: Array
+    known: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
+
+    def alternatives(self) -> Iterator[dict[str, Any]]:
+        """Measure single layers, and all of them in two kinds of values."""
+        names, counts = np.unique(self.layers, return_counts=True)
+        sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        ordered = tuple(dict.fromkeys(self.layers.tolist()))
+        for name in ordered:
+            one = Candidate((name,), "standardised", "features", (sizes[name],))
+            yield self.measured(name, "single layer", one)
+        every = tuple(sizes[name] for name in ordered)
+        plain = Candidate(ordered, "standardised", "features", every)
+        yield self.measured(ALL_LAYERS, "all layers", plain)
+        discrete = Candidate(ordered, "discretised", "features", every)
+        yield self.measured(DISCRETISED, "all layers", discrete)
+
+    def measured(self, name: str, kind: str, each: Candidate) -> dict[str, Any]:
+        """Row of a set of features."""
+        key = (each.layers, each.values, each.weights if len(each.layers) > 1 else "")
+        if key not in self.known:
+            step = LayerEmbedding(
+                each.layers, self.layers, values=each.values, weights=each.weights
+            )
+            self.known[key] = self.scored(make_pipeline(step, WideLinearSVC()), self.X)
+        size = {"n_features": each.n_features, "bytes": each.n_bytes}
+        row = {"features": name, "kind": kind, **self.known[key], **size}
+        return row | {"layers": " ".join(each.layers)}
+
+    def by_distance(self, n_shuffles: int, seed: int) -> dict[str, Any]:
+        """Row of the features that any class keeps, by thresholds of the training images."""
+        ranked, y = rank_features(self.X[self.train]), self.y[self.train]
+        thresholds = noise_thresholds(ranked, y, n_shuffles=n_shuffles, seed=seed)
+        beyond = np.asarray(kept(signed_ks(ranked, y), thresholds)).any(axis=0)
+        n = int(beyond.sum())
+        size = {"n_features": n, "bytes": n * BYTES["standardised"]}
+        row = {"features": BY_DISTANCE, "kind": "chosen"}
+        names = {"layers": " ".join(dict.fromkeys(self.layers[beyond].tolist()))}
+        if n == 0:  # any guess is as good
+            scores = self.facts() | {"accuracy": self.facts()["chance"], "seconds": 0.0}
+        else:
+            scores = self.scored(linear_svm(), self.X[:, beyond])
+        return row | scores | size | names
+
+    def scored(self, model: Pipeline, X: Array) -> dict[str, Any]:
+        """Fit to the training images, test on the others."""
+        begun = perf_counter()
+        model.fit(X[self.train], self.y[self.train])
+        seconds = perf_counter() - begun
+        accuracy = balanced_accuracy_score(self.y[self.test], model.predict(X[self.test]))
+        return self.facts() | {"accuracy": float(accuracy), "seconds": seconds}
+
+    def facts(self) -> dict[str, Any]:
+        """Sizes of the split, and chance."""
+        chance = 1 / np.unique(self.y).size
+        return {"train": self.train.size, "test": self.test.size, "chance": chance}
+
+
+def _chosen_within(
+    X: Array,
+    y: Array,
+    layers: Array,
+    candidates: tuple[Candidate, ...],
+    tolerance: float,
+    seed: int,
+) -> dict[str, tuple[str, Candidate]]:
+    """Name, kind and candidate of what training images choose."""
+    at = _balanced(y, seed)
+    left_out = judge_candidates(X[at], y[at], layers, candidates)
+    judged = choose_smallest(candidates, left_out, tolerance=tolerance)
+    plain = [
+        k
+        for k, each in enumerate(candidates)
+        if each.values == "discretised" and each.weights == "features"
+    ]
+    part = LeftOut(left_out.loss[plain], left_out.right[plain])
+    among = choose_smallest([candidates[k] for k in plain], part, tolerance=tolerance)
+    return {
+        CHOSEN_DISCRETISED: ("chosen", candidates[plain[int(among["chosen"].argmax())]]),
+        BEST_CANDIDATE: ("diagnostic", candidates[int(judged["best"].argmax())]),
+        RECOMMENDED: ("chosen", candidates[int(judged["chosen"].argmax())]),
+    }
+
+
+def _balanced(y: Array, seed: int) -> NDArray[np.int64]:
+    """Equally many images of each class, as many as there are and as are worth judging by."""
+    members = np.unique(y, return_inverse=True)[1]
+    sizes = np.bincount(members)
+    n = max(2, min(int(sizes.min()), MOST_JUDGED // sizes.size))
+    rng = np.random.default_rng([seed, 0])
+    drawn = [rng.permutation(np.flatnonzero(members == k))[:n] for k in range(sizes.size)]
+    return np.sort(np.concatenate(drawn))
+
+
+def _summary(splits: pd.DataFrame) -> pd.DataFrame:
+    """Means over the splits and the errors of the mean accuracy."""
+    means = splits.groupby(["features", "kind"], sort=False).agg(
+        mean=("accuracy", "mean"),
+        std=("accuracy", "std"),
+        k=("accuracy", "size"),
+        ratio=("test", "first"),
+        train=("train", "first"),
+        n_features=("n_features", "mean"),
+        bytes=("bytes", "mean"),
+        seconds=("seconds", "mean"),
+        chance=("chance", "first"),
+    )
+    ratio = means.pop("ratio") / means.pop("train")
+    k = means.pop("k")
+    means.insert(2, "standard_error", means["std"] / np.sqrt(k))
+    means.insert(3, "corrected_error", means["std"] * np.sqrt(1 / k + ratio))
+    return means.reset_index()
+
+
+def _differences(splits: pd.DataFrame) -> pd.DataFrame:
+    others = [name for name in splits["features"].unique() if name != RECOMMENDED]
+    table = splits.assign(dataset="")
+    return paired_differences(table, RECOMMENDED, others, margin=0.0, errors=1.0).drop(
+        columns="dataset"
+    )
+
+
+def _statement(sizes: NDArray[np.int64], n_train: int, n_splits: int) -> str:
+    """Say what so many images can tell."""
+    test = int(sizes.min()) - n_train
+    step, known = 100 / sizes.size / test, 50 / np.sqrt(sizes.sum())
+    return (
+        f"{n_splits} splits with {n_train} training images of each of {sizes.size} classes. The "
+        f"smallest class leaves {test} to test on: one of them moves the accuracy by {step:.1f} "
+        f"points. More splits do not make up for few images: from {sizes.sum():,} images an "
+        f"accuracy near 50 % is known to ± {known:.1f} points at best."
+    )
+
+
+def _checked(
+    X: ArrayLike | xr.DataArray, labels: ArrayLike, feature_layers: ArrayLike | None, n_splits: int
+) -> tuple[Array, Array, Array]:
+    """Values, labels and layers as arrays, if they fit together."""
+    if feature_layers is None:
+        if not isinstance(X, xr.DataArray) or "layer" not in X.coords:
+            raise ValueError(
+                "which layer a feature belongs to is not known: give a DataArray with the "
+                "coordinate 'layer', or feature_layers"
+            )
+        feature_layers = X["layer"].to_numpy()
+    values, y, layers = np.asarray(X), np.asarray(labels), np.asarray(feature_layers, dtype=object)
+    if values.ndim != 2 or y.shape != values.shape[:1] or layers.shape != values.shape[1:]:
+        raise ValueError(
+            "expected features (images, features), a label per image and a layer per feature, got "
+            f"{values.shape}, {y.shape} and {layers.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"expected finite features, got {(~np.isfinite(values)).sum()} others")
+    if n_splits < 2:
+        raise ValueError(f"expected at least two splits, got n_splits={n_splits}")
+    classes, sizes = np.unique(y, return_counts=True)
+    if classes.size < 2:
+        raise ValueError(f"expected at least two classes, got only {classes.tolist()}")
+    if sizes.min() < 3:
+        few = {str(k): int(n) for k, n in zip(classes, sizes, strict=True) if n < 3}
+        named = ", ".join(f"{k} ({n})" for k, n in [*few.items()][:10])
+        raise ValueError(
+            "two images of a class are needed to choose layers by and a third to test on; classes "
+            f"with fewer: {named}. Leave these classes out, or add images"
+        )
+    return values, y, layers
