@@ -24,7 +24,7 @@ from analysis.reports.execution import (
     check_parameters,
     environment_hash,
     execution_key,
-    run_notebook,
+    run_notebooks,
 )
 from analysis.reports.sources import BookSources, find_sources
 from analysis.studies import Study, read_study, split_network
@@ -101,10 +101,7 @@ def build_book(
     keys = {notebook: execution_key(notebook, parameters, inputs) for notebook in notebooks}
     if progress and any(not (cache / key).is_dir() for key in keys.values()):
         announce_cost(opened)
-    executed = [
-        run_notebook(notebook, parameters, key=key, cache=cache, progress=progress)
-        for notebook, key in keys.items()
-    ]
+    executed = run_notebooks(keys, parameters, cache=cache, progress=progress)
     assembled = output / "book-sources"
     _assemble(assembled, sources, opened, parameters, executed)
     return _build_pages(assembled, sources, output, progress=progress)

@@ -10,12 +10,22 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NotebookError", "check_parameters", "environment_hash", "execution_key", "run_notebook"]
+from analysis.statistics.blocks import processors
+
+__all__ = [
+    "NotebookError",
+    "check_parameters",
+    "environment_hash",
+    "execution_key",
+    "run_notebook",
+    "run_notebooks",
+]
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _LOCATIONS = ("LAYERBOOK_HOME", "LAYERBOOK_DATA", "LAYERBOOK_WEIGHTS")
@@ -90,6 +100,56 @@ def execution_key(notebook: Path, parameters: Mapping[str, Any], inputs: Sequenc
     source = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"]] for cell in cells]
     asked = _hash([notebook.stem, dict(parameters)])
     return f"{notebook.stem}-{asked[:8]}-{_hash([source, asked, list(inputs)])[:16]}"
+
+
+def run_notebooks(
+    keys: Mapping[Path, str], parameters: Mapping[str, Any], *, cache: Path, progress: bool = True
+) -> list[Path]:
+    """Execute notebooks, each as :func:`run_notebook` does.
+
+    The first runs alone, as it takes the features, with every processor. The others find these in
+    the store and run side by side.
+
+    Parameters
+    ----------
+    keys
+        Notebook → name of its execution.
+    parameters, cache, progress
+        As for :func:`run_notebook`.
+
+    Returns
+    -------
+    list of Path
+        Folders of the executions, in the order of the notebooks.
+
+    Raises
+    ------
+    NotebookError
+        If a cell raised. Notebooks that have not begun are left out; the others end.
+    """
+    from tqdm.auto import tqdm
+
+    first, *others = keys
+    with _absolute_locations():
+        done = [run_notebook(first, parameters, key=keys[first], cache=cache, progress=progress)]
+        with ThreadPoolExecutor(processors()) as pool:
+            running = [
+                pool.submit(
+                    run_notebook, notebook, parameters, key=keys[notebook], cache=cache,
+                    progress=False,
+                )
+                for notebook in others
+            ]  # fmt: skip
+            bar = tqdm(total=len(running), desc="notebooks", unit="notebook", disable=not progress)
+            try:
+                with bar:
+                    for finished in as_completed(running):
+                        finished.result()
+                        bar.update()
+            finally:
+                for future in running:
+                    future.cancel()
+        return done + [future.result() for future in running]
 
 
 def run_notebook(
