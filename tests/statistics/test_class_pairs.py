@@ -1,0 +1,78 @@
+"""Classes that no feature tells apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from analysis.statistics import class_pairs
+from analysis.statistics.class_pairs import compare_nearest_classes, nearest_classes
+from analysis.statistics.duplicates import standard_projection
+
+
+def drawn(shifts: list[float], n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Classes of ``n`` images whose first two features are moved."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(shifts)), n)
+    X = rng.normal(size=(labels.size, 12))
+    X[:, :2] += np.array(shifts)[labels, None]
+    return X, labels
+
+
+def test_the_nearest_class_is_that_of_the_nearest_mean() -> None:
+    X, labels = drawn([0, 9, 1, 20, 12], 15)
+    P = standard_projection(X)
+    means = np.stack([P[labels == label].mean(axis=0) for label in range(5)])
+    expected = []
+    for here in range(5):
+        gaps = {k: np.linalg.norm(means[here] - means[k]) for k in range(5) if k != here}
+        expected.append(min(gaps, key=gaps.__getitem__))
+    assert nearest_classes(X, labels + 7).tolist() == expected
+
+
+def test_classes_drawn_alike_are_not_told_apart_and_others_are() -> None:
+    X, labels = drawn([0, 0, 10, 10, 30, 40], 25)
+    table = compare_nearest_classes(X, labels, seed=1)
+    told = {(row.first, row.second): row.told_apart for row in table.itertuples()}
+    assert not told[0, 1]
+    assert not told[2, 3]
+    assert told[4, 5]
+    assert len(told) == len(table)
+    margins = (table["widest"] - table["widest_shuffled"]).to_numpy()
+    assert (np.diff(margins) >= 0).all()
+
+
+def test_two_images_against_two_are_too_few_to_say() -> None:
+    X, labels = drawn([0, 50], 2)
+    (row,) = compare_nearest_classes(X, labels).itertuples()
+    assert row.widest == 1
+    assert not row.told_apart
+
+
+def test_by_chance_one_pair_in_twenty_is_told_apart() -> None:
+    told = [
+        compare_nearest_classes(*drawn([0, 0], 12, seed), seed=seed)["told_apart"].iloc[0]
+        for seed in range(60)
+    ]
+    assert sum(told) <= 9  # 3 are expected; more than 9 in one of a thousand such tests
+
+
+def test_large_classes_are_compared_by_some_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(class_pairs, "MOST", 10)
+    X, labels = drawn([0, 30], 25)
+    (row,) = compare_nearest_classes(X, labels).itertuples()
+    assert row.images == 20
+    assert row.told_apart
+
+
+def test_labelled_features_give_the_same() -> None:
+    X, labels = drawn([0, 0, 8], 10)
+    labelled = xr.DataArray(X, dims=("image", "feature"))
+    for array in (labelled, labelled.transpose("feature", "image"), labelled.chunk(feature=5)):
+        assert compare_nearest_classes(array, labels).equals(compare_nearest_classes(X, labels))
+
+
+def test_no_shuffle_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one shuffle"):
+        compare_nearest_classes(*drawn([0, 1], 5), n_shuffles=0)
