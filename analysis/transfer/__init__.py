@@ -23,12 +23,14 @@ from analysis.transfer.protocols import (
     split_accuracies,
 )
 from analysis.transfer.recommendation import RECOMMENDED, Recommendation, recommend
+from analysis.transfer.reuse import RecommendedEmbedding
 
 __all__ = [
     "RECOMMENDED",
     "Candidate",
     "LayerEmbedding",
     "Recommendation",
+    "RecommendedEmbedding",
     "WideLinearSVC",
     "affordable_n_train",
     "best_layer_over_pixels",
