@@ -40,7 +40,8 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        Bars are one standard error over the splits. The best single layer bears its name.
+        Bars are one standard error over the splits. The best single layer bears its name; layers
+        far below the others are carets on the lower edge.
     """
     shown = summary[(summary["kind"] != "diagnostic") & (summary["n_features"] > 0)]
     datasets = list(dict.fromkeys(shown["dataset"]))
@@ -64,8 +65,11 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy")
     _count_axis(axes[0, 0], shown["n_features"])
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower left", ncols=3)
+    drawn = {}
+    for ax in axes.flat[: len(datasets)]:
+        handles, labels = ax.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
+    fig.legend([*drawn.values()], [*drawn], loc="outside lower left", ncols=3)
     return fig
 
 
@@ -84,7 +88,9 @@ def plot_kept_layers(table: pd.DataFrame) -> Figure:
     drawn = ax.pcolormesh(
         wide.to_numpy(), cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1
     )
-    ax.set_xticks(np.arange(len(layers)) + 0.5, layers, rotation=45, ha="right")
+    ax.set_xticks(
+        np.arange(len(layers)) + 0.5, layers, rotation=45, ha="right", rotation_mode="anchor"
+    )
     ax.set_yticks(np.arange(len(datasets)) + 0.5, datasets)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -95,57 +101,52 @@ def plot_kept_layers(table: pd.DataFrame) -> Figure:
 
 
 def _panel(part: pd.DataFrame, ax: Axes) -> None:
-    errors: dict[str, Any] = {"linestyle": "none", "elinewidth": 1.1}
     single = part[part["kind"] == "single layer"]
-    ax.errorbar(
-        single["n_features"],
-        single["mean"],
-        yerr=single["standard_error"],
-        label="single layers",
-        zorder=2,
-        **SINGLE,
-        **errors,
-    )
-    for order, (name, look) in enumerate(LOOKS.items()):
-        row = part[part["features"] == name]
-        ax.errorbar(
-            row["n_features"],
-            row["mean"],
-            yerr=row["standard_error"],
-            label=name,
-            zorder=3 + order,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            **look,
-            **errors,
-        )
+    low, high = _limits(part)
+    _points(single[single["mean"] >= low], "single layer", SINGLE, ax)
+    below = single["n_features"][single["mean"] < low]
+    if len(below):
+        edge = np.full(len(below), low + 0.03 * (high - low))
+        caret: dict[str, Any] = SINGLE | {"marker": 11, "markersize": 5, "linestyle": "none"}
+        ax.plot(below, edge, label="single layer, further below", **caret)
+    for name, look in LOOKS.items():
+        _points(part[part["features"] == name], name, look, ax)
     best = single.iloc[int(single["mean"].to_numpy().argmax())]
-    ax.annotate(
-        best["features"],
-        (best["n_features"], best["mean"]),
-        xytext=(-5, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        fontsize=8.5,
-        color="0.35",
-    )
+    small: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "fontsize": 8.5}
+    if best["mean"] >= low:
+        at = (best["n_features"], best["mean"])
+        ax.annotate(best["features"], at, xytext=(-3, 4), color="0.35", **small)
     chance = part["chance"].iloc[0]
-    low, high = ax.get_ylim()
-    if chance > low - 0.3 * (high - low):
-        ax.axhline(chance, color=NEUTRAL, linestyle="--", linewidth=1, label="_chance")
-        ax.annotate(
-            "chance",
-            (1, chance),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 2),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8.5,
-            color=NEUTRAL,
-        )
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if chance > low:
+        ax.axhline(chance, color=NEUTRAL, linestyle="--", linewidth=1)
+        small |= {"xycoords": ("axes fraction", "data"), "xytext": (-2, 2), "color": NEUTRAL}
+        ax.annotate("chance", (1, chance), **small)
+    ax.set_ylim(low, high)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     ax.grid(axis="y")
+
+
+def _limits(part: pd.DataFrame) -> tuple[float, float]:
+    """Accuracies to show: the sets to compare in the upper third, single layers as far as fits."""
+    several = part[part["kind"] != "single layer"]["mean"]
+    best = float(part["mean"].max())
+    height = max(0.04, 3 * (best - float(several.min())))
+    return best - height, best + 0.2 * height
+
+
+def _points(rows: pd.DataFrame, name: str, look: dict[str, Any], ax: Axes) -> None:
+    ax.errorbar(
+        rows["n_features"],
+        rows["mean"],
+        yerr=rows["standard_error"],
+        label=name,
+        linestyle="none",
+        elinewidth=1.1,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        zorder=3,
+        **look,
+    )
 
 
 def _count_axis(ax: Axes, counts: pd.Series[float]) -> None:

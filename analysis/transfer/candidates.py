@@ -118,6 +118,8 @@ class LayerEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Those to keep.
     feature_layers : array_like of str, shape (features,)
         Layer of each feature.
+    features : array_like of bool, shape (features,), optional
+        Keep only these features of the layers.
     values, weights
         As in :class:`Candidate`.
     """
@@ -127,18 +129,23 @@ class LayerEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         layers: Sequence[str],
         feature_layers: ArrayLike,
         *,
+        features: ArrayLike | None = None,
         values: Values = "standardised",
         weights: Weights = "features",
     ) -> None:
         self.layers = layers
         self.feature_layers = feature_layers
+        self.features = features
         self.values = values
         self.weights = weights
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn the moments of features (images, features); labels are not used."""
         names = np.asarray(self.feature_layers)
-        self.kept_ = np.flatnonzero(np.isin(names, list(self.layers)))
+        wanted = np.isin(names, list(self.layers))
+        if self.features is not None:
+            wanted &= np.asarray(self.features, dtype=bool)
+        self.kept_ = np.flatnonzero(wanted)
         self.scaler_ = FullNetworkEmbedding() if self.values == "discretised" else StandardScaler()
         self.scaler_.fit(np.asarray(X)[:, self.kept_])
         self.weights_ = np.ones(self.kept_.size)

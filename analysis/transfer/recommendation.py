@@ -8,6 +8,10 @@ nested
     (:mod:`analysis.transfer.candidates`). Test images are looked at once, so the accuracy of
     "recommended" is that of the whole procedure; it may keep other layers in every split. The
     layers it finally names are chosen by the same rule from images of the whole dataset.
+kept by distance
+    Features that at least one class keeps: D_KS beyond t+ or t- (:func:`noise_thresholds`). Of the
+    chosen layers, the others are dropped from what is recommended; a layer that has no such feature
+    stays whole. The candidates are judged before that.
 best alternative
     The set of features with the highest mean accuracy on the test images. It is known only in
     hindsight, as the highest of many noisy numbers. ``foreseen`` is what one gets who takes, in
@@ -16,42 +20,32 @@ best alternative
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from time import perf_counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.pipeline import Pipeline, make_pipeline
 
 from analysis.data import stratified_splits
-from analysis.statistics import kept, noise_thresholds, rank_features, signed_ks
+from analysis.transfer._bench import Bench, telling_features, worth_keeping
 from analysis.transfer.candidates import (
-    BYTES,
     Candidate,
-    LayerEmbedding,
     LeftOut,
     candidate_embeddings,
     choose_smallest,
     judge_candidates,
 )
-from analysis.transfer.classifiers import WideLinearSVC, linear_svm
 from analysis.transfer.comparison import paired_differences
 
-__all__ = ["ALL_LAYERS", "BY_DISTANCE", "DISCRETISED", "RECOMMENDED", "Recommendation", "recommend"]
+__all__ = ["BEST_CANDIDATE", "RECOMMENDED", "Recommendation", "recommend"]
 
 Array = NDArray[Any]
 
 RECOMMENDED = "recommended"
 BEST_CANDIDATE = "best candidate"
-ALL_LAYERS = "all layers"
-DISCRETISED = "all layers, discretised"
 CHOSEN_DISCRETISED = "chosen layers, discretised"
-BY_DISTANCE = "kept by distance"
 
 MOST_IMAGES, MOST_JUDGED = 1000, 500
 """Training images per split, and how many of them the choice of layers looks at."""
@@ -65,6 +59,8 @@ class Recommendation:
     ----------
     chosen : Candidate
         Layers, values and weights, chosen from images of the whole dataset.
+    features : ndarray of bool, shape (features,)
+        The features to keep: those of these layers that some class keeps, over all images.
     candidates : DataFrame
         How each candidate was judged in that choice, see :func:`choose_smallest`.
     splits : DataFrame
@@ -83,6 +79,7 @@ class Recommendation:
     """
 
     chosen: Candidate
+    features: NDArray[np.bool_]
     candidates: pd.DataFrame
     splits: pd.DataFrame
     summary: pd.DataFrame
@@ -141,90 +138,28 @@ def recommend(
     tables = []
     drawn = stratified_splits(y, n_train=per_class, n_splits=n_splits, seed=seed)
     for number, (train, test) in enumerate(drawn):
-        split = _Split(values, y, layers, train, test)
+        telling = telling_features(values[train], y[train], n_shuffles=n_shuffles, seed=seed)
+        split = Bench(values, y, layers, train, test, telling)
         chosen = _chosen_within(values[train], y[train], layers, candidates, tolerance, seed)
-        rows = [*split.alternatives(), split.by_distance(n_shuffles, seed)]
-        rows += [split.measured(name, kind, each) for name, (kind, each) in chosen.items()]
+        rows = [*split.alternatives(), split.by_distance()]
+        rows += [split.measured(name, *what) for name, what in chosen.items()]
         tables.append(pd.DataFrame(rows).assign(split=number))
     splits = pd.concat(tables, ignore_index=True)
     at = _balanced(y, seed)
     judged = choose_smallest(
         candidates, judge_candidates(values[at], y[at], layers, candidates), tolerance=tolerance
     )
+    chosen_layers = candidates[int(judged["chosen"].to_numpy().argmax())]
+    telling = telling_features(values, y, n_shuffles=n_shuffles, seed=seed)
     return Recommendation(
-        candidates[int(judged["chosen"].to_numpy().argmax())],
+        chosen_layers,
+        worth_keeping(chosen_layers, layers, telling),
         judged,
         splits,
         _summary(splits),
         _differences(splits),
         _statement(sizes, per_class, n_splits),
     )
-
-
-@dataclass
-class _Split:
-    """One split; each embedding is fitted and tested once, under however many names."""
-
-    X: Array
-    y: Array
-    layers: Array
-    train: Array
-    test: Array
-    known: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
-
-    def alternatives(self) -> Iterator[dict[str, Any]]:
-        """Measure single layers, and all of them in two kinds of values."""
-        names, counts = np.unique(self.layers, return_counts=True)
-        sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        ordered = tuple(dict.fromkeys(self.layers.tolist()))
-        for name in ordered:
-            one = Candidate((name,), "standardised", "features", (sizes[name],))
-            yield self.measured(name, "single layer", one)
-        every = tuple(sizes[name] for name in ordered)
-        plain = Candidate(ordered, "standardised", "features", every)
-        yield self.measured(ALL_LAYERS, "all layers", plain)
-        discrete = Candidate(ordered, "discretised", "features", every)
-        yield self.measured(DISCRETISED, "all layers", discrete)
-
-    def measured(self, name: str, kind: str, each: Candidate) -> dict[str, Any]:
-        """Row of a set of features."""
-        key = (each.layers, each.values, each.weights if len(each.layers) > 1 else "")
-        if key not in self.known:
-            step = LayerEmbedding(
-                each.layers, self.layers, values=each.values, weights=each.weights
-            )
-            self.known[key] = self.scored(make_pipeline(step, WideLinearSVC()), self.X)
-        size = {"n_features": each.n_features, "bytes": each.n_bytes}
-        row = {"features": name, "kind": kind, **self.known[key], **size}
-        return row | {"layers": " ".join(each.layers)}
-
-    def by_distance(self, n_shuffles: int, seed: int) -> dict[str, Any]:
-        """Row of the features that any class keeps, by thresholds of the training images."""
-        ranked, y = rank_features(self.X[self.train]), self.y[self.train]
-        thresholds = noise_thresholds(ranked, y, n_shuffles=n_shuffles, seed=seed)
-        beyond = np.asarray(kept(signed_ks(ranked, y), thresholds)).any(axis=0)
-        n = int(beyond.sum())
-        size = {"n_features": n, "bytes": n * BYTES["standardised"]}
-        row = {"features": BY_DISTANCE, "kind": "chosen"}
-        names = {"layers": " ".join(dict.fromkeys(self.layers[beyond].tolist()))}
-        if n == 0:  # any guess is as good
-            scores = self.facts() | {"accuracy": self.facts()["chance"], "seconds": 0.0}
-        else:
-            scores = self.scored(linear_svm(), self.X[:, beyond])
-        return row | scores | size | names
-
-    def scored(self, model: Pipeline, X: Array) -> dict[str, Any]:
-        """Fit to the training images, test on the others."""
-        begun = perf_counter()
-        model.fit(X[self.train], self.y[self.train])
-        seconds = perf_counter() - begun
-        accuracy = balanced_accuracy_score(self.y[self.test], model.predict(X[self.test]))
-        return self.facts() | {"accuracy": float(accuracy), "seconds": seconds}
-
-    def facts(self) -> dict[str, Any]:
-        """Sizes of the split, and chance."""
-        chance = 1 / np.unique(self.y).size
-        return {"train": self.train.size, "test": self.test.size, "chance": chance}
 
 
 def _chosen_within(
@@ -234,8 +169,8 @@ def _chosen_within(
     candidates: tuple[Candidate, ...],
     tolerance: float,
     seed: int,
-) -> dict[str, tuple[str, Candidate]]:
-    """Name, kind and candidate of what training images choose."""
+) -> dict[str, tuple[str, Candidate, bool]]:
+    """Name, kind and candidate of what training images choose, and if features are dropped."""
     at = _balanced(y, seed)
     left_out = judge_candidates(X[at], y[at], layers, candidates)
     judged = choose_smallest(candidates, left_out, tolerance=tolerance)
@@ -247,9 +182,9 @@ def _chosen_within(
     part = LeftOut(left_out.loss[plain], left_out.right[plain])
     among = choose_smallest([candidates[k] for k in plain], part, tolerance=tolerance)
     return {
-        CHOSEN_DISCRETISED: ("chosen", candidates[plain[int(among["chosen"].argmax())]]),
-        BEST_CANDIDATE: ("diagnostic", candidates[int(judged["best"].argmax())]),
-        RECOMMENDED: ("chosen", candidates[int(judged["chosen"].argmax())]),
+        CHOSEN_DISCRETISED: ("chosen", candidates[plain[int(among["chosen"].argmax())]], False),
+        BEST_CANDIDATE: ("diagnostic", candidates[int(judged["best"].argmax())], True),
+        RECOMMENDED: ("chosen", candidates[int(judged["chosen"].argmax())], True),
     }
 
 

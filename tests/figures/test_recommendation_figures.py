@@ -35,10 +35,10 @@ def summary(n_datasets=7, n_layers=15):
                 "dataset": f"dataset {number}",
                 "features": name,
                 "kind": kind,
-                "mean": 0.3 + 0.03 * k,
+                "mean": 0.47 + 0.001 * k,
                 "standard_error": 0.01,
                 "n_features": size,
-                "chance": 0.25 if number else 0.01,
+                "chance": 0.46 if number else 0.01,
             }
             for k, (name, kind, size) in enumerate(sets)
         ]
@@ -70,6 +70,16 @@ def test_every_dataset_has_a_panel_with_all_but_the_diagnostic_set():
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, expected))
     (recommended,) = points(ax, "recommended")
     assert recommended == pytest.approx([640, part["mean"].max()])
+
+
+def test_layers_far_below_the_others_are_carets_on_the_edge():
+    table = summary(1)
+    table.loc[table["features"].isin(["conv0", "conv4"]), "mean"] = 0.05
+    ax = figures.plot_accuracy_against_size(table).axes[0]
+    (carets,) = [line for line in ax.lines if line.get_label() == "single layer, further below"]
+    assert carets.get_xdata().tolist() == [16, 32]
+    assert len(points(ax, "single layer")) == 13
+    assert ax.get_ylim()[0] > 0.05
 
 
 def test_the_best_single_layer_is_named_and_chance_where_it_is_near():

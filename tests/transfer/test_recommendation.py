@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 from sklearn.base import clone
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from analysis.data import stratified_splits
@@ -12,6 +14,7 @@ from analysis.statistics import FullNetworkEmbedding, kept, noise_thresholds, si
 from analysis.transfer import (
     Candidate,
     LayerEmbedding,
+    WideLinearSVC,
     candidate_embeddings,
     choose_smallest,
     compare_features,
@@ -160,8 +163,42 @@ def test_the_layer_that_tells_classes_apart_is_recommended():
     rows = found.splits[found.splits["features"] == "recommended"]
     assert rows["layers"].tolist() == ["middle"] * 3
     assert rows["accuracy"].mean() > 0.9
-    assert (rows["n_features"] == 6).all()
+    assert (rows["n_features"] <= 6).all()
     assert found.candidates["chosen"].sum() == 1
+    assert found.features.sum() > 0
+    assert (LAYERS[found.features] == "middle").all()
+
+
+def test_features_that_no_class_keeps_are_dropped_from_what_is_recommended():
+    X, labels = problem(3.0)
+    X[:, 5] = 7.0  # of the layer that is chosen
+    found = advised(X, labels, n_splits=2, n_train=5)
+    assert found.chosen.layers == ("middle",)
+    assert not found.features[5]
+    splits = stratified_splits(labels, n_train=5, n_splits=2, seed=0)
+    recommended = found.splits[found.splits["features"] == "recommended"]
+    for (train, test), (_, row) in zip(splits, recommended.iterrows(), strict=True):
+        thresholds = noise_thresholds(X[train], labels[train], seed=0)
+        beyond = np.asarray(kept(signed_ks(X[train], labels[train]), thresholds)).any(axis=0)
+        (chosen,) = [each for each in candidate_embeddings(LAYERS) if fits(each, row)]
+        step = LayerEmbedding(
+            chosen.layers,
+            LAYERS,
+            features=beyond,
+            values=chosen.values,
+            weights=chosen.weights,
+        )
+        model = make_pipeline(step, WideLinearSVC()).fit(X[train], labels[train])
+        expected = balanced_accuracy_score(labels[test], model.predict(X[test]))
+        assert row["accuracy"] == pytest.approx(expected)
+        assert row["n_features"] == model[0].kept_.size
+
+
+def fits(candidate, row):
+    """Whether a row of the table is that of a candidate (of a single layer)."""
+    n_bytes = candidate.n_bytes // candidate.n_features
+    same = " ".join(candidate.layers) == row["layers"]
+    return same and n_bytes * row["n_features"] == row["bytes"]
 
 
 def test_alternatives_are_those_of_the_protocol():
