@@ -10,7 +10,7 @@ from typing import Any, Self, get_args
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,13 +32,15 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
     ----------
     layers : sequence of str, optional
         Those to keep; all by default.
+    features : array_like of bool, shape (features,), optional
+        Keep only these features of the layers, as they stand in what ``fit`` is given.
     values, weights
         As in :class:`analysis.transfer.candidates.Candidate`.
 
     Attributes
     ----------
     embedding_ : FullNetworkEmbedding
-        Means and deviations, and the names of the features.
+        Means, deviations and names of the kept features.
     layers_ : list of str
         The layers kept: ``extract(..., layers=embedding.layers_)`` is enough for them.
     """
@@ -47,17 +49,20 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
         self,
         layers: Sequence[str] | None = None,
         *,
+        features: ArrayLike | None = None,
         values: Values = "standardised",
         weights: Weights = "features",
     ) -> None:
         self.layers = layers
+        self.features = features
         self.values = values
         self.weights = weights
 
     @classmethod
-    def of(cls, candidate: Candidate) -> Self:
-        """Embedding of a candidate, not fitted yet."""
-        return cls(candidate.layers, values=candidate.values, weights=candidate.weights)
+    def of(cls, candidate: Candidate, features: ArrayLike | None = None) -> Self:
+        """Embedding of a candidate, or of some of its features, not fitted yet."""
+        how: dict[str, Any] = {"values": candidate.values, "weights": candidate.weights}
+        return cls(candidate.layers, features=features, **how)
 
     def fit(self, X: xr.DataArray, y: object = None) -> Self:
         """Learn the moments of features (image, feature) with the coordinates layer and unit.
@@ -65,7 +70,7 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         ValueError
-            Unknown values or weights, features without names, and what
+            Unknown values, weights or layers, no feature to keep, features without names, and what
             :meth:`analysis.statistics.FullNetworkEmbedding.fit` refuses.
         """
         for given, known in ((self.values, Values), (self.weights, Weights)):
@@ -75,8 +80,9 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
             raise ValueError(
                 "expected features with the coordinates 'layer' and 'unit', as extract gives them"
             )
-        layers = None if self.layers is None else list(self.layers)
-        self.embedding_ = FullNetworkEmbedding(layers=layers).fit(X)
+        X = X.transpose("image", "feature")
+        kept = self._kept(X["layer"].to_numpy())
+        self.embedding_ = FullNetworkEmbedding().fit(X.isel(feature=kept))
         self.layers_ = list(self.embedding_.layers_ or ())
         return self
 
@@ -153,9 +159,24 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
         if not isinstance(choice, dict) or any(choice.get(k) not in known[k] for k in known):
             raise ValueError(f"{path}: expected values and weights among {known}, got {choice!r}")
         embedding = FullNetworkEmbedding.load(folder)
-        read = cls(embedding.layers, values=choice["values"], weights=choice["weights"])
-        read.embedding_, read.layers_ = embedding, list(embedding.layers_ or ())
+        layers = list(embedding.layers_ or ())
+        read = cls(layers, values=choice["values"], weights=choice["weights"])
+        read.embedding_, read.layers_ = embedding, layers
         return read
+
+    def _kept(self, layers: NDArray[Any]) -> NDArray[np.int64]:
+        """Positions of the features to keep."""
+        unknown = [name for name in self.layers or () if name not in set(layers.tolist())]
+        if unknown:
+            raise ValueError(f"expected layers among {list(dict.fromkeys(layers))}, got {unknown}")
+        of_layers = layers == layers if self.layers is None else np.isin(layers, list(self.layers))
+        among = np.asarray(of_layers if self.features is None else self.features, bool)
+        if among.shape != layers.shape or not (of_layers & among).any():
+            raise ValueError(
+                f"expected for each of {layers.size} features whether it is kept, at least one of "
+                f"them, got {int(among.sum())} of {among.size}"
+            )
+        return np.flatnonzero(of_layers & among)
 
     def _weights(self, kept: xr.DataArray) -> NDArray[np.float64]:
         """Weight of each kept feature: 1, or such that every layer counts alike."""

@@ -44,6 +44,23 @@ def test_the_numbers_are_those_that_were_tested(
 
 
 @pytest.mark.parametrize("values", ["standardised", "discretised"])
+def test_some_features_of_the_layers_are_kept(values: str, tmp_path: Path) -> None:
+    X, others = features(), features(7, seed=1)
+    some = np.arange(LAYERS.size) % 3 == 0
+    how = {"features": some, "values": values, "weights": "layers"}
+    tested = LayerEmbedding(("conv2", "fc6"), LAYERS, **how).fit(X)
+    fitted = RecommendedEmbedding(("conv2", "fc6"), **how).fit(X)
+    read = RecommendedEmbedding.load(fitted.save(tmp_path))
+    for embedding in (fitted, read):
+        found = embedding.transform(others)
+        np.testing.assert_allclose(found.values, tested.transform(others), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="at least one of them, got 0 of 18"):
+        RecommendedEmbedding(features=np.zeros(18, bool)).fit(X)
+    with pytest.raises(ValueError, match=r"got \['fc9'\]"):
+        RecommendedEmbedding(["fc9"]).fit(X)
+
+
+@pytest.mark.parametrize("values", ["standardised", "discretised"])
 def test_what_was_saved_does_the_same(values: str, tmp_path: Path) -> None:
     fitted = RecommendedEmbedding(("conv2", "fc6"), values=values, weights="layers").fit(features())
     folder = fitted.save(tmp_path / "embedding", classes=["<a>", "b"])
@@ -52,7 +69,7 @@ def test_what_was_saved_does_the_same(values: str, tmp_path: Path) -> None:
     others = features(7, seed=1)
     xr.testing.assert_identical(read.transform(others), fitted.transform(others))
     assert read.layers_ == ["conv2", "fc6"]
-    assert read.get_params() == {**fitted.get_params(), "layers": ["conv2", "fc6"]}
+    assert (read.values, read.weights) == (values, "layers")
 
 
 @pytest.mark.parametrize("values", ["standardised", "discretised"])
