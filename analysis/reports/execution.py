@@ -201,7 +201,8 @@ def run_notebook(
                 str(notebook),
                 str(executed),
                 parameters=dict(parameters),
-                cwd=str(folder),
+                # Papermill's own cwd= would change that of this process, which other runs share.
+                resources={"metadata": {"path": str(folder)}},
                 kernel_name="python3",
                 progress_bar={"desc": notebook.stem, "unit": "cell"} if progress else False,
                 extra_arguments=[

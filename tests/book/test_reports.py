@@ -270,6 +270,32 @@ def test_widgets_are_left_out_but_for_the_picture_that_stands_in(tmp_path):
     assert "widgets" not in executed.metadata
 
 
+def test_notebooks_side_by_side_run_in_their_own_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notebooks = [tmp_path / f"{number}.ipynb" for number in range(4)]
+    for number, notebook in enumerate(notebooks):
+        write_notebook(
+            notebook,
+            f"import time; time.sleep({number % 2})",
+            f"import pathlib; pathlib.Path('here').write_text({notebook.stem!r})",
+        )
+    keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
+    done = execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
+    assert [folder.name for folder in done] == list(keys.values())
+    assert [(folder / "here").read_text() for folder in done] == ["0", "1", "2", "3"]
+    assert Path.cwd() == tmp_path
+
+
+def test_of_notebooks_side_by_side_the_broken_one_is_named(tmp_path):
+    notebooks = [tmp_path / f"{number}.ipynb" for number in range(3)]
+    for notebook in notebooks:
+        write_notebook(notebook, f"assert {notebook.stem} != 1")
+    keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
+    with pytest.raises(reports.NotebookError, match=r"1\.ipynb failed in cell"):
+        execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
+    assert not list((tmp_path / "cache").glob(".partial-*"))
+
+
 def test_environment_follows_the_package_but_not_the_command_line(tmp_path):
     (tmp_path / "__main__.py").write_text("1")
     (tmp_path / "paths.py").write_text("1")
