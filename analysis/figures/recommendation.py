@@ -65,7 +65,7 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy")
     _count_axis(axes[0, 0], shown["n_features"])
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for ax in axes.flat[: len(datasets)]:
         handles, labels = ax.get_legend_handles_labels()
         drawn |= dict(zip(labels, handles, strict=True))
