@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 
@@ -49,7 +49,7 @@ Array = NDArray[Any]
 Values = Literal["standardised", "discretised"]
 Weights = Literal["features", "layers"]
 
-GROUPS = 9
+GROUPS = 8
 """Most groups of layers whose runs are candidates."""
 
 BYTES: Mapping[str, int] = {"standardised": 4, "discretised": 1}
@@ -292,19 +292,26 @@ def _products(X: Array, layers: Array) -> dict[tuple[str, str], NDArray[np.float
     return products
 
 
-def _inner(products: Mapping[tuple[str, str], NDArray[np.float64]], candidate: Candidate) -> Any:
+def _inner(
+    products: Mapping[tuple[str, str], NDArray[np.float64]], candidate: Candidate
+) -> NDArray[np.float64]:
     """Inner products of images by the features of a candidate, divided by their number."""
     n = len(candidate.layers)
     alike = candidate.weights == "layers"
     shares = [1 / n if alike else size / candidate.n_features for size in candidate.sizes]
-    parts = zip(shares, candidate.layers, strict=True)
-    return np.sum([share * products[candidate.values, layer] for share, layer in parts], axis=0)
+    first = products[candidate.values, candidate.layers[0]]
+    total: NDArray[np.float64] = np.zeros(first.size)
+    for share, layer in zip(shares, candidate.layers, strict=True):
+        total = blas.daxpy(products[candidate.values, layer].ravel(), total, a=share)
+    return total.reshape(first.shape)
 
 
 def _left_out(K: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give outputs (images, classes), each image's by a machine fitted to all the others."""
-    factor, _ = lapack.dpotrf(K + 1 + _RIDGE * np.eye(len(K)), lower=1)
-    inverse, _ = lapack.dpotri(factor, lower=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    outputs: NDArray[np.float64] = targets - (inverse @ targets) / np.diag(inverse)[:, None]
+    A = K + 1
+    A.flat[:: len(A) + 1] += _RIDGE
+    factor, _ = lapack.dpotrf(A.T, lower=1, overwrite_a=1)
+    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)  # the lower triangle alone
+    fitted = blas.dsymm(1.0, inverse, targets, lower=1)
+    outputs: NDArray[np.float64] = targets - fitted / np.diag(inverse)[:, None]
     return outputs
