@@ -112,15 +112,18 @@ def _panel(part: pd.DataFrame, ax: Axes) -> None:
     for name, look in LOOKS.items():
         _points(part[part["features"] == name], name, look, ax)
     best = single.iloc[int(single["mean"].to_numpy().argmax())]
-    small: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "fontsize": 8.5}
+    small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8.5}
     if best["mean"] >= low:
         at = (best["n_features"], best["mean"])
-        ax.annotate(best["features"], at, xytext=(-3, 4), color="0.35", **small)
+        others = part.loc[part["kind"] != "single layer", "n_features"] / best["n_features"]
+        side = ("left", 3) if others.between(0.3, 0.95).any() else ("right", -3)
+        small["ha"] = side[0]
+        ax.annotate(best["features"], at, xytext=(side[1], 4), color="0.35", **small)
     chance = part["chance"].iloc[0]
     if chance > low:
         ax.axhline(chance, color=NEUTRAL, linestyle="--", linewidth=1)
-        small |= {"xycoords": ("axes fraction", "data"), "xytext": (-2, 2), "color": NEUTRAL}
-        ax.annotate("chance", (1, chance), **small)
+        small |= {"xycoords": ("axes fraction", "data"), "xytext": (-2, 2), "ha": "right"}
+        ax.annotate("chance", (1, chance), color=NEUTRAL, **small)
     ax.set_ylim(low, high)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     ax.grid(axis="y")
@@ -131,7 +134,8 @@ def _limits(part: pd.DataFrame) -> tuple[float, float]:
     several = part[part["kind"] != "single layer"]["mean"]
     best = float(part["mean"].max())
     height = max(0.04, 3 * (best - float(several.min())))
-    return best - height, best + 0.2 * height
+    highest = float((part["mean"] + part["standard_error"].fillna(0)).max())
+    return best - height, max(best + 0.2 * height, highest + 0.05 * height)
 
 
 def _points(rows: pd.DataFrame, name: str, look: dict[str, Any], ax: Axes) -> None:
