@@ -40,6 +40,7 @@ from analysis.statistics.ranks import (
     RankedFeatures,
     as_bits,
     code_type,
+    refuse_infinite,
     refuse_nan,
 )
 
@@ -157,12 +158,8 @@ def _binned(
 
     run_in_threads(task, n_images, width, threads)
     refuse_nan(nan, n_images, offset)
-    if infinite.any():
-        at = int(np.flatnonzero(infinite)[0])
-        raise ValueError(
-            f"bins need a finite range, which feature {offset + at} lacks: leave it out, or use "
-            "bins=None, which takes infinities as extremes"
-        )
+    remedy = "leave it out, or use bins=None, which takes infinities as extremes"
+    refuse_infinite(infinite, offset, remedy=remedy)
     return D
 
 

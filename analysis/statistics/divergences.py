@@ -47,7 +47,7 @@ from analysis.statistics._binning import histogram_columns
 from analysis.statistics._compiling import TILE
 from analysis.statistics.blocks import blocks_of, conform, features_of, run_in_threads
 from analysis.statistics.labelling import classes_of, labelled
-from analysis.statistics.ranks import refuse_nan
+from analysis.statistics.ranks import refuse_infinite, refuse_nan
 
 Floats = NDArray[np.float64]
 Result = NDArray[np.float64] | xr.DataArray
@@ -281,11 +281,7 @@ def _fill(
 
     run_in_threads(task, n_images, width, threads)
     refuse_nan(nan, n_images, offset)
-    if infinite.any():
-        raise ValueError(
-            f"bins need a finite range, which feature {offset + int(np.argmax(infinite > 0))} "
-            "lacks: leave it out"
-        )
+    refuse_infinite(infinite, offset)
 
 
 def _histograms(

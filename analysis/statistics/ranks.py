@@ -154,3 +154,14 @@ def refuse_nan(counts: NDArray[np.int64], n_images: int, offset: int) -> None:
             f"first is feature {offset + first}, NaN for {counts[first]} of {n_images} images: "
             "leave out these images or features, or repair the extraction"
         )
+
+
+def refuse_infinite(
+    counts: NDArray[np.int64], offset: int, *, remedy: str = "leave it out"
+) -> None:
+    """Raise ValueError if any feature's count of infinities is not zero: bins need a range."""
+    if counts.any():
+        first = int(np.flatnonzero(counts)[0])
+        raise ValueError(
+            f"bins need a finite range, which feature {offset + first} lacks: {remedy}"
+        )

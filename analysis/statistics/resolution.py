@@ -38,7 +38,7 @@ from analysis.statistics._binning import histogram_columns
 from analysis.statistics._compiling import TILE
 from analysis.statistics.blocks import blocks_of, conform, features_of
 from analysis.statistics.labelling import classes_of, labelled
-from analysis.statistics.ranks import refuse_nan
+from analysis.statistics.ranks import refuse_infinite, refuse_nan
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -95,11 +95,7 @@ def binning_bound(
 
 def _refuse(nan: Integers, infinite: Integers, n_images: int, offset: int) -> None:
     refuse_nan(nan, n_images, offset)
-    if infinite.any():
-        raise ValueError(
-            f"bins need a finite range, which feature {offset + int(np.argmax(infinite > 0))} "
-            "lacks: leave it out"
-        )
+    refuse_infinite(infinite, offset)
 
 
 def _widest(
