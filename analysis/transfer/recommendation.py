@@ -16,6 +16,10 @@ best alternative
     The set of features with the highest mean accuracy on the test images. It is known only in
     hindsight, as the highest of many noisy numbers. ``foreseen`` is what one gets who takes, in
     every split, the alternative that was best in the other splits.
+
+The procedure itself (which candidates, which criterion, dropping features that no class keeps) was
+settled by comparing some 70 variants by test accuracy on ``minivgg16`` and the drawn tasks. There,
+each run's accuracies are nested, but the choice of the procedure is not independent of them.
 """
 
 from __future__ import annotations
