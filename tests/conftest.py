@@ -62,3 +62,9 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "bundled", datasets=f"folder:{folder / 'images'}", output=folder / "_build", progress=False
     )
     return index.parent.parent
+
+
+@pytest.fixture(scope="session")
+def may_be_empty() -> set[str]:
+    """Tables of the small book that need have no row: of three classes, none need share a unit."""
+    return {"02-shared-absences"}

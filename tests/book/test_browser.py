@@ -141,7 +141,7 @@ def test_search_field_leads_to_results(opened):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_page_offers_its_notebook_and_its_tables(opened, html, name):
+def test_notebook_page_offers_its_notebook_and_its_tables(opened, may_be_empty, name):
     page = opened(f"{name}.html")
     offered = targets(page, "a.btn-download-source-button", "href")
     (notebook,) = (address for address in offered if address.endswith(".ipynb"))
@@ -152,7 +152,7 @@ def test_notebook_page_offers_its_notebook_and_its_tables(opened, html, name):
     for address in tables:
         answer = page.request.get(address)
         assert answer.ok
-        assert "," in answer.text().splitlines()[0]
+        assert len(answer.text().splitlines()) > (Path(address).stem not in may_be_empty)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
