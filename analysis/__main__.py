@@ -252,27 +252,40 @@ def dks(
 
     Example: `layerbook dks digits minivgg16 --weights random`
     """
-    from analysis import extract as extract_features
-    from analysis import load_dataset, signed_ks
-    from analysis.reports.exports import distance_table
-    from analysis.statistics import strongest_pairs
-    from analysis.studies import slug, write_csv
+    from analysis import load_dataset
+    from analysis.reports.exports import measure_distances
+    from analysis.studies import slug
 
-    data = load_dataset(dataset, progress=True)
-    net = _backbone(network, weights)
-    features = extract_features(data, net, crops=crops, progress=True)
-    distances = signed_ks(features, data.labels)
-    table = distance_table(distances, data.classes)
-    path = write_csv(table, out or Path(f"dks-{slug(dataset)}-{slug(net.name)}.csv"))
-    strongest = strongest_pairs(distances)
-    strongest["class"] = [data.classes[label] for label in strongest["class"]]
-    strongest["distance"] = strongest["distance"].map("{:+.3f}".format)
-    columns = ["layer", "distance", "unit", "sign", "class"]
-    _print_table(
-        ("layer", "D_KS", "unit", "marks by", "class"),
-        strongest[columns].itertuples(index=False),
-    )
-    typer.echo(f"\n{len(table):,} pairs of feature and class written to {path}")
+    data, net = load_dataset(dataset, progress=True), _backbone(network, weights)
+    path = out or Path(f"dks-{slug(dataset)}-{slug(net.name)}.csv")
+    strongest, pairs = measure_distances(data, net, path, crops=crops, progress=True)
+    _print_table(("layer", "D_KS", "unit", "marks by", "class"), strongest.itertuples(index=False))
+    typer.echo(f"\n{pairs:,} pairs of feature and class written to {path}")
+
+
+@app.command()
+def report(
+    dataset: Dataset,
+    network: Annotated[
+        str, typer.Option(help="As for other commands: `NAME`, or `NAME@WEIGHTS`.")
+    ] = "minivgg16@bundled",
+    weights: Weights = None,
+    crops: Crops = "ten",
+    out: Annotated[
+        Path | None, typer.Option(help="A folder; default: report-DATASET-NETWORK, here.")
+    ] = None,
+) -> None:
+    """Report on your images: one page to read anywhere, and an embedding to use again.
+
+    The page names broken files, images that are there twice and classes that are hard to tell
+    apart, shows what marks each class, and recommends the layers to keep.
+
+    Example: `layerbook report folder:/path/to/images --out my-report`
+    """
+    from analysis.reports.dataset_report import report_dataset
+
+    made = report_dataset(dataset, network, weights=weights, crops=crops, out=out)
+    typer.echo(f"Open {made.page}\nThe recommended embedding is in {made.embedding}")
 
 
 @app.command()

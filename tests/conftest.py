@@ -66,5 +66,12 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def may_be_empty() -> set[str]:
-    """Tables of the small book that need have no row: of three classes, none need share a unit."""
-    return {"02-shared-absences"}
+    """Tables of the small book that need have no row: its files are whole and unlike each other,
+    and of its three classes none need share a unit.
+    """
+    return {
+        "02-shared-absences",
+        "05-broken-files",
+        "05-identical-files",
+        "05-near-duplicates",
+    }

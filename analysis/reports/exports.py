@@ -10,10 +10,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from analysis.statistics import signed_ks, strongest_pairs
+from analysis.studies import write_csv
+
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["distance_table", "write_zarr"]
+    from analysis.data import ImageDataset
+    from analysis.networks import Backbone
+
+__all__ = ["distance_table", "measure_distances", "write_zarr"]
+
+
+def measure_distances(
+    data: ImageDataset, net: Backbone, path: Path, *, crops: str = "ten", progress: bool = True
+) -> tuple[pd.DataFrame, int]:
+    """Write the signed KS distance of every feature and class as CSV.
+
+    Parameters
+    ----------
+    data, net, crops, progress
+        As in :func:`analysis.extract`.
+    path
+        The table of :func:`distance_table`.
+
+    Returns
+    -------
+    tuple of DataFrame and int
+        The widest pairs of each layer, ready to print: ``layer, distance, unit, sign, class``; and
+        the number of pairs written.
+    """
+    from analysis.features import extract  # loads PyTorch
+
+    distances = signed_ks(extract(data, net, crops=crops, progress=progress), data.labels)
+    table = distance_table(distances, data.classes)
+    write_csv(table, path)
+    strongest = strongest_pairs(distances)
+    strongest["class"] = [data.classes[label] for label in strongest["class"]]
+    strongest["distance"] = strongest["distance"].map("{:+.3f}".format)
+    return strongest[["layer", "distance", "unit", "sign", "class"]], len(table)
 
 
 def distance_table(distances: xr.DataArray, classes: Sequence[str]) -> pd.DataFrame:

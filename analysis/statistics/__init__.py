@@ -22,6 +22,7 @@ from analysis.statistics.embedding import FullNetworkEmbedding
 from analysis.statistics.expected import (
     ExpectedThresholds,
     compare_thresholds,
+    costs_by_law,
     expected_threshold,
     tie_counts,
 )
@@ -40,17 +41,21 @@ from analysis.statistics.noise import (
 )
 from analysis.statistics.pruning import (
     beyond_by_class,
-    fit_threshold_to_size,
+    compare_with_discoveries,
     kept,
     kept_by_part,
-    subsample_classes,
     summarise_thresholds,
-    thresholds_by_size,
 )
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
 from analysis.statistics.rejections import rejection_by_zeros, rejection_shares, rejections_by
 from analysis.statistics.resolution import binning_bound, summarise_binning
 from analysis.statistics.significance import ks_p_values, ks_tail_probability
+from analysis.statistics.size_fit import (
+    fit_threshold_to_size,
+    fits_by_network,
+    subsample_classes,
+    thresholds_by_size,
+)
 
 __all__ = [
     "ExpectedThresholds",
@@ -66,12 +71,15 @@ __all__ = [
     "change_by_layer",
     "compare_measures",
     "compare_thresholds",
+    "compare_with_discoveries",
+    "costs_by_law",
     "distribution_differences",
     "edf_pair",
     "expected_threshold",
     "extreme_units",
     "false_discovery",
     "fit_threshold_to_size",
+    "fits_by_network",
     "kept",
     "kept_by_part",
     "kind_histograms",

@@ -39,6 +39,7 @@ from analysis.statistics.ranks import RankedFeatures, rank_features
 __all__ = [
     "ExpectedThresholds",
     "compare_thresholds",
+    "costs_by_law",
     "expected_threshold",
     "tie_counts",
 ]
@@ -52,6 +53,7 @@ GRID = np.linspace(0.0, 1.0, 1001)
 SIZES = 8
 PATTERNS = 40
 NEXT = 0.8  # of the images that are not tied, from one number of them to the next
+WEAK = 0.02  # of the features
 _LEAST = 1e-12
 
 
@@ -175,7 +177,8 @@ def compare_thresholds(
         or "t-"); ``measured``, ``spread``, and ``d_avg``, the maximum in features per class; and
         for both laws the expected threshold, ``LAW``, the measured d_avg there, ``LAW_d_avg``, and
         ``LAW_within``, whether it is within two spreads (or 0.001, if that is more) of the
-        measured one. Where d_avg is flat at its top, thresholds scatter that are equally good.
+        measured one. ``weak`` marks parts whose d_avg is nowhere above 2 % of their features: it is
+        then mostly what the shuffles drawn left over, and the place of its maximum means little.
     """
     real, noise, ties = checked_distances(D), np.asarray(shuffled), np.asarray(tie_counts)
     layers = D["layer"].to_numpy()
@@ -184,6 +187,33 @@ def compare_thresholds(
         own = np.ones(layers.size, bool) if part == "all" else layers == part
         rows += _compared(str(part), real[:, own], noise[..., own], class_sizes, ties[own])
     return pd.DataFrame(rows)
+
+
+def costs_by_law(table: pd.DataFrame) -> pd.DataFrame:
+    """Sum up how far expected thresholds are from measured ones, and what that costs.
+
+    Parameters
+    ----------
+    table
+        Rows of :func:`compare_thresholds`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each ``whole`` (embeddings, or single layers), ``weak`` and ``law``: ``number`` of
+        thresholds, their mean ``distance`` from the measured ones, ``cost`` (what the measured
+        d_avg lacks there of its maximum, as a mean share of the features) and the share
+        ``within``.
+    """
+    parts = []
+    for law in get_args(Law):
+        facts = table[["weak"]].assign(whole=table["part"] == "all", law=law, number=1)
+        facts["distance"] = (table[law] - table["measured"]).abs()
+        facts["cost"] = (table["d_avg"] - table[f"{law}_d_avg"]) / table["units"]
+        parts.append(facts.assign(within=table[f"{law}_within"]))
+    means = {"number": "sum", "distance": "mean", "cost": "mean", "within": "mean"}
+    groups = pd.concat(parts).groupby(["whole", "weak", "law"], sort=False)
+    return groups.agg(means).reset_index()
 
 
 def _compared(
@@ -199,6 +229,7 @@ def _compared(
         row: dict[str, Any] = {"part": part, "units": real.shape[1]}
         row |= {"side": "t+" if sign == 1 else "t-", "measured": measured, "spread": spread}
         row["d_avg"] = _d_avg_beyond(sign * measured, sign * real, sign * noise)
+        row["weak"] = bool(row["d_avg"] < WEAK * real.shape[1])
         for law, expected in laws.items():
             t = getattr(expected, f"t_{side}")
             row[law] = t

@@ -1,4 +1,4 @@
-"""What thresholds leave of an embedding, and how they depend on the number of images per class.
+"""What thresholds leave of an embedding.
 
 Conventions
 -----------
@@ -12,43 +12,28 @@ shares
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.noise import (
-    NoiseThresholds,
-    checked_distances,
-    noise_thresholds,
-)
+from analysis.statistics.discoveries import false_discovery
+from analysis.statistics.noise import NoiseThresholds, checked_distances
+from analysis.statistics.ranks import RankedFeatures
+from analysis.statistics.significance import ks_p_values
 
 __all__ = [
-    "LogFit",
     "beyond_by_class",
-    "fit_threshold_to_size",
+    "compare_with_discoveries",
     "kept",
     "kept_by_part",
-    "subsample_classes",
     "summarise_thresholds",
-    "thresholds_by_size",
 ]
 
 Floats = NDArray[np.float64]
-
-SIZES = (10, 20, 40, 80, 160)
-"""Images per class to which classes are cut."""
-
-
-class LogFit(NamedTuple):
-    """The curve t = intercept + slope · ln(size), and the share of the variance it explains."""
-
-    intercept: float
-    slope: float
-    r_squared: float
 
 
 def kept(D: Any, thresholds: NoiseThresholds) -> Any:
@@ -204,99 +189,33 @@ def kept_by_part(
     return pd.DataFrame(rows)
 
 
-def fit_threshold_to_size(sizes: ArrayLike, thresholds: ArrayLike) -> LogFit:
-    """Least-squares fit of thresholds to the logarithm of the number of images per class.
-
-    Section 7.1 of the paper has R² = 0.82 for t+ and 0.84 for t-, over eleven datasets. It does
-    not say which number of images stands for a dataset of unequal classes; their mean is assumed.
-
-    Parameters
-    ----------
-    sizes, thresholds : array_like, shape (datasets,)
-        Images per class (mean), above 0, and t+ or t-.
-
-    Returns
-    -------
-    LogFit
-        All NaN where the sizes are not at least three different ones, through which any curve
-        would go; R² is NaN where the thresholds are all equal.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, sizes that are not above 0, thresholds that are not finite.
-    """
-    n, t = np.asarray(sizes, np.float64), np.asarray(thresholds, np.float64)
-    if n.shape != t.shape or n.ndim != 1:
-        raise ValueError(f"expected one threshold for each size, got {t.shape} and {n.shape}")
-    if not (n > 0).all() or not np.isfinite(t).all():
-        raise ValueError("expected sizes above 0 and finite thresholds")
-    if np.unique(n).size < 3:
-        return LogFit(np.nan, np.nan, np.nan)
-    slope, intercept = np.polyfit(np.log(n), t, 1)
-    left = t - intercept - slope * np.log(n)
-    total = ((t - t.mean()) ** 2).sum()
-    r_squared = 1 - (left**2).sum() / total if np.ptp(t) > 0 else np.nan
-    return LogFit(float(intercept), float(slope), float(r_squared))
-
-
-def subsample_classes(labels: ArrayLike, size: int, *, seed: int) -> NDArray[np.int64]:
-    """Positions of ``size`` images of each class, ascending, drawn with the seed.
-
-    Raises
-    ------
-    ValueError
-        If a class has fewer; the message names it.
-    """
-    y = np.asarray(labels)
-    classes, counts = np.unique(y, return_counts=True)
-    if size < 1 or counts.min() < size:
-        raise ValueError(
-            f"expected at least {size} images in each class and a size from 1, but class "
-            f"{classes[counts.argmin()]} has {counts.min()}"
-        )
-    rng = np.random.default_rng((seed, size))
-    drawn = [rng.permutation(np.flatnonzero(y == name))[:size] for name in classes]
-    return np.sort(np.concatenate(drawn))
-
-
-def thresholds_by_size(
-    X: Any,
+def compare_with_discoveries(
+    D: ArrayLike,
+    thresholds: NoiseThresholds,
+    X: ArrayLike | RankedFeatures | xr.DataArray,
     labels: ArrayLike,
-    sizes: Sequence[int] = SIZES,
     *,
-    n_shuffles: int = 5,
-    seed: int = 0,
-    threads: int | None = None,
+    q: float = 0.05,
 ) -> pd.DataFrame:
-    """Thresholds of a dataset whose classes are all cut to the same number of images.
+    """How many features per class thresholds keep, and how many a false-discovery rate.
 
     Parameters
     ----------
-    X : array_like or DataArray, shape (images, features)
-        Not ranked, as images are left out.
-    labels : array_like, shape (images,)
-        Class of each image.
-    sizes : sequence of int
-        Images per class; those of which a class has fewer are passed over, so that all classes are
-        always there.
-    n_shuffles, seed, threads
-        As for :func:`~analysis.statistics.noise_thresholds`; the seed draws the images as well.
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    thresholds : NoiseThresholds
+        What :func:`kept` goes by.
+    X, labels
+        As for :func:`~analysis.statistics.ks_p_values`.
+    q : float
+        False-discovery rate over the features of each class.
 
     Returns
     -------
     DataFrame
-        A row per size: ``images_per_class``, ``t_plus``, ``t_minus``, ``spread_plus``,
-        ``spread_minus``; none where the smallest class is smaller than every size.
+        One row: ``thresholds``, ``discoveries`` and ``both``, features per class, in the mean.
     """
-    y = np.asarray(labels)
-    smallest = int(np.unique(y, return_counts=True)[1].min())
-    rows = []
-    for size in sizes:
-        if size > smallest:
-            continue
-        chosen = subsample_classes(y, size, seed=seed)
-        t = noise_thresholds(X[chosen], y[chosen], n_shuffles, seed, threads=threads)
-        rows.append((float(size), t.t_plus, t.t_minus, t.spread.t_plus, t.spread.t_minus))
-    columns = ["images_per_class", "t_plus", "t_minus", "spread_plus", "spread_minus"]
-    return pd.DataFrame(rows, columns=columns)
+    beyond = np.asarray(kept(D, thresholds))
+    found = np.asarray(false_discovery(ks_p_values(X, labels))) <= q
+    sets = {"thresholds": beyond, "discoveries": found, "both": beyond & found}
+    return pd.DataFrame([{name: pairs.sum() / len(pairs) for name, pairs in sets.items()}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.stats import ks_2samp
@@ -12,6 +13,7 @@ from scipy.stats import ks_2samp
 from analysis.statistics import _signed_law as law
 from analysis.statistics import (
     compare_thresholds,
+    costs_by_law,
     expected_threshold,
     ks_tail_probability,
     noise_thresholds,
@@ -185,7 +187,32 @@ def test_the_comparison_covers_all_layers_and_both_sides():
     assert last["classical"] == e.t_minus
     assert last["d_avg"] == pytest.approx(t.d_avg_minus.max())
     assert last["classical_d_avg"] <= last["d_avg"]
+    assert table["weak"].tolist() == (table["d_avg"] < 0.02 * table["units"]).tolist()
     assert last["classical_within"] == (abs(e.t_minus - t.t_minus) <= 2 * t.spread.t_minus)
+
+
+def test_costs_are_means_over_parts_with_and_without_signal():
+    table = pd.DataFrame(
+        {
+            "part": ["all", "conv1", "conv2", "fc"],
+            "weak": [False, False, False, True],
+            "units": [100, 10, 10, 10],
+            "measured": [0.2, -0.2, 0.3, 0.1],
+            "d_avg": [50.0, 5.0, 4.0, 0.1],
+            "conditional": [0.2, -0.3, 0.3, 0.9],
+            "conditional_d_avg": [50.0, 4.0, 4.0, 0.0],
+            "conditional_within": [True, False, True, False],
+            "classical": [0.1, -0.2, 0.3, 0.1],
+            "classical_d_avg": [40.0, 5.0, 4.0, 0.1],
+            "classical_within": [False, True, True, True],
+        }
+    )
+    costs = costs_by_law(table).set_index(["whole", "weak", "law"])
+    assert len(costs) == 6
+    assert costs["number"].sum() == 8
+    layers = costs.loc[(False, False, "conditional")]
+    assert layers.tolist() == [2, pytest.approx(0.05), pytest.approx(0.05), 0.5]
+    assert costs.loc[(True, False, "classical")].tolist() == [1, pytest.approx(0.1), 0.1, 0]
 
 
 @pytest.mark.parametrize(

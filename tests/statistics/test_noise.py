@@ -16,9 +16,13 @@ from hypothesis.extra import numpy as hnp
 from analysis.data import shuffle_labels
 from analysis.statistics import (
     beyond_by_class,
+    compare_with_discoveries,
+    false_discovery,
     fit_threshold_to_size,
+    fits_by_network,
     kept,
     kept_by_part,
+    ks_p_values,
     noise_thresholds,
     rank_features,
     shuffled_distances,
@@ -187,6 +191,16 @@ def test_shares_by_layer_and_by_kind(thresholds):
         kept_by_part(DISTANCES, SHUFFLED, thresholds, {"a": "x", "c": "x"})
 
 
+def test_thresholds_beside_discoveries():
+    D, t = signed_ks(X, LABELS), noise_thresholds(X, LABELS)
+    (row,) = compare_with_discoveries(D, t, X, LABELS, q=0.2).to_dict("records")
+    found = false_discovery(ks_p_values(X, LABELS)) <= 0.2
+    beyond = kept(D, t)
+    assert row["discoveries"] == found.sum(axis=1).mean()
+    assert row["thresholds"] == beyond.sum(axis=1).mean()
+    assert 0 < row["both"] == (found & beyond).sum(axis=1).mean() <= row["discoveries"]
+
+
 def test_features_beyond_each_distance():
     D, noise = signed_ks(X, LABELS), shuffled_distances(X, LABELS, 1)[0]
     table = beyond_by_class(D, noise, step=0.1)
@@ -202,7 +216,9 @@ def test_features_beyond_each_distance():
 def test_the_logarithmic_fit_is_least_squares():
     sizes = np.array([10, 20, 40, 300.0])
     exact = fit_threshold_to_size(sizes, 0.5 - 0.07 * np.log(sizes))
-    np.testing.assert_allclose(exact, [0.5, -0.07, 1.0])
+    np.testing.assert_allclose(exact[:3], [0.5, -0.07, 1.0])
+    assert exact.r_squared_root < 1
+    assert fit_threshold_to_size(sizes, 3 / np.sqrt(sizes) - 1).r_squared_root == pytest.approx(1)
     t = np.array([0.3, 0.35, 0.2, 0.1])
     found = fit_threshold_to_size(sizes, t)
     design = np.column_stack([np.ones(4), np.log(sizes)])
@@ -233,13 +249,41 @@ def test_thresholds_by_size_shrink_and_pass_over_what_is_too_large():
     labels = np.repeat(np.arange(4), [90, 85, 100, 160])
     features = rng.normal(size=(435, 80)) + (rng.random((4, 80)) < 0.5)[labels]
     table = thresholds_by_size(features, labels, (10, 20, 40, 80, 160), n_shuffles=2)
-    assert table["images_per_class"].tolist() == [10, 20, 40, 80]
-    assert table["t_plus"].is_monotonic_decreasing
-    assert table["t_minus"].is_monotonic_increasing
+    assert table["images_per_class"].tolist() == [10, 20, 40, 80, 435 / 4]
+    assert table["cut"].tolist() == [True] * 4 + [False]
+    cut = table[table["cut"]]
+    assert cut["t_plus"].is_monotonic_decreasing
+    assert cut["t_minus"].is_monotonic_increasing
     chosen = subsample_classes(labels, 40, seed=0)
-    t = noise_thresholds(features[chosen], labels[chosen], 2, 0)
-    assert table.loc[2, ["t_plus", "t_minus"]].tolist() == [t.t_plus, t.t_minus]
-    nothing = thresholds_by_size(features, labels, (500,))
-    assert nothing.empty
-    assert list(nothing.columns) == list(table.columns)
-    assert isinstance(nothing, pd.DataFrame)
+    for row, part in ((2, chosen), (4, slice(None))):
+        t = noise_thresholds(features[part], labels[part], 2, 0)
+        assert table.loc[row, ["t_plus", "t_minus"]].tolist() == [t.t_plus, t.t_minus]
+        assert table.loc[row, ["spread_plus", "spread_minus"]].tolist() == list(t.spread)
+
+
+def test_a_size_that_cuts_nothing_is_no_cut():
+    table = thresholds_by_size(X, LABELS, (10, 30), n_shuffles=1)
+    assert table["images_per_class"].tolist() == [10, 30]
+    assert table["cut"].tolist() == [True, False]
+
+
+def test_fits_are_of_the_datasets_alone_and_with_cut_classes():
+    table = pd.DataFrame(
+        {
+            "network": ["a"] * 4 + ["b"],
+            "cut": [False, False, False, True, False],
+            "images_per_class": [10, 20, 40, 160, 10],
+            "t_plus": [0.4, 0.3, 0.2, 0.4, 0.1],
+            "t_minus": [-0.4, -0.3, -0.2, -0.1, -0.1],
+        }
+    )
+    fits = fits_by_network(table).set_index(["network", "side", "points"])
+    assert fits.loc[("a", "t+", "datasets"), "number"] == 3
+    assert fits.loc[("a", "t+", "datasets"), "r_squared"] == pytest.approx(1)
+    assert fits.loc[("a", "t-", "datasets"), "slope"] == pytest.approx(0.1 / np.log(2))
+    both = fits.loc[("a", "t+", "with cut classes")]
+    assert both["number"] == 4
+    assert both["r_squared"] == pytest.approx(
+        fit_threshold_to_size(table["images_per_class"][:4], table["t_plus"][:4]).r_squared
+    )
+    assert fits.loc["b"][["intercept", "slope", "r_squared"]].isna().all(axis=None)

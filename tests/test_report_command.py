@@ -1,0 +1,258 @@
+"""``layerbook report``: from a folder of images to a page and an embedding, or to a clear error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from analysis import load_dataset
+from analysis.__main__ import app
+from analysis.data.listing import composed
+from analysis.reports.dataset_report import DatasetStudy, command, report_dataset
+from analysis.reports.dataset_report.findings import broken_files, identical_files, warnings_of
+from analysis.reports.execution import NotebookError
+
+ODD = [
+    "<script>alert(1)",
+    "quote\"s 'n' ticks`",
+    "5 $ a_{b}^c$",
+    "two\nlines",
+    "\N{GREEK SMALL LETTER ALPHA}\N{COMBINING ACUTE ACCENT} \N{CAT FACE} &amp; {{x}} | *b*",
+]
+
+
+def draw(root: Path, classes: list[str], n: int, *, side: int = 40, seed: int = 0) -> str:
+    """Folder of classes that differ in the direction of their stripes."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.arange(side), np.arange(side))
+    for number, name in enumerate(classes):
+        angle = np.pi * number / len(classes)
+        (root / name).mkdir(parents=True)
+        for image in range(n):
+            wave = np.sin(0.6 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 6))
+            pixels = 127 + 80 * wave[..., None] + rng.normal(0, 25, (side, side, 3))
+            file = root / name / f"{image:02d}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
+    return f"folder:{root}"
+
+
+def report(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["report", *arguments])
+
+
+def refused(*arguments: str) -> str:
+    """Error message of a command that must not start a notebook."""
+    result = report(*arguments)
+    assert result.exit_code == 1
+    message = [line for line in result.output.splitlines() if line.startswith("error: ")]
+    assert len(message) == 1
+    return message[0]
+
+
+@pytest.fixture
+def no_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise AssertionError("a notebook was started")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "run_notebook", run)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make the notebook fail in a given way."""
+
+    def fail(error: BaseException) -> None:
+        def run(*_: Any, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(command, "run_notebook", run)
+
+    return fail
+
+
+@pytest.mark.usefixtures("no_notebook")
+class TestWhatCannotBeReportedOn:
+    def test_a_class_of_one_image(self, tmp_path: Path) -> None:
+        images = draw(tmp_path / "images", ["many", "other"], 3)
+        draw(tmp_path / "images", ["lonely"], 1)
+        told = refused(images)
+        assert "two readable images or more" in told
+        assert "'lonely'" in told
+        assert "add images, or move these folders away" in told
+
+    def test_an_empty_class_folder(self, tmp_path: Path) -> None:
+        images = draw(tmp_path / "images", ["some"], 3)
+        (tmp_path / "images" / "nothing").mkdir()
+        assert "no images in class folder(s) nothing" in refused(images)
+
+    def test_one_class_alone(self, tmp_path: Path) -> None:
+        assert "has one class, 'only'" in refused(draw(tmp_path / "images", ["only"], 3))
+
+    def test_a_class_without_a_readable_file(self, tmp_path: Path) -> None:
+        images = draw(tmp_path / "images", ["whole", "broken"], 3)
+        for file in (tmp_path / "images" / "broken").iterdir():
+            file.write_bytes(b"no image")
+        told = refused(images)
+        assert "(3 broken files left out)" in told
+        assert "'broken'" in told
+
+    def test_no_such_folder_or_network(self, tmp_path: Path) -> None:
+        assert "no such folder" in refused("folder:missing")
+        images = draw(tmp_path / "images", ["a", "b"], 2)
+        assert "unknown network" in refused(images, "--network", "minivgg61@random")
+
+    def test_a_file_where_the_report_should_go(self, tmp_path: Path) -> None:
+        images = draw(tmp_path / "images", ["a", "b"], 2)
+        (tmp_path / "mine").write_text("mine")
+        assert "name another folder" in refused(images, "--out", "mine")
+        assert (tmp_path / "mine").read_text() == "mine"
+
+    def test_nothing_is_left_behind(self, tmp_path: Path) -> None:
+        refused(draw(tmp_path / "images", ["only"], 3), "--out", str(tmp_path / "new" / "report"))
+        assert [file.name for file in tmp_path.iterdir()] == ["images"]
+
+
+@pytest.mark.parametrize("error", [NotebookError("a cell"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_report_of_before(
+    error: BaseException, failing: Any, tmp_path: Path
+) -> None:
+    failing(error)
+    images, out = draw(tmp_path / "images", ["a", "b"], 3), tmp_path / "out"
+    (out / "embedding").mkdir(parents=True)
+    for file in ("report.html", "embedding/embedding.json", "notes.txt"):
+        (out / file).write_text("before")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(type(error)):
+        report_dataset(images, "minivgg16@random", crops="center", out=out, progress=False)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    with pytest.raises(type(error)):
+        report_dataset(
+            images, "minivgg16@random", crops="center", out=tmp_path / "new" / "x", progress=False
+        )
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_the_notebook_refuses_is_told_without_its_cell(failing: Any, tmp_path: Path) -> None:
+    class CauseError(Exception):
+        ename, evalue = "ValueError", "too few images"
+
+    error = NotebookError("05-your-dataset.ipynb failed in cell [3]: ...")
+    error.__cause__ = CauseError()
+    failing(error)
+    result = report(
+        draw(tmp_path / "images", ["a", "b"], 3),
+        *("--network", "minivgg16@random", "--crops", "center", "--out", str(tmp_path / "out")),
+    )
+    assert result.output.splitlines()[-1] == "error: too few images"
+
+
+def test_the_study_looks_at_one_dataset_and_leaves_out_what_it_is_told(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", ["a", "b"], 3)
+    (tmp_path / "images" / "a" / "01.png").write_bytes(b"no image")
+    read = load_dataset(images, on_error="skip")
+    broken = command.write_broken(read, tmp_path / "broken.json")
+    for how in (str(broken), ""):
+        study = DatasetStudy(
+            "T",
+            [images, "digits"],
+            ["minivgg16@random", "vgg16"],
+            reference_images=images,
+            progress=False,
+            broken=how,
+        )
+        assert [(pair.dataset, pair.network) for pair in study.pairs] == [
+            (images, "minivgg16@random")
+        ]
+        assert study.images.paths == read.paths
+        assert study.images.skipped == read.skipped
+    broken.write_text(json.dumps({"a/99.png": "gone"}))
+    with pytest.raises(ValueError, match="has changed"):
+        DatasetStudy("T", images, "minivgg16@random", reference_images=images, broken=str(broken))
+
+
+def test_broken_and_identical_files_are_named(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", ODD[:2], 11)
+    first, second = (tmp_path / "images" / name for name in ODD[:2])
+    (first / "03.png").write_bytes(b"no image")
+    (second / "07.png").write_bytes((first / "00.png").read_bytes())
+    data = load_dataset(images, on_error="skip")
+    assert broken_files(data).to_numpy().tolist() == [
+        [f"{ODD[0]}/03.png", "no image format that Pillow knows"]
+    ]
+    assert identical_files(data)[["class", "classes"]].to_numpy().tolist() == [
+        [ODD[0], 2],
+        [ODD[1], 2],
+    ]
+    (said,) = warnings_of(data)
+    assert "1 of 22 files (4.5%) cannot be read" in said
+
+
+def text_of(page: str) -> str:
+    from html.parser import HTMLParser
+
+    parts: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = parts.append  # type: ignore[method-assign]
+    parser.feed(page)
+    return " ".join(" ".join(parts).split())
+
+
+def test_a_report_on_odd_names_and_broken_files(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", ODD, 10)
+    broken = tmp_path / "images" / ODD[0] / "04.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    copy = tmp_path / "images" / ODD[3] / "99.png"
+    copy.write_bytes((tmp_path / "images" / ODD[2] / "00.png").read_bytes())
+    out = tmp_path / "<out> $1"
+    result = report(
+        images, "--network", "minivgg16", "--weights", "random", "--crops", "center",
+        "--out", str(out),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert str(out / "report.html") in result.output
+    assert str(out / "embedding") in result.output
+    assert sorted(path.name for path in out.iterdir()) == ["embedding", "report.html"]
+
+    page = (out / "report.html").read_text("utf-8")
+    assert "<script" not in page.lower()
+    assert ' src="http' not in page
+    assert page.count("<img ") == page.count("<img alt=")
+    text = text_of(page)
+    for name in ODD:
+        assert " ".join(composed(name).split()) in text
+    assert f"{ODD[0]}/04.png" in text
+    assert "files that cannot be read 1" in text
+    assert " ".join(f"{ODD[3]}/99.png".split()) in text
+
+    lines = page.partition("<pre>")[2].partition("</pre>")[0].replace("&quot;", '"')
+    lines = lines.replace("&#x27;", "'").replace(
+        "folder:/path/to/others", images.replace("\\", "/")
+    )
+    (tmp_path / "images" / ODD[0] / "04.png").unlink()
+    lines += "\nassert features.shape[0] == 50, features.shape\nassert features.notnull().all()"
+    done = subprocess.run(
+        [sys.executable, "-c", lines], cwd=out, capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_report_on_many_tiny_classes(tmp_path: Path) -> None:
+    images = draw(tmp_path / "images", [f"class {number:03d}" for number in range(40)], 2, side=16)
+    made = report_dataset(
+        images, "minivgg16@random", crops="center", out=tmp_path / "out", progress=False
+    )
+    text = text_of(made.page.read_text("utf-8"))
+    assert "40 of 40 classes have fewer than ten images" in text
+    assert "There is no recommendation" in text
+    assert "(not shown: 28 )" in text
+    assert (made.embedding / "embedding.safetensors").is_file()
