@@ -5,12 +5,13 @@ Packages that take long to import are imported inside the commands, so that help
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from analysis.commands import dks, extract, print_table, report
 
 __all__ = ["app"]
 
@@ -42,23 +43,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Dataset = Annotated[
-    str, typer.Argument(help="A name from `layerbook datasets`, or `folder:/path/to/images`.")
-]
-Network = Annotated[
-    str, typer.Argument(help="A name from `layerbook networks`; `NAME@WEIGHTS` works too.")
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        help="`imagenet` (the default), `bundled` or `bundled-living` (of `minivgg16`), "
-        "`places365`, `random`, or a `.safetensors` or `.pth` file."
-    ),
-]
-Crops = Annotated[
-    str, typer.Option(help="`ten` (corners and centre, mirrored), `center`, or `warp`.")
-]
-
 
 @app.callback()
 def main(
@@ -72,7 +56,9 @@ def main(
 
     `layerbook dks digits minivgg16 --weights random`: which features mark which digit
 
-    `layerbook book --datasets folder:/my/images --network vgg16`: the book for your images
+    `layerbook report folder:/my/images`: one page about your images, and which layers to keep
+
+    `layerbook book --datasets folder:/my/images --network minivgg16@bundled`: a book about them
     """
 
 
@@ -95,7 +81,7 @@ def datasets() -> None:
             where = f"layerbook fetch {card.name}" if card.sources else "on request; fetch says how"
         counts = (_count(card.images), _count(card.classes), card.overlap_group or "-")
         rows.append((card.name, *counts, where, card.licence or "not established"))
-    _print_table(("name", "images", "classes", "overlap", "where", "licence"), rows)
+    print_table(("name", "images", "classes", "overlap", "where", "licence"), rows)
     typer.echo("\nYour own: folder:/path/to/images, with one sub-folder per class.")
 
 
@@ -111,7 +97,7 @@ def networks() -> None:
         (card.name, len(card.embedding), f"{card.features:,}", f"{card.crop} px", card.citation)
         for card in NETWORKS.values()
     ]
-    _print_table(("name", "layers", "features", "input", "reference"), rows)
+    print_table(("name", "layers", "features", "input", "reference"), rows)
     typer.echo(
         "\nAny other classifier of torchvision can be named too, such as resnet18 or densenet121."
         "\nWeights: imagenet, places365, random, or a file, as in vgg16@imagenet; for minivgg16 "
@@ -133,46 +119,7 @@ def fetch(
         typer.echo(f"{name}: {fetch_dataset(name, progress=True)}")
 
 
-@app.command()
-def extract(
-    dataset: Dataset,
-    network: Network,
-    weights: Weights = None,
-    crops: Crops = "ten",
-    layers: Annotated[
-        str | None, typer.Option(help="Layers with commas, `conv1_1,fc6`; default: the embedding.")
-    ] = None,
-    pooling: Annotated[
-        str, typer.Option(help="`mean`, `none` (flattened), `flatten:100` or `grid:2`.")
-    ] = "mean",
-    activation: Annotated[str, typer.Option(help="`post` or `pre` ReLU.")] = "post",
-    dtype: Annotated[
-        str, typer.Option(help="Arithmetic of the forward pass: `float32` or `bfloat16`.")
-    ] = "float32",
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the labelled array here, as a Zarr folder.")
-    ] = None,
-) -> None:
-    """Take a dataset's features from every layer of a network into the store.
-
-    Example: `layerbook extract digits minivgg16 --weights random --out digits.zarr`
-    """
-    from analysis import extract as extract_features
-    from analysis import load_dataset
-    from analysis.reports.exports import write_zarr
-
-    asked: dict[str, Any] = {"pooling": pooling, "activation": activation, "dtype": dtype}
-    features = extract_features(
-        load_dataset(dataset, progress=True),
-        _backbone(network, weights),
-        crops=crops,
-        layers=layers.split(",") if layers else None,
-        progress=True,
-        **asked,
-    )
-    typer.echo(f"{features.sizes['image']:,} images × {features.sizes['feature']:,} features")
-    if out is not None:
-        typer.echo(f"written to {write_zarr(features, out)}")
+app.command()(extract)
 
 
 @app.command()
@@ -235,57 +182,8 @@ def pretrain(
     typer.echo(f"written to {out / f'minivgg16-{name}.safetensors'}")
 
 
-@app.command()
-def dks(
-    dataset: Dataset,
-    network: Network,
-    weights: Weights = None,
-    crops: Crops = "ten",
-    out: Annotated[
-        Path | None, typer.Option(help="The table; default: dks-DATASET-NETWORK.csv, here.")
-    ] = None,
-) -> None:
-    """Measure how far every feature tells every class from the others, as a CSV table.
-
-    Prints, for each layer, the pair of feature and class most marked by presence (D_KS near +1)
-    and by absence (near -1).
-
-    Example: `layerbook dks digits minivgg16 --weights random`
-    """
-    from analysis import load_dataset
-    from analysis.reports.exports import measure_distances
-    from analysis.studies import slug
-
-    data, net = load_dataset(dataset, progress=True), _backbone(network, weights)
-    path = out or Path(f"dks-{slug(dataset)}-{slug(net.name)}.csv")
-    strongest, pairs = measure_distances(data, net, path, crops=crops, progress=True)
-    _print_table(("layer", "D_KS", "unit", "marks by", "class"), strongest.itertuples(index=False))
-    typer.echo(f"\n{pairs:,} pairs of feature and class written to {path}")
-
-
-@app.command()
-def report(
-    dataset: Dataset,
-    network: Annotated[
-        str, typer.Option(help="As for other commands: `NAME`, or `NAME@WEIGHTS`.")
-    ] = "minivgg16@bundled",
-    weights: Weights = None,
-    crops: Crops = "ten",
-    out: Annotated[
-        Path | None, typer.Option(help="A folder; default: report-DATASET-NETWORK, here.")
-    ] = None,
-) -> None:
-    """Report on your images: one page to read anywhere, and an embedding to use again.
-
-    The page names broken files, images that are there twice and classes that are hard to tell
-    apart, shows what marks each class, and recommends the layers to keep.
-
-    Example: `layerbook report folder:/path/to/images --out my-report`
-    """
-    from analysis.reports.dataset_report import report_dataset
-
-    made = report_dataset(dataset, network, weights=weights, crops=crops, out=out)
-    typer.echo(f"Open {made.page}\nThe recommended embedding is in {made.embedding}")
+app.command()(dks)
+app.command()(report)
 
 
 @app.command()
@@ -325,24 +223,8 @@ def book(
     typer.echo(f"Open {index}")
 
 
-def _backbone(network: str, weights: str | None) -> Any:
-    from analysis import load_backbone
-    from analysis.studies import split_network
-
-    name, named_weights = split_network(network)
-    return load_backbone(name, weights=weights or named_weights, progress=True)
-
-
 def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
-
-
-def _print_table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> None:
-    cells = [header, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-        typer.echo(f"{line}  {row[-1]}".rstrip())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 
-COMMANDS = ["datasets", "networks", "fetch", "extract", "pretrain", "dks", "book"]
+COMMANDS = ["datasets", "networks", "fetch", "extract", "pretrain", "dks", "report", "book"]
 
 
 def run(*arguments):

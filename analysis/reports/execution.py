@@ -66,10 +66,11 @@ def environment_hash(package: Path) -> str:
         Folder of the ``analysis`` package.
     """
     digest = hashlib.sha256(platform.python_version().encode())
+    command_line = {package / "__main__.py", package / "commands.py"}
     for module in sorted(
         path for ending in ("py", "toml") for path in package.rglob(f"*.{ending}")
     ):
-        if module != package / "__main__.py" and "_book" not in module.parts:
+        if module not in command_line and "_book" not in module.parts:
             digest.update(module.relative_to(package).as_posix().encode())
             digest.update(module.read_bytes())
     for requirement in sorted(metadata.requires("layerbook") or ()):

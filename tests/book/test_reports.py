@@ -297,10 +297,11 @@ def test_of_notebooks_side_by_side_the_broken_one_is_named(tmp_path):
 
 
 def test_environment_follows_the_package_but_not_the_command_line(tmp_path):
-    (tmp_path / "__main__.py").write_text("1")
-    (tmp_path / "paths.py").write_text("1")
+    for name in ("__main__.py", "commands.py", "paths.py"):
+        (tmp_path / name).write_text("1")
     before = execution.environment_hash(tmp_path)
-    (tmp_path / "__main__.py").write_text("2")
+    for name in ("__main__.py", "commands.py"):
+        (tmp_path / name).write_text("2")
     assert execution.environment_hash(tmp_path) == before
     (tmp_path / "paths.py").write_text("2")
     assert execution.environment_hash(tmp_path) != before

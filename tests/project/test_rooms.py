@@ -25,6 +25,7 @@ ROOMS = (
     "figures",
     "studies",
     "reports",
+    "commands",
     "__main__",
 )
 WITHOUT_TORCH = ("paths", "data", "statistics", "transfer", "figures")
