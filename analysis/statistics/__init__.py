@@ -19,13 +19,8 @@ from analysis.statistics.distributions import (
 )
 from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
 from analysis.statistics.embedding import FullNetworkEmbedding
-from analysis.statistics.expected import (
-    ExpectedThresholds,
-    compare_thresholds,
-    costs_by_law,
-    expected_threshold,
-    tie_counts,
-)
+from analysis.statistics.expected import ExpectedThresholds, expected_threshold, tie_counts
+from analysis.statistics.expected_accuracy import compare_thresholds, costs_by_law
 from analysis.statistics.extremes import (
     extreme_units,
     shared_absences,
@@ -33,17 +28,20 @@ from analysis.statistics.extremes import (
     strongest_pairs,
 )
 from analysis.statistics.invariance import change_by_layer, relative_change
+from analysis.statistics.measured_noise import MeasuredNoise, measure_noise
 from analysis.statistics.noise import (
     NoiseThresholds,
     noise_thresholds,
     shuffled_distances,
     thresholds_between,
 )
+from analysis.statistics.noise_facts import noise_facts
 from analysis.statistics.pruning import (
     beyond_by_class,
     compare_with_discoveries,
     kept,
     kept_by_part,
+    stand_out,
     summarise_thresholds,
 )
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
@@ -61,6 +59,7 @@ __all__ = [
     "ExpectedThresholds",
     "FeatureClassPair",
     "FullNetworkEmbedding",
+    "MeasuredNoise",
     "NoiseThresholds",
     "RankedBlock",
     "RankedFeatures",
@@ -88,7 +87,9 @@ __all__ = [
     "kullback_leibler",
     "layer_histograms",
     "measure_behaviour",
+    "measure_noise",
     "mutual_information",
+    "noise_facts",
     "noise_thresholds",
     "rank_correlations",
     "rank_features",
@@ -101,6 +102,7 @@ __all__ = [
     "shuffled_distances",
     "signed_ks",
     "significant_features",
+    "stand_out",
     "strongest_by_depth",
     "strongest_pairs",
     "subsample_classes",

@@ -24,25 +24,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics._laws import groups_of_block
 from analysis.statistics._signed_law import gaps_of, scale_of, signed_tails
-from analysis.statistics.noise import checked_distances, thresholds_between
+from analysis.statistics.noise import checked_distances
 from analysis.statistics.ranks import RankedFeatures, rank_features
 
-__all__ = [
-    "ExpectedThresholds",
-    "compare_thresholds",
-    "costs_by_law",
-    "expected_threshold",
-    "tie_counts",
-]
+__all__ = ["Chance", "ExpectedThresholds", "Law", "expected_threshold", "tie_counts"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -53,7 +46,6 @@ GRID = np.linspace(0.0, 1.0, 1001)
 SIZES = 8
 PATTERNS = 40
 NEXT = 0.8  # of the images that are not tied, from one number of them to the next
-WEAK = 0.02  # of the features
 _LEAST = 1e-12
 
 
@@ -141,126 +133,63 @@ def expected_threshold(
         raise ValueError(
             "expected two classes or more, each with an image, and ties of 1 image up to all"
         )
-    chance = _expected(sizes, ties if law == "conditional" else np.ones_like(ties))
-    ordered = [np.sort((sign * real)[sign * real > 0]) for sign in (1, -1)]
-    above = [part.size - np.searchsorted(part, GRID, side="right") for part in ordered]
-    plus, minus = (count / len(real) - null for count, null in zip(above, chance, strict=True))
-    return ExpectedThresholds(
-        t_plus=float(GRID[plus.argmax()]),
-        t_minus=0.0 - float(GRID[minus.argmax()]),
-        x=GRID,
-        d_avg_plus=plus,
-        d_avg_minus=minus,
-        chance_plus=chance[0],
-        chance_minus=chance[1],
-    )
+    return Chance.of(sizes, ties, law).thresholds(real)
 
 
-def compare_thresholds(
-    D: xr.DataArray, shuffled: ArrayLike, class_sizes: ArrayLike, tie_counts: ArrayLike
-) -> pd.DataFrame:
-    """Set expected thresholds beside measured ones, for the embedding and for each layer.
+class Chance(NamedTuple):
+    """What chance does to each feature, worked out once for all parts of an embedding.
 
-    Parameters
+    Attributes
     ----------
-    D : DataArray (class, feature) with the coordinate ``layer``
-        Signed distances under the labels.
-    shuffled : array_like, shape (shuffles, classes, features)
-        Under shuffled labels.
-    class_sizes, tie_counts
-        As for :func:`expected_threshold`.
-
-    Returns
-    -------
-    DataFrame
-        A row per part (``"all"``, then the layers) and side: ``part``, ``units``, ``side`` ("t+"
-        or "t-"); ``measured``, ``spread``, and ``d_avg``, the maximum in features per class; and
-        for both laws the expected threshold, ``LAW``, the measured d_avg there, ``LAW_d_avg``, and
-        ``LAW_within``, whether it is within two spreads (or 0.001, if that is more) of the
-        measured one. ``weak`` marks parts whose d_avg is nowhere above 2 % of their features: it is
-        then mostly what the shuffles drawn left over, and the place of its maximum means little.
+    weights : ndarray of float64, shape (features, patterns)
+        How much of each law a feature has.
+    plus, minus : ndarray of float64, shape (patterns, points)
+        P(D > x) and P(D < -x) for some numbers of tied images, means over the classes.
     """
-    real, noise, ties = checked_distances(D), np.asarray(shuffled), np.asarray(tie_counts)
-    layers = D["layer"].to_numpy()
-    rows = []
-    for part in ("all", *dict.fromkeys(layers.tolist())):
-        own = np.ones(layers.size, bool) if part == "all" else layers == part
-        rows += _compared(str(part), real[:, own], noise[..., own], class_sizes, ties[own])
-    return pd.DataFrame(rows)
+
+    weights: Floats
+    plus: Floats
+    minus: Floats
+
+    @classmethod
+    def of(cls, sizes: Integers, ties: Integers, law: Law) -> Chance:
+        """Laws for class sizes (classes,) and ties (features, 2), which are taken as checked."""
+        n_images = int(sizes.sum())
+        if law == "classical":
+            ties = np.ones_like(ties)
+        found, counts = np.unique(sizes, return_counts=True)
+        each = tuple(zip(found.tolist(), counts.tolist(), strict=True))
+        at_top, hidden = ties[:, 1] > ties[:, 0], ties.max(axis=1)
+        images = n_images - np.where(hidden > 1, hidden, 0)
+        parts = []
+        for top in np.unique(at_top):
+            own = at_top == top
+            free = _numbers_of_free_images(images[own], n_images)
+            laws = _laws_by_ties(each, n_images, tuple(free.tolist()), bool(top))
+            parts.append((_hats(images, free) * own[:, None], *laws))
+        weights, plus, minus = zip(*parts, strict=True)
+        return cls(np.hstack(weights), np.vstack(plus), np.vstack(minus))
+
+    def thresholds(self, D: Floats, features: Integers | slice = slice(None)) -> ExpectedThresholds:
+        """Thresholds from the distances D (classes, features) of some features alone."""
+        weights = self.weights[features].sum(axis=0)
+        null_plus, null_minus = weights @ self.plus, weights @ self.minus
+        plus, minus = (_above(sign * D) - null for sign, null in ((1, null_plus), (-1, null_minus)))
+        return ExpectedThresholds(
+            t_plus=float(GRID[plus.argmax()]),
+            t_minus=0.0 - float(GRID[minus.argmax()]),
+            x=GRID,
+            d_avg_plus=plus,
+            d_avg_minus=minus,
+            chance_plus=null_plus,
+            chance_minus=null_minus,
+        )
 
 
-def costs_by_law(table: pd.DataFrame) -> pd.DataFrame:
-    """Sum up how far expected thresholds are from measured ones, and what that costs.
-
-    Parameters
-    ----------
-    table
-        Rows of :func:`compare_thresholds`.
-
-    Returns
-    -------
-    DataFrame
-        A row for each ``whole`` (embeddings, or single layers), ``weak`` and ``law``: ``number`` of
-        thresholds, their mean ``distance`` from the measured ones, ``cost`` (what the measured
-        d_avg lacks there of its maximum, as a mean share of the features) and the share
-        ``within``.
-    """
-    parts = []
-    for law in get_args(Law):
-        facts = table[["weak"]].assign(whole=table["part"] == "all", law=law, number=1)
-        facts["distance"] = (table[law] - table["measured"]).abs()
-        facts["cost"] = (table["d_avg"] - table[f"{law}_d_avg"]) / table["units"]
-        parts.append(facts.assign(within=table[f"{law}_within"]))
-    means = {"number": "sum", "distance": "mean", "cost": "mean", "within": "mean"}
-    groups = pd.concat(parts).groupby(["whole", "weak", "law"], sort=False)
-    return groups.agg(means).reset_index()
-
-
-def _compared(
-    part: str, real: Floats, noise: Floats, sizes: ArrayLike, ties: Integers
-) -> list[dict[str, Any]]:
-    found = thresholds_between(real, noise)
-    laws: dict[str, ExpectedThresholds] = {
-        law: expected_threshold(real, sizes, ties, law=law) for law in get_args(Law)
-    }
-    rows = []
-    for side, sign in (("plus", 1), ("minus", -1)):
-        measured, spread = getattr(found, f"t_{side}"), getattr(found.spread, f"t_{side}")
-        row: dict[str, Any] = {"part": part, "units": real.shape[1]}
-        row |= {"side": "t+" if sign == 1 else "t-", "measured": measured, "spread": spread}
-        row["d_avg"] = _d_avg_beyond(sign * measured, sign * real, sign * noise)
-        row["weak"] = bool(row["d_avg"] < WEAK * real.shape[1])
-        for law, expected in laws.items():
-            t = getattr(expected, f"t_{side}")
-            row[law] = t
-            row[f"{law}_d_avg"] = _d_avg_beyond(sign * t, sign * real, sign * noise)
-            row[f"{law}_within"] = bool(abs(t - measured) <= np.fmax(2 * spread, STEP))
-        rows.append(row)
-    return rows
-
-
-def _d_avg_beyond(x: float, real: Floats, noise: Floats) -> float:
-    """d_avg of one side at one distance."""
-    return float((real > x).sum() - (noise > x).sum() / len(noise)) / len(real)
-
-
-def _expected(sizes: Integers, ties: Integers) -> tuple[Floats, Floats]:
-    """Features per class expected with D > x and with D < -x, each of shape (points,)."""
-    n_images = int(sizes.sum())
-    found, counts = np.unique(sizes, return_counts=True)
-    each = tuple(zip(found.tolist(), counts.tolist(), strict=True))
-    plus, minus = np.zeros((2, GRID.size))
-    at_top = ties[:, 1] > ties[:, 0]
-    for top in (False, True):
-        hidden = ties[at_top == top].max(axis=1)
-        if hidden.size:
-            images = n_images - np.where(hidden > 1, hidden, 0)
-            free = _numbers_of_free_images(images, n_images)
-            laws_plus, laws_minus = _laws_by_ties(each, n_images, tuple(free.tolist()), top)
-            weights = _hats(images, free).sum(axis=0)
-            plus += weights @ laws_plus
-            minus += weights @ laws_minus
-    return plus, minus
+def _above(D: Floats) -> Floats:
+    """Features per class above each x, in the mean over the classes."""
+    ordered = np.sort(D[D > 0])
+    return np.asarray((ordered.size - np.searchsorted(ordered, GRID, side="right")) / len(D))
 
 
 @lru_cache(maxsize=32)

@@ -30,6 +30,7 @@ __all__ = [
     "compare_with_discoveries",
     "kept",
     "kept_by_part",
+    "stand_out",
     "summarise_thresholds",
 ]
 
@@ -92,6 +93,37 @@ def beyond_by_class(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.02) ->
 def _counts(values: Floats, x: Floats) -> NDArray[np.int64]:
     """Values of each row above each x, shape (rows, points)."""
     return np.stack([row.size - np.searchsorted(np.sort(row), x, side="right") for row in values])
+
+
+def stand_out(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.005) -> pd.DataFrame:
+    """How far noise reaches, and whether all classes stand out from it somewhere (figure 9).
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    shuffled : array_like, shape (classes, features)
+        Under labels shuffled once, as in the paper.
+    step : float
+        Between two of the distances at which features are counted.
+
+    Returns
+    -------
+    DataFrame
+        One row, each column for presence (``_plus``, D > x) and for absence (``_minus``, D < -x):
+        ``reach_low`` and ``reach_high``, quartiles over the shuffled classes of the widest
+        distance, beyond which a class has no feature; and ``lead``, how many features more than
+        its shuffled version a class has at least, at the x where that is most.
+    """
+    real, noise = checked_distances(D), checked_distances(shuffled)
+    x = np.linspace(0, 1, round(1 / step) + 1)
+    row: dict[str, float] = {}
+    for side, sign in (("plus", 1), ("minus", -1)):
+        low, high = np.quantile((sign * noise).max(axis=1).clip(0), [0.25, 0.75])
+        row |= {f"reach_low_{side}": float(low), f"reach_high_{side}": float(high)}
+        leads = _counts(sign * real, x) - _counts(sign * noise, x)
+        row[f"lead_{side}"] = int(leads.min(axis=0).max())
+    return pd.DataFrame([row])
 
 
 def summarise_thresholds(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics.noise import noise_thresholds
+from analysis.statistics.noise import NoiseThresholds, noise_thresholds
 
 __all__ = [
     "LogFit",
@@ -107,6 +107,7 @@ def thresholds_by_size(
     *,
     n_shuffles: int = 5,
     seed: int = 0,
+    whole: NoiseThresholds | None = None,
     threads: int | None = None,
 ) -> pd.DataFrame:
     """Thresholds of a dataset, and of the same with all classes cut to one number of images.
@@ -122,6 +123,8 @@ def thresholds_by_size(
         always there, and those that leave no image out.
     n_shuffles, seed, threads
         As for :func:`~analysis.statistics.noise_thresholds`; the seed draws the images as well.
+    whole : NoiseThresholds, optional
+        Thresholds of all images with this seed and number of shuffles, where they are known.
 
     Returns
     -------
@@ -135,7 +138,8 @@ def thresholds_by_size(
     samples = [subsample_classes(y, size, seed=seed) for size in fitting]
     rows = []
     for chosen in (*samples, np.arange(y.size)):
-        t = noise_thresholds(X[chosen], y[chosen], n_shuffles, seed, threads=threads)
+        t = whole if chosen.size == y.size else None
+        t = t or noise_thresholds(X[chosen], y[chosen], n_shuffles, seed, threads=threads)
         row: dict[str, Any] = {"cut": chosen.size < y.size}
         row["images_per_class"] = chosen.size / counts.size
         row |= {"t_plus": t.t_plus, "t_minus": t.t_minus}

@@ -23,7 +23,7 @@ from analysis.statistics import (
     thresholds_between,
     tie_counts,
 )
-from analysis.statistics.expected import GRID
+from analysis.statistics.expected import GRID, STEP
 
 
 def with_ties(n, hidden, at_top):
@@ -95,15 +95,22 @@ def rectified(zeros, seed, *, classes=6, per_class=50, features=300, signal=0.8)
 
 @pytest.mark.parametrize("zeros", [0, 0.7, 0.95])
 @pytest.mark.parametrize("per_class", [12, 50])
-def test_expected_thresholds_agree_with_shuffles(zeros, per_class):
+def test_expected_thresholds_agree_with_shuffles_where_the_classical_law_does_not(zeros, per_class):
     X, labels = rectified(zeros, seed=1, per_class=per_class)
     ranked, D = rank_features(X), signed_ks(X, labels)
     measured = noise_thresholds(ranked, labels, n_shuffles=20)
-    found = expected_threshold(D, np.bincount(labels), tie_counts(ranked))
-    lattice = 1 / (labels.size - per_class)  # distances are multiples of it
+    found, classical = (
+        expected_threshold(D, np.bincount(labels), tie_counts(ranked), law=law)
+        for law in ("conditional", "classical")
+    )
     for side in ("plus", "minus"):
-        t, t_measured = getattr(found, f"t_{side}"), getattr(measured, f"t_{side}")
-        assert abs(t - t_measured) <= max(2 * getattr(measured.spread, f"t_{side}"), 1.3 * lattice)
+        t, wanted, wrong = (getattr(T, f"t_{side}") for T in (found, measured, classical))
+        near = max(2 * getattr(measured.spread, f"t_{side}"), STEP)
+        assert near < abs(wanted) / 2, "the bar would let anything pass"
+        assert getattr(measured, f"d_avg_{side}").max() > 0.04 * X.shape[1], "no signal"
+        assert abs(t - wanted) <= near
+        if zeros:
+            assert abs(wrong - wanted) > near
         curve, there = getattr(found, f"d_avg_{side}")[::10], np.isin(measured.x, found.x[::10])
         assert there.sum() == 101
         np.testing.assert_allclose(curve, getattr(measured, f"d_avg_{side}")[there], atol=3)
