@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from analysis.data import shuffle_labels
 from analysis.reports.claims import (
     CLAIMS,
     check_claims,
@@ -22,7 +23,14 @@ from analysis.reports.claims import (
 )
 from analysis.reports.claims.claim import PAPER_DATASETS
 from analysis.reports.claims.evidence import ALL, CONV, FC, Evidence
-from analysis.statistics import measure_behaviour
+from analysis.statistics import (
+    kept,
+    measure_behaviour,
+    noise_thresholds,
+    shuffled_distances,
+    signed_ks,
+    thresholds_between,
+)
 from analysis.studies import Pair
 
 GROUPS = {
@@ -67,6 +75,22 @@ def table(names=PAPER_DATASETS, changes: Mapping = {}):
     return found
 
 
+def limits(names=PAPER_DATASETS, changes: Mapping = {}):
+    """Noise thresholds as the paper has them; changes: (dataset or "*", column) → value."""
+    sizes = pd.Series({name: 50.0 * (k + 1) for k, name in enumerate(names)})
+    falling = 0.5 - 0.07 * np.log(sizes)
+    found = pd.DataFrame({"images_per_class": sizes, "t_plus": falling, "t_minus": -falling})
+    found = found.assign(features=12416, kept_plus=4000.0, kept_minus=3300.0, kept=7300.0)
+    found = found.assign(kept_shuffled=500.0, least_plus=0, least_minus=0, least=1)
+    found[["reach_low_plus", "reach_low_minus"]] = 0.11
+    found[["reach_high_plus", "reach_high_minus"]] = 0.29
+    found[["lead_plus", "lead_minus"]] = 1
+    found[[f"pruned_{CONV}", f"pruned_{FC}"]] = 0.4
+    for (name, column), value in changes.items():
+        found.loc[list(names) if name == "*" else [name], column] = value
+    return found
+
+
 def differences(names, value=0.05, changes: Mapping = {}):
     """Differences of each two datasets; changes: layer or (layer, dataset, other) → value."""
     rows = [
@@ -77,7 +101,16 @@ def differences(names, value=0.05, changes: Mapping = {}):
     return pd.DataFrame(rows, columns=["layer", "dataset", "other", "difference"])
 
 
-def evidence(changes=None, *, names=PAPER_DATASETS, chance=None, apart=None, datasets=None, **more):
+def evidence(
+    changes=None,
+    *,
+    names=PAPER_DATASETS,
+    chance=None,
+    apart=None,
+    datasets=None,
+    noise=None,
+    **more,
+):
     """Evidence of VGG16 on the paper's datasets, all alike but for the changes."""
     images = {name: EXPECTED.get(name, 2000) for name in names}
     described = pd.DataFrame(
@@ -97,6 +130,7 @@ def evidence(changes=None, *, names=PAPER_DATASETS, chance=None, apart=None, dat
         chance=table(names, nothing | (chance or {})),
         differences=differences(names, changes=apart or {}),
         datasets=described,
+        thresholds=limits(names, noise or {}),
         **given,
     )
 
@@ -139,6 +173,22 @@ SMALL_TO_LARGE = {(name, "images"): 400 + 100 * k for k, name in enumerate(PAPER
 SHRINKING = {
     (((name,)), (CONV,), "mean_size"): 0.4 - 0.01 * k for k, name in enumerate(PAPER_DATASETS)
 }
+
+REVERSED = {
+    (name, f"t_{side}"): sign * (0.1 + 0.01 * k)
+    for k, name in enumerate(PAPER_DATASETS)
+    for side, sign in (("plus", 1), ("minus", -1))
+}
+JAGGED = {
+    (name, f"t_{side}"): sign * (0.2 - 0.01 * k + 0.1 * (k % 2))
+    for k, name in enumerate(PAPER_DATASETS)
+    for side, sign in (("plus", 1), ("minus", -1))
+}
+
+
+def far_from_even(*groups, part, share):
+    return {(n, f"pruned_{part}"): share for n, group in GROUPS.items() if group in groups}
+
 
 # Of each claim: evidence on which it holds, and on which it fails.
 CASES = {
@@ -241,6 +291,44 @@ CASES = {
         evidence(one(NEAR, FC, "above_0.5", 0.3)),
         evidence(one(FAR, FC, "above_0.5", 0.3)),
     ),
+    "C39": (
+        evidence(),
+        evidence(noise={("wood", "reach_high_plus"): 0.31}),
+        evidence(noise={("wood", "reach_low_minus"): 0.09}),
+    ),
+    "C40": (
+        evidence(),
+        evidence(noise={("wood", "lead_plus"): 0}),
+        evidence(noise={("wood", "lead_minus"): -3}),
+    ),
+    "C42": (evidence(), evidence(noise=REVERSED), evidence(noise=JAGGED)),
+    "C43": (evidence(), evidence(noise=REVERSED), evidence(noise=JAGGED)),
+    "C44": (
+        evidence(noise={("imagenet", "t_plus"): 0.9}),
+        evidence(noise=REVERSED),
+        evidence(noise={key: t for key, t in REVERSED.items() if key[1] == "t_minus"}),
+    ),
+    "C45": (
+        evidence(noise={("*", "kept_minus"): 4100.0}),
+        evidence(noise={("*", "kept_minus"): 4150.0}),
+        evidence(noise={("*", "kept_minus"): 2600.0}),
+    ),
+    "C46": (
+        evidence(noise={("*", "kept_plus"): 4990.0}),
+        evidence(noise={("*", "kept_plus"): 5010.0}),
+        evidence(noise={("*", "kept_plus"): 3190.0}),
+    ),
+    "C47": (evidence(), evidence(noise={("*", "kept"): 6200.0})),
+    "C48": (evidence(), evidence(noise={("wood", "least"): 0})),
+    "C49": (
+        evidence(noise=far_from_even("a", part=FC, share=0.49)),
+        evidence(noise=far_from_even("a", part=FC, share=0.51)),
+        evidence(noise=far_from_even("a", part=CONV, share=0.51)),
+    ),
+    "C50": (
+        evidence(noise=far_from_even("b", "c", part=FC, share=0.51)),
+        evidence(noise=far_from_even("b", part=FC, share=0.51)),
+    ),
     "C52": (second(between=0.04), second(between=0.06)),
     "C54": (
         second(apart=dict.fromkeys(CONVS[:7], 0.02)),
@@ -334,6 +422,11 @@ def test_the_correlation_with_the_size_of_classes_can_fail():
         ("C55", second(), "no dataset changed its group like that: mit67 c → c"),
         ("C58a", second(), "C13 fails with the first source task"),
         ("C05", evidence(one(EVERY, ALL, "absent_share", np.nan)), "no feature has D < −0.5"),
+        ("C42", evidence(names=list(PAPER_DATASETS[:4])), "needs 5 datasets"),
+        ("C43", evidence(noise={("*", "images_per_class"): 9.0}), "three different numbers"),
+        ("C44", evidence(noise={("*", "images_per_class"): 9.0}), "the same number of images"),
+        ("C49", evidence(groups=dict.fromkeys(PAPER_DATASETS, "c")), "no dataset of group a"),
+        ("C50", evidence(network="vgg16@random", groups={}), "no source task"),
         ("C34", evidence(names=["textures", "imagenet"]), "lacks caltech101, caltech256"),
     ],
 )
@@ -347,7 +440,7 @@ def test_networks_without_fully_connected_layers_are_told():
     given = evidence()
     rows = given.measures["kind"] != FC
     given = replace(given, measures=given.measures[rows], chance=given.chance[rows])
-    for name in ("C02", "C07", "C09", "C19", "C35"):
+    for name in ("C02", "C07", "C09", "C19", "C35", "C49", "C50"):
         assert "no fully connected layer" in finding(name, given)["why"]
 
 
@@ -381,6 +474,7 @@ class SmallStudy:
     datasets: tuple[str, ...]
     networks: tuple[str, ...]
     n_classes: int = 8
+    seed = 0
     layers = ("conv1", "block1", "fc6", "fc7")
 
     @property
@@ -397,17 +491,16 @@ class SmallStudy:
     def kinds(self, spec):
         return dict(zip(self.layers, ("conv", "block", "fc", "fc"), strict=True))
 
-    def distances(self, pair, *, scale=0.3):
-        seed = [*map(ord, pair.dataset + pair.network)]
-        values = np.random.default_rng(seed).normal(0, scale, (self.n_classes, 48))
+    def features(self, pair):
+        """Features whose means differ from class to class."""
+        rng = np.random.default_rng([*map(ord, pair.dataset + pair.network)])
+        labels = self.data(pair.dataset).labels
+        values = rng.normal(size=(self.n_classes, 48))[labels] + rng.normal(size=(labels.size, 48))
         return xr.DataArray(
-            np.clip(values, -1, 1),
-            dims=("class", "feature"),
+            values.astype(np.float32),
+            dims=("image", "feature"),
             coords={"layer": ("feature", np.repeat(self.layers, 12))},
         )
-
-    def noise_distances(self, pair):
-        return self.distances(pair, scale=0.1)
 
 
 NETWORKS = ("small@one", "small@two", "other@one", "small@random")
@@ -427,17 +520,36 @@ def test_evidence_is_gathered_of_every_network(gathered):
     assert one.first is None and other.first is None and random.first is None
     assert "looked at under small@two" in one.alone
     assert one.groups == {"digits": "a", "materials": "a"}
-    table = measure_behaviour(
-        SmallStudy((), ()).distances(Pair("digits", "small@two")),
-        dict(zip(SmallStudy.layers, (CONV, CONV, FC, FC), strict=True)),
-    ).set_index("name")
+    study, pair = SmallStudy((), ()), Pair("digits", "small@two")
+    X, labels = study.features(pair), study.data("digits").labels
+    kinds = dict(zip(SmallStudy.layers, (CONV, CONV, FC, FC), strict=True))
+    real, chance = (
+        measure_behaviour(signed_ks(X, y), kinds).set_index("name")
+        for y in (labels, shuffle_labels(labels, seed=0))
+    )
     for part in (CONV, FC, ALL, "fc6"):
-        assert two.of(part, "mean_size")["digits"] == table["mean_size"][part]
-    assert two.of(["fc6", "fc7"], "widest")["digits"] == table["widest"][["fc6", "fc7"]].mean()
-    assert two.of(CONV, "mean_size", by_chance=True)["digits"] == pytest.approx(0.08, abs=0.01)
-    assert two.shuffled.of(CONV, "mean_size")["digits"] == pytest.approx(0.08, abs=0.01)
+        assert two.of(part, "mean_size")["digits"] == real["mean_size"][part]
+        assert two.of(part, "mean_size", by_chance=True)["digits"] == chance["mean_size"][part]
+        assert two.shuffled.of(part, "mean_size")["digits"] == chance["mean_size"][part]
+    assert two.of(["fc6", "fc7"], "widest")["digits"] == real["widest"][["fc6", "fc7"]].mean()
     assert set(two.source_differences["dataset"]) == {"digits", "materials"}
     assert (two.source_differences["difference"] > 0).all()
+
+
+def test_evidence_has_the_noise_thresholds_of_real_and_of_shuffled_labels(gathered):
+    study, pair = SmallStudy((), ()), Pair("materials", "other@one")
+    X, labels = study.features(pair), study.data("materials").labels
+    one = gathered["other@one"]
+    row, wanted = one.thresholds.loc["materials"], noise_thresholds(X, labels)
+    assert (row["t_plus"], row["t_minus"]) == (wanted.t_plus, wanted.t_minus)
+    beyond = kept(signed_ks(X, labels), wanted)
+    assert row["kept"] == beyond.sum("feature").mean()
+    assert row[f"pruned_{FC}"] == pytest.approx(1 - beyond[:, -24:].mean())
+    assert row["lead_plus"] > 0
+    shuffled = shuffled_distances(X, labels)
+    by_chance = one.shuffled.thresholds.loc["materials"]
+    assert by_chance["t_plus"] == thresholds_between(shuffled[0], shuffled[1:]).t_plus
+    assert by_chance["kept"] < row["kept"]
 
 
 def test_groups_can_be_given():
@@ -458,6 +570,7 @@ def test_verdicts_come_in_order_with_those_under_shuffled_labels(gathered):
     assert found["claim"].tolist() == [claim.id for claim in CLAIMS] * 4
     assert set(found["verdict"]) == {"holds", "fails", "cannot be tested"}
     counts = found["claim"].str.startswith("E") | found["section"].eq("6")
+    counts |= found["claim"].eq("C39")  # which is about shuffled labels
     assert (found["shuffled"].eq("") == counts).all()
     assert (found["why"].ne("") | found["verdict"].ne("cannot be tested")).all()
     for network in gathered:

@@ -1,4 +1,4 @@
-"""The claims of Garcia-Gasulla et al. (2018), sections 5, 6 and 8, tested on a study's results."""
+"""The claims of Garcia-Gasulla et al. (2018), sections 5 to 8, tested on a study's results."""
 
 from analysis.reports.claims.checking import CLAIMS, check_claims, verdict_counts
 from analysis.reports.claims.claim import Claim, Finding, NotTestableError

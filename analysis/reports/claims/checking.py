@@ -13,6 +13,7 @@ from analysis.reports.claims import (
     distributions,
     fully_connected,
     source_tasks,
+    thresholds,
 )
 from analysis.reports.claims.claim import (
     PAPER_DATASETS,
@@ -29,6 +30,7 @@ CLAIMS: tuple[Claim, ...] = (
     *distributions.CLAIMS,
     *convolutional.CLAIMS,
     *fully_connected.CLAIMS,
+    *thresholds.CLAIMS,
     *source_tasks.CLAIMS,
     *counts.CLAIMS,
 )

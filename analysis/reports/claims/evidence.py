@@ -12,21 +12,31 @@ import pandas as pd
 
 from analysis.data import CARDS
 from analysis.statistics import (
+    NoiseThresholds,
     distribution_differences,
+    kept_by_part,
     kind_histograms,
     layer_histograms,
     measure_behaviour,
+    measure_noise,
+    stand_out,
+    summarise_thresholds,
+    thresholds_between,
 )
 from analysis.statistics.distributions import KINDS
 from analysis.studies import Pair, Study, split_network
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
 __all__ = ["ALL", "CONV", "FC", "Evidence", "gather_evidence", "table_of_measures"]
 
 CONV, FC, ALL = KINDS["conv"], KINDS["fc"], "all"
 """The parts of an embedding."""
+
+SHUFFLES = 5
+"""As the chapter on noise thresholds has them by default."""
 
 _BINS = 200
 
@@ -57,6 +67,10 @@ class Evidence:
         and ``first`` on the same dataset.
     alone
         Why there is no ``first``.
+    thresholds
+        A row for each dataset: its noise thresholds and what they keep, with the columns of
+        :func:`summarise_thresholds` and :func:`stand_out`, and for each part of the embedding
+        ``pruned_PART``, the share of its pairs that the thresholds set aside.
     shuffled
         The same under the shuffled labels: what holds there too, holds by the nature of the
         distance.
@@ -71,6 +85,7 @@ class Evidence:
     first: Evidence | None = None
     source_differences: pd.DataFrame | None = None
     alone: str = "the study has no second trained network of this architecture"
+    thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
     shuffled: Evidence | None = None
 
     @property
@@ -128,10 +143,8 @@ def gather_evidence(
         Network → evidence, in the study's order.
     """
     groups = groups or {pair: study.overlap_group(pair) for pair in study.pairs}
-    real, chance = (
-        {pair: _look(pair, distances(pair), study.kinds(pair.network)) for pair in study.pairs}
-        for distances in (study.distances, study.noise_distances)
-    )
+    looks = {pair: _both_looks(study, pair) for pair in study.pairs}
+    real, chance = ({pair: both[k] for pair, both in looks.items()} for k in (0, 1))
     datasets = _describe(study)
     found, by_chance = (
         _pointing_onwards(_by_network(looks, chance, datasets, groups)) for looks in (real, chance)
@@ -169,13 +182,46 @@ class _Look:
 
     measures: pd.DataFrame
     histograms: pd.DataFrame
+    thresholds: pd.DataFrame
 
 
-def _look(pair: Pair, D: xr.DataArray, kinds: Mapping[str, str]) -> _Look:
+def _both_looks(study: Study, pair: Pair) -> tuple[_Look, _Look]:
+    """Under the labels, and under the first shuffle, of which the others are the noise."""
+    labels, kinds = study.data(pair.dataset).labels, study.kinds(pair.network)
+    D, shuffled, found, *_ = measure_noise(study.features(pair), labels, SHUFFLES, study.seed)
+    rest = shuffled[1:]
+    by_chance = D.copy(data=shuffled[0])
+    return (
+        _look(pair, D, kinds, _threshold_row(D, shuffled, found, labels, kinds)),
+        _look(
+            pair,
+            by_chance,
+            kinds,
+            _threshold_row(by_chance, rest, thresholds_between(by_chance, rest), labels, kinds),
+        ),
+    )
+
+
+def _threshold_row(
+    D: xr.DataArray,
+    shuffled: NDArray[np.float64],
+    thresholds: NoiseThresholds,
+    labels: NDArray[np.int64],
+    kinds: Mapping[str, str],
+) -> pd.DataFrame:
+    parts = {layer: KINDS[kind] for layer, kind in kinds.items()}
+    kept = kept_by_part(D, shuffled, thresholds, parts).set_index("part")["kept"]
+    row = [summarise_thresholds(D, shuffled, thresholds, labels), stand_out(D, shuffled[0])]
+    pruned = {f"pruned_{part}": 1 - kept.get(part, np.nan) for part in (CONV, FC)}
+    return pd.concat(row, axis=1).assign(**pruned)
+
+
+def _look(pair: Pair, D: xr.DataArray, kinds: Mapping[str, str], thresholds: pd.DataFrame) -> _Look:
     measures = measure_behaviour(D, {layer: KINDS[kind] for layer, kind in kinds.items()})
     by_kind = kind_histograms(D, kinds, bins=_BINS).rename(columns={"kind": "layer"})
     histograms = pd.concat([layer_histograms(D, bins=_BINS), by_kind])
-    return _Look(measures.assign(dataset=pair.dataset), histograms.assign(dataset=pair.dataset))
+    tables = (measures, histograms, thresholds)
+    return _Look(*(table.assign(dataset=pair.dataset) for table in tables))
 
 
 def _by_network(
@@ -194,6 +240,7 @@ def _by_network(
             distribution_differences(pd.concat([looks[pair].histograms for pair in pairs])),
             datasets,
             {pair.dataset: groups.get(pair) for pair in pairs},
+            thresholds=pd.concat([looks[pair].thresholds for pair in pairs]).set_index("dataset"),
         )
         found[network] = _beside_first(evidence, found, looks)
     return found
