@@ -36,6 +36,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 
 from analysis.statistics import FullNetworkEmbedding
+from analysis.transfer._products import ScaledImages, Values, scale_images
 
 __all__ = [
     "Candidate",
@@ -46,7 +47,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-Values = Literal["standardised", "discretised"]
 Weights = Literal["features", "layers"]
 
 GROUPS = 8
@@ -88,6 +88,13 @@ class Candidate:
     def n_bytes(self) -> int:
         """Bytes per image."""
         return self.n_features * BYTES[self.values]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Weight of each layer in the inner products of images, with the sum 1."""
+        alike = self.weights == "layers"
+        weights = [1 / len(self.layers) if alike else n / self.n_features for n in self.sizes]
+        return dict(zip(self.layers, weights, strict=True))
 
     def __str__(self) -> str:
         first, last = self.layers[0], self.layers[-1]
@@ -216,10 +223,16 @@ def judge_candidates(
     LeftOut
         Losses, and which images were classified rightly.
     """
+    return judge_scaled(scale_images(np.asarray(X), np.asarray(feature_layers)), labels, candidates)
+
+
+def judge_scaled(
+    images: ScaledImages, labels: ArrayLike, candidates: Sequence[Candidate]
+) -> LeftOut:
+    """As :func:`judge_candidates`, of training images that are scaled already."""
     classes, members = np.unique(labels, return_inverse=True)
     targets = np.where(members[:, None] == np.arange(classes.size), 1.0, -1.0)
-    products = _products(np.asarray(X), np.asarray(feature_layers))
-    outputs = [_left_out(_inner(products, each), targets) for each in candidates]
+    outputs = [_left_out(images.inner(k.values, k.shares), targets) for k in candidates]
     loss = [(np.maximum(0, 1 - targets * each) ** 2).sum(axis=1) for each in outputs]
     right = [each.argmax(axis=1) == members for each in outputs]
     return LeftOut(np.array(loss), np.array(right))
@@ -278,40 +291,15 @@ def _layers(feature_layers: ArrayLike) -> tuple[list[str], dict[str, int]]:
     return names, {name: each.count(name) for name in names}
 
 
-def _products(X: Array, layers: Array) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Inner products of images by values and layer, divided by the layer's number of features."""
-    products = {}
-    for layer in dict.fromkeys(layers.tolist()):
-        part = X[:, layers == layer]
-        scaled = {
-            "standardised": StandardScaler().fit_transform(part.astype(np.float64)),
-            "discretised": FullNetworkEmbedding().fit_transform(part).astype(np.float64),
-        }
-        for values, rows in scaled.items():
-            products[values, str(layer)] = rows @ rows.T / part.shape[1]
-    return products
-
-
-def _inner(
-    products: Mapping[tuple[str, str], NDArray[np.float64]], candidate: Candidate
-) -> NDArray[np.float64]:
-    """Inner products of images by the features of a candidate, divided by their number."""
-    n = len(candidate.layers)
-    alike = candidate.weights == "layers"
-    shares = [1 / n if alike else size / candidate.n_features for size in candidate.sizes]
-    first = products[candidate.values, candidate.layers[0]]
-    total: NDArray[np.float64] = np.zeros(first.size)
-    for share, layer in zip(shares, candidate.layers, strict=True):
-        total = blas.daxpy(products[candidate.values, layer].ravel(), total, a=share)
-    return total.reshape(first.shape)
-
-
 def _left_out(K: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give outputs (images, classes), each image's by a machine fitted to all the others."""
     A = K + 1
     A.flat[:: len(A) + 1] += _RIDGE
     factor, _ = lapack.dpotrf(A.T, lower=1, overwrite_a=1)
-    inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)  # the lower triangle alone
-    fitted = blas.dsymm(1.0, inverse, targets, lower=1)
-    outputs: NDArray[np.float64] = targets - fitted / np.diag(inverse)[:, None]
+    inverse, _ = lapack.dtrtri(factor, lower=1, overwrite_c=1)  # of A = L L^T, L⁻¹
+    diagonal = np.einsum("ij,ij->j", inverse, inverse)
+    fitted = blas.dtrmm(
+        1.0, inverse, blas.dtrmm(1.0, inverse, targets, lower=1), lower=1, trans_a=1
+    )
+    outputs: NDArray[np.float64] = targets - fitted / diagonal[:, None]
     return outputs

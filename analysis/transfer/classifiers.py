@@ -61,11 +61,31 @@ class WideLinearSVC(LinearSVC):  # type: ignore[misc]  # scikit-learn has no typ
             super().fit(rows / np.sqrt(n_features), y, sample_weight)
             self.coef_ /= np.sqrt(n_features)
             return self
-        factor = _triangular_factor(rows @ rows.T / n_features)
+        return self.fit_products(rows, rows @ rows.T / n_features, y, sample_weight)
+
+    def fit_products(
+        self,
+        X: NDArray[np.float64],
+        products: NDArray[np.float64],
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Fit as :meth:`fit`, where inner products are known.
+
+        Parameters
+        ----------
+        X : ndarray of float64, shape (images, features)
+            Features.
+        products : ndarray of float64, shape (images, images)
+            Inner products of the images, divided by the number of features.
+        y, sample_weight
+            Labels and weights (images,).
+        """
+        factor = _triangular_factor(products)
         super().fit(factor, y, sample_weight)
         weights = solve_triangular(factor, self.coef_.T, lower=True, trans="T")
-        self.coef_ = weights.T @ rows / n_features
-        self.n_features_in_ = n_features
+        self.coef_ = weights.T @ X / X.shape[1]
+        self.n_features_in_ = X.shape[1]
         return self
 
 

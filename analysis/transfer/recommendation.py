@@ -33,13 +33,14 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.data import stratified_splits
-from analysis.transfer._bench import Bench, telling_features, worth_keeping
+from analysis.transfer._bench import BY_DISTANCE, Bench, telling_features, worth_keeping
 from analysis.transfer.candidates import (
     Candidate,
     LeftOut,
     candidate_embeddings,
     choose_smallest,
     judge_candidates,
+    judge_scaled,
 )
 from analysis.transfer.comparison import paired_differences
 
@@ -144,8 +145,8 @@ def recommend(
     for number, (train, test) in enumerate(drawn):
         telling = telling_features(values[train], y[train], n_shuffles=n_shuffles, seed=seed)
         split = Bench(values, y, layers, train, test, telling)
-        chosen = _chosen_within(values[train], y[train], layers, candidates, tolerance, seed)
-        rows = [*split.alternatives(), split.by_distance()]
+        chosen = _chosen_within(split, candidates, tolerance, seed)
+        rows = [*split.alternatives()]
         rows += [split.measured(name, *what) for name, what in chosen.items()]
         tables.append(pd.DataFrame(rows).assign(split=number))
     splits = pd.concat(tables, ignore_index=True)
@@ -157,7 +158,7 @@ def recommend(
     telling = telling_features(values, y, n_shuffles=n_shuffles, seed=seed)
     return Recommendation(
         chosen_layers,
-        worth_keeping(chosen_layers, layers, telling),
+        worth_keeping(chosen_layers, layers, telling[BY_DISTANCE]),
         judged,
         splits,
         _summary(splits),
@@ -167,16 +168,15 @@ def recommend(
 
 
 def _chosen_within(
-    X: Array,
-    y: Array,
-    layers: Array,
-    candidates: tuple[Candidate, ...],
-    tolerance: float,
-    seed: int,
-) -> dict[str, tuple[str, Candidate, bool]]:
-    """Name, kind and candidate of what training images choose, and if features are dropped."""
+    split: Bench, candidates: tuple[Candidate, ...], tolerance: float, seed: int
+) -> dict[str, tuple[str, Candidate, NDArray[np.bool_] | None]]:
+    """Name, kind, candidate and features of what the training images of a split choose."""
+    X, y, layers = split.X[split.train], split.y[split.train], split.layers
     at = _balanced(y, seed)
-    left_out = judge_candidates(X[at], y[at], layers, candidates)
+    if at.size == y.size:
+        left_out = judge_scaled(split.images, y, candidates)
+    else:
+        left_out = judge_candidates(X[at], y[at], layers, candidates)
     judged = choose_smallest(candidates, left_out, tolerance=tolerance)
     plain = [
         k
@@ -185,15 +185,17 @@ def _chosen_within(
     ]
     part = LeftOut(left_out.loss[plain], left_out.right[plain])
     among = choose_smallest([candidates[k] for k in plain], part, tolerance=tolerance)
+    best, smallest = (candidates[int(judged[name].argmax())] for name in ("best", "chosen"))
+    telling = split.telling[BY_DISTANCE]
     return {
-        CHOSEN_DISCRETISED: ("chosen", candidates[plain[int(among["chosen"].argmax())]], False),
-        BEST_CANDIDATE: ("diagnostic", candidates[int(judged["best"].argmax())], True),
-        RECOMMENDED: ("chosen", candidates[int(judged["chosen"].argmax())], True),
+        CHOSEN_DISCRETISED: ("chosen", candidates[plain[int(among["chosen"].argmax())]], None),
+        BEST_CANDIDATE: ("diagnostic", best, worth_keeping(best, layers, telling)),
+        RECOMMENDED: ("chosen", smallest, worth_keeping(smallest, layers, telling)),
     }
 
 
 def _balanced(y: Array, seed: int) -> NDArray[np.int64]:
-    """Equally many images of each class, as many as there are and as are worth judging by."""
+    """Positions of equally many images of each class, ascending, as many as are worth judging."""
     members = np.unique(y, return_inverse=True)[1]
     sizes = np.bincount(members)
     n = max(2, min(int(sizes.min()), MOST_JUDGED // sizes.size))
