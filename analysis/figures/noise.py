@@ -282,7 +282,8 @@ def _count_outside(part: pd.DataFrame, law: str, ends: tuple[float, float], ax: 
     outside = int(((places < ends[0]) | (places > ends[1])).any(axis=1).sum())
     if outside:
         words = f"{outside} without signal, not shown"
-        ax.text(0.03, 0.97, words, transform=ax.transAxes, va="top", size=9)
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        ax.text(0.03, 0.97, words, transform=ax.transAxes, va="top", size=9, bbox=behind)
 
 
 def _marker(face: str, label: str) -> Line2D:

@@ -9,6 +9,8 @@ import pandas as pd
 __all__ = ["noise_facts"]
 
 SIDES = {"t+": "plus", "t-": "minus"}
+FLAT = 0.25
+"""Two spreads, as a share of the threshold, above which its place is hardly determined."""
 
 
 def noise_facts(
@@ -41,7 +43,8 @@ def noise_facts(
         ``noise_share``, what is kept of shuffled labels for each pair kept; of each fit the R²
         (``r2_``, ``root_``) and number of points (``n_``), with ``plus`` or ``minus``, and ``_all``
         with cut classes. Of all networks, over whole embeddings: ``n_whole`` thresholds, of which
-        ``n_weak`` lack a signal (``weak``: which); of the others, with ``conditional_`` and
+        ``n_weak`` lack a signal (``weak``: which); of the others, ``n_flat`` have two spreads wider
+        than a quarter of the threshold (``flat``: which), and, with ``conditional_`` and
         ``classical_``, the ``number``, mean ``distance`` and ``cost``, the share ``within`` two
         spreads, and which are not (``beyond``). Lists are one string, or "none".
     """
@@ -59,6 +62,8 @@ def noise_facts(
     facts |= {"n_whole": len(whole), "n_weak": int(whole["weak"].sum())}
     facts["weak"] = _listed(whole[whole["weak"]])
     sure = whole[~whole["weak"]]
+    flat = sure[2 * sure["spread"] > FLAT * sure["measured"].abs()]
+    facts |= {"n_flat": len(flat), "flat": _listed(flat)}
     by_law = costs[costs["whole"] & ~costs["weak"]].set_index("law")
     for law in ("conditional", "classical"):
         numbers = by_law[["number", "distance", "cost", "within"]].reindex([law]).iloc[0].fillna(0)

@@ -10,12 +10,15 @@ import pytest
 import xarray as xr
 from scipy.stats import ks_2samp
 
+from analysis import extract, load_backbone, load_dataset
 from analysis.statistics import _signed_law as law
 from analysis.statistics import (
     compare_thresholds,
     costs_by_law,
     expected_threshold,
     ks_tail_probability,
+    measure_noise,
+    noise_facts,
     noise_thresholds,
     rank_features,
     shuffled_distances,
@@ -114,6 +117,53 @@ def test_expected_thresholds_agree_with_shuffles_where_the_classical_law_does_no
         curve, there = getattr(found, f"d_avg_{side}")[::10], np.isin(measured.x, found.x[::10])
         assert there.sum() == 101
         np.testing.assert_allclose(curve, getattr(measured, f"d_avg_{side}")[there], atol=3)
+
+
+def of_network(name, n_images=400):
+    """Noise of a dataset as the bundled network sees it, with 20 shuffles."""
+    data = load_dataset(name)
+    some = np.unique(np.linspace(0, len(data) - 1, n_images).astype(int))
+    data = data.subset(some)
+    X = extract(data, load_backbone("minivgg16", weights="bundled"), crops="center", progress=False)
+    return measure_noise(X, data.labels, n_shuffles=20)
+
+
+def near_measured(noise, law):
+    """Whether each side's expected threshold is within two spreads of the measured one."""
+    found = expected_threshold(noise.D, noise.class_sizes, noise.ties, law=law)
+    T = noise.thresholds
+    bars = [2 * spread for spread in T.spread]
+    assert max(bars) < 0.1 * min(T.t_plus, -T.t_minus), "the bars would let anything pass"
+    return [
+        abs(t - wanted) <= bar
+        for t, wanted, bar in zip(
+            (found.t_plus, found.t_minus), (T.t_plus, T.t_minus), bars, strict=True
+        )
+    ]
+
+
+def test_expected_thresholds_agree_with_shuffles_for_features_of_a_network():
+    assert near_measured(of_network("digits"), "conditional") == [True, True]
+
+
+def test_expected_thresholds_agree_with_shuffles_for_real_photographs(lent_data):
+    if not (lent_data / "office_caltech10").is_dir():
+        pytest.skip("LAYERBOOK_DATA has no office_caltech10")
+    noise = of_network("office_caltech10/webcam", 300)
+    assert near_measured(noise, "conditional") == [True, True]
+    assert near_measured(noise, "classical") == [False, False]
+
+
+def test_measured_noise_is_what_its_parts_are():
+    X, labels = rectified(0.7, seed=5, features=30)
+    X = xr.DataArray(X, dims=("image", "feature"), coords={"layer": ("feature", ["a"] * 30)})
+    found = measure_noise(X, labels, 3, 1)
+    xr.testing.assert_identical(found.D, signed_ks(X, labels))
+    np.testing.assert_array_equal(found.shuffled, shuffled_distances(X, labels, 3, 1))
+    wanted = noise_thresholds(X, labels, 3, 1)
+    assert (found.thresholds.t_plus, found.thresholds.t_minus) == (wanted.t_plus, wanted.t_minus)
+    assert found.class_sizes.tolist() == [50] * 6
+    np.testing.assert_array_equal(found.ties, tie_counts(X))
 
 
 def test_the_classical_law_goes_wrong_where_values_are_zero():
@@ -220,6 +270,43 @@ def test_costs_are_means_over_parts_with_and_without_signal():
     layers = costs.loc[(False, False, "conditional")]
     assert layers.tolist() == [2, pytest.approx(0.05), pytest.approx(0.05), 0.5]
     assert costs.loc[(True, False, "classical")].tolist() == [1, pytest.approx(0.1), 0.1, 0]
+
+
+def test_facts_name_what_lacks_a_signal_and_what_is_beyond():
+    expected = pd.DataFrame(
+        {
+            "network": ["n", "n", "n", "other"],
+            "dataset": ["x", "x", "y", "x"],
+            "part": ["all", "all", "all", "all"],
+            "side": ["t+", "t-", "t+", "t-"],
+            "weak": [False, False, True, False],
+            "units": 100,
+            "measured": [0.2, -0.2, 0.3, -0.4],
+            "spread": [0.01, 0.03, 0.1, 0.06],
+            "d_avg": [50.0, 5.0, 0.0, 5.0],
+            "conditional": [0.2, -0.3, 0.9, -0.4],
+            "conditional_d_avg": [50.0, 4.0, 0.0, 5.0],
+            "conditional_within": [True, False, False, True],
+            "classical": [0.2, -0.2, 0.9, -0.4],
+            "classical_d_avg": [50.0, 5.0, 0.0, 5.0],
+            "classical_within": [True, True, False, True],
+        }
+    )
+    summary = pd.DataFrame({"network": ["n", "n", "other"], "features": 100})
+    summary = summary.assign(t_plus=0.2, t_minus=-0.2, kept_plus=30.0, kept_minus=20.0)
+    summary = summary.assign(kept=[40.0, 60.0, 1.0], least=[5, 3, 0], kept_shuffled=[1.0, 4.0, 1.0])
+    fits = pd.DataFrame({"network": ["n", "n", "other"], "side": ["t+", "t-", "t+"]})
+    fits = fits.assign(points=["datasets", "with cut classes", "datasets"], number=[2, 9, 1])
+    fits = fits.assign(r_squared=[0.8, 0.9, 0.1], r_squared_root=[0.85, 0.95, 0.1])
+    facts = noise_facts(summary, fits, expected, costs_by_law(expected), "n")
+    assert (facts["n_datasets"], facts["n_features"], facts["least_min"]) == (2, 100, 3)
+    assert (facts["share"], facts["noise_share"]) == (0.5, 0.05)
+    assert (facts["r2_plus"], facts["n_plus"], facts["root_minus_all"]) == (0.8, 2, 0.95)
+    assert (facts["n_whole"], facts["n_weak"], facts["weak"]) == (4, 1, "t+ of y, n")
+    assert (facts["n_flat"], facts["flat"]) == (2, "t- of x, n; t- of x, other")
+    assert facts["conditional_number"] == 3
+    assert facts["conditional_beyond"] == "t- of x, n"
+    assert facts["classical_beyond"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from analysis.statistics import (
     rank_features,
     shuffled_distances,
     signed_ks,
+    stand_out,
     subsample_classes,
     summarise_thresholds,
     thresholds_between,
@@ -176,6 +177,24 @@ def test_the_summary_counts_by_class(thresholds):
     assert row["kept_shuffled"] == 1.0
 
 
+def test_classes_stand_out_where_each_has_more_than_its_shuffled_version():
+    (row,) = stand_out(DISTANCES, SHUFFLED[0], step=0.1).to_dict("records")
+    reach = [row[f"reach_{end}_{side}"] for side in ("plus", "minus") for end in ("low", "high")]
+    np.testing.assert_allclose(reach, [0.075, 0.225, 0.075, 0.225])
+    assert (row["lead_plus"], row["lead_minus"]) == (1, 0)
+    D, noise = signed_ks(X, LABELS), shuffled_distances(X, LABELS, 1)[0]
+    (row,) = stand_out(D, noise, step=0.05).to_dict("records")
+    for side, sign in (("plus", 1), ("minus", -1)):
+        naive = [
+            min(
+                (sign * real > x).sum() - (sign * other > x).sum()
+                for real, other in zip(D, noise, strict=True)
+            )
+            for x in np.linspace(0, 1, 21)
+        ]
+        assert row[f"lead_{side}"] == max(naive)
+
+
 def test_shares_by_layer_and_by_kind(thresholds):
     by_layer = kept_by_part(DISTANCES, SHUFFLED, thresholds)
     assert by_layer["part"].tolist() == ["a", "b", "c"]
@@ -259,6 +278,15 @@ def test_thresholds_by_size_shrink_and_pass_over_what_is_too_large():
         t = noise_thresholds(features[part], labels[part], 2, 0)
         assert table.loc[row, ["t_plus", "t_minus"]].tolist() == [t.t_plus, t.t_minus]
         assert table.loc[row, ["spread_plus", "spread_minus"]].tolist() == list(t.spread)
+
+
+def test_thresholds_of_all_images_need_not_be_found_again():
+    known = noise_thresholds(X, LABELS, 2, 3)
+    found = thresholds_by_size(X, LABELS, (10,), n_shuffles=2, seed=3, whole=known)
+    pd.testing.assert_frame_equal(found, thresholds_by_size(X, LABELS, (10,), n_shuffles=2, seed=3))
+    other = replace(known, t_plus=0.5)
+    changed = thresholds_by_size(X, LABELS, (10,), n_shuffles=2, seed=3, whole=other)
+    assert changed["t_plus"].tolist() == [found["t_plus"][0], 0.5]
 
 
 def test_a_size_that_cuts_nothing_is_no_cut():
