@@ -23,8 +23,11 @@ LOOKS: dict[str, dict[str, Any]] = {
     "all layers, discretised": {"color": PALETTE[3], "marker": "D", "markersize": 5},
     "chosen layers, discretised": {"color": PALETTE[4], "marker": "^", "markersize": 6},
     "kept by distance": {"color": PALETTE[2], "marker": "v", "markersize": 6},
+    "kept by false discovery": {"color": PALETTE[5], "marker": "X", "markersize": 6},
     "recommended": {"color": PALETTE[1], "marker": "P", "markersize": 9},
 }
+MAY_BE_FAR = ("kept by false discovery",)
+"""With few images, hardly a feature may be left."""
 
 
 def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
@@ -40,8 +43,9 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        Bars are one standard error over the splits. The best single layer bears its name; layers
-        far below the others are carets on the lower edge.
+        Bars are one standard error over the splits. The best single layer bears its name. What lies
+        far below the others, layers or features kept by false discovery, are carets on the lower
+        edge, in their own colours.
     """
     shown = summary[(summary["kind"] != "diagnostic") & (summary["n_features"] > 0)]
     datasets = list(dict.fromkeys(shown["dataset"]))
@@ -104,13 +108,12 @@ def _panel(part: pd.DataFrame, ax: Axes) -> None:
     single = part[part["kind"] == "single layer"]
     low, high = _limits(part)
     _points(single[single["mean"] >= low], "single layer", SINGLE, ax)
-    below = single["n_features"][single["mean"] < low]
-    if len(below):
-        edge = np.full(len(below), low + 0.03 * (high - low))
-        caret: dict[str, Any] = SINGLE | {"marker": 11, "markersize": 5, "linestyle": "none"}
-        ax.plot(below, edge, label="single layer, further below", **caret)
+    edge = low + 0.03 * (high - low)
+    _carets(single[single["mean"] < low], edge, "single layer, further below", SINGLE, ax)
     for name, look in LOOKS.items():
-        _points(part[part["features"] == name], name, look, ax)
+        rows = part[part["features"] == name]
+        _points(rows[rows["mean"] >= low], name, look, ax)
+        _carets(rows[rows["mean"] < low], edge, f"{name}, further below", look, ax)
     best = single.iloc[int(single["mean"].to_numpy().argmax())]
     small: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8.5}
     if best["mean"] >= low:
@@ -131,11 +134,18 @@ def _panel(part: pd.DataFrame, ax: Axes) -> None:
 
 def _limits(part: pd.DataFrame) -> tuple[float, float]:
     """Accuracies to show: the sets to compare in the upper third, single layers as far as fits."""
-    several = part[part["kind"] != "single layer"]["mean"]
+    several = part[~part["kind"].eq("single layer") & ~part["features"].isin(MAY_BE_FAR)]["mean"]
     best = float(part["mean"].max())
     height = max(0.04, 3 * (best - float(several.min())))
     highest = float((part["mean"] + part["standard_error"].fillna(0)).max())
     return best - height, max(best + 0.2 * height, highest + 0.05 * height)
+
+
+def _carets(rows: pd.DataFrame, edge: float, name: str, look: dict[str, Any], ax: Axes) -> None:
+    """Mark sets that lie below the panel."""
+    if len(rows):
+        caret: dict[str, Any] = {"marker": 11, "markersize": 5, "linestyle": "none"}
+        ax.plot(rows["n_features"], np.full(len(rows), edge), label=name, **(look | caret))
 
 
 def _points(rows: pd.DataFrame, name: str, look: dict[str, Any], ax: Axes) -> None:

@@ -13,8 +13,14 @@ from analysis.transfer.comparison import (
     paired_differences,
     summarise_accuracies,
 )
+from analysis.transfer.contrasts import contrast, contrast_full_network, summarise_contrasts
 from analysis.transfer.descriptors import raw_pixels
-from analysis.transfer.losses import explain_losses, layers_kept, summarise_losses
+from analysis.transfer.losses import (
+    explain_losses,
+    layers_kept,
+    state_verdicts,
+    summarise_losses,
+)
 from analysis.transfer.protocols import (
     affordable_n_train,
     best_layer_over_pixels,
@@ -37,6 +43,8 @@ __all__ = [
     "candidate_embeddings",
     "choose_smallest",
     "compare_features",
+    "contrast",
+    "contrast_full_network",
     "explain_losses",
     "judge_candidates",
     "layers_kept",
@@ -47,6 +55,8 @@ __all__ = [
     "raw_pixels",
     "recommend",
     "split_accuracies",
+    "state_verdicts",
     "summarise_accuracies",
+    "summarise_contrasts",
     "summarise_losses",
 ]

@@ -19,7 +19,7 @@ from analysis.transfer._bench import ALL_LAYERS
 from analysis.transfer.comparison import paired_differences
 from analysis.transfer.recommendation import BEST_CANDIDATE, RECOMMENDED
 
-__all__ = ["explain_losses", "layers_kept", "summarise_losses"]
+__all__ = ["explain_losses", "layers_kept", "state_verdicts", "summarise_losses"]
 
 REASONS = {
     "hindsight": "which alternative is best is known only in hindsight",
@@ -121,6 +121,31 @@ def summarise_losses(losses: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def state_verdicts(losses: pd.DataFrame) -> str:
+    """Say of each network whether its recommendation is as accurate as the best alternative.
+
+    Parameters
+    ----------
+    losses : DataFrame
+        From :func:`explain_losses`, with the column ``network``.
+
+    Returns
+    -------
+    str
+        A line of Markdown for each network.
+    """
+    lines = []
+    for row in summarise_losses(losses).itertuples():
+        error = np.nanmax([row.over_datasets, row.standard_error])
+        verdict = "within" if row.within else "**not** within"
+        lines.append(
+            f"- *{row.network}*: {100 * row.difference:+.2f} points from the best alternative of "
+            f"each of {row.datasets} dataset(s), {verdict} one standard error, {100 * error:.2f}; "
+            f"with {row.share:.0%} of the features, fewer than all on {row.smaller}."
+        )
+    return "\n".join(lines)
 
 
 def _explained(part: pd.DataFrame) -> dict[str, object]:

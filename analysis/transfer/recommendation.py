@@ -12,6 +12,10 @@ kept by distance
     Features that at least one class keeps: D_KS beyond t+ or t- (:func:`noise_thresholds`). Of the
     chosen layers, the others are dropped from what is recommended; a layer that has no such feature
     stays whole. The candidates are judged before that.
+kept by false discovery
+    Features that at least one class keeps at a false-discovery rate of 0.05 over all features, by
+    p-values given their ties (:func:`ks_p_values`, :func:`false_discovery`). An alternative only.
+    Where no class keeps any, its accuracy is chance.
 best alternative
     The set of features with the highest mean accuracy on the test images. It is known only in
     hindsight, as the highest of many noisy numbers. ``foreseen`` is what one gets who takes, in
@@ -71,8 +75,10 @@ class Recommendation:
     splits : DataFrame
         A row per split and set of features: ``features``, ``kind`` ("single layer", "all layers",
         "chosen" or "diagnostic"), ``split``, ``train`` and ``test`` (images), ``accuracy`` (mean
-        over classes), ``chance``, ``n_features``, ``bytes`` (per image), ``seconds`` (to fit,
-        without the choice), and ``layers`` (which).
+        over classes), ``chance``, ``n_features``, ``bytes`` (per image), ``seconds``, and
+        ``layers`` (which). Seconds are those of scaling the features and fitting the machine, as
+        if this set were the only one; what sets share is counted for each. Choosing layers or
+        features, and testing, are not in them.
     summary : DataFrame
         A row per set: ``features``, ``kind``, ``mean``, ``std``, ``standard_error`` (s/√k) and
         ``corrected_error`` of the accuracy, ``n_features``, ``bytes`` and ``seconds`` (means), and
