@@ -13,7 +13,12 @@ from analysis.transfer.comparison import (
     paired_differences,
     summarise_accuracies,
 )
-from analysis.transfer.contrasts import contrast, contrast_full_network, summarise_contrasts
+from analysis.transfer.contrasts import (
+    contrast,
+    contrast_full_network,
+    summarise_contrasts,
+    tabulate_accuracies,
+)
 from analysis.transfer.descriptors import raw_pixels
 from analysis.transfer.losses import (
     explain_losses,
@@ -59,4 +64,5 @@ __all__ = [
     "summarise_accuracies",
     "summarise_contrasts",
     "summarise_losses",
+    "tabulate_accuracies",
 ]

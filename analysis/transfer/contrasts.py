@@ -20,7 +20,7 @@ import pandas as pd
 from analysis.transfer._bench import ALL_LAYERS, DISCRETISED
 from analysis.transfer.comparison import paired_differences
 
-__all__ = ["contrast", "contrast_full_network", "summarise_contrasts"]
+__all__ = ["contrast", "contrast_full_network", "summarise_contrasts", "tabulate_accuracies"]
 
 
 def contrast(
@@ -126,6 +126,32 @@ def summarise_contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def tabulate_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the accuracies of all sets of features for readers, a column for each dataset.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Tables :attr:`Recommendation.summary`, stacked, with the columns ``network`` and
+        ``dataset``.
+
+    Returns
+    -------
+    DataFrame
+        A row per network and set: ``network``, ``features``, for each dataset "accuracy ± standard
+        error" in per cent, and ``n_features``, ``bytes`` and ``seconds``, means over datasets.
+    """
+    keys = ["network", "features"]
+    texts = [
+        f"{100 * mean:.1f} ± {100 * error:.1f}"
+        for mean, error in zip(summary["mean"], summary["standard_error"], strict=True)
+    ]
+    wide = summary.assign(text=texts).pivot(index=keys, columns="dataset", values="text")
+    costs = summary.groupby(keys, sort=False)[["n_features", "bytes", "seconds"]].mean()
+    laid_out = wide[list(dict.fromkeys(summary["dataset"]))].join(costs).loc[costs.index]
+    return laid_out.rename_axis(columns=None).reset_index()
 
 
 def _listed(names: Iterable[str]) -> str:
