@@ -24,6 +24,9 @@ from analysis.transfer.protocols import split_accuracies
 
 __all__ = ["compare_features", "paired_differences", "summarise_accuracies"]
 
+ROUNDING = 1e-9
+"""Mean accuracies that differ by less are equal."""
+
 
 def compare_features(
     features: Mapping[str, ArrayLike],

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.transfer._bench import ALL_LAYERS, DISCRETISED
-from analysis.transfer.comparison import paired_differences
+from analysis.transfer.comparison import ROUNDING, paired_differences
 
 __all__ = ["contrast", "contrast_full_network", "summarise_contrasts", "tabulate_accuracies"]
 
@@ -121,8 +121,8 @@ def summarise_contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
                 "difference": float(part["difference"].mean()),
                 "over_datasets": float(part["difference"].std() / np.sqrt(n)),
                 "standard_error": float(np.sqrt((part["standard_error"] ** 2).sum()) / n),
-                "better": int((part["difference"] > 0).sum()),
-                "worse": int((part["difference"] < 0).sum()),
+                "better": int((part["difference"] > ROUNDING).sum()),
+                "worse": int((part["difference"] < -ROUNDING).sum()),
             }
         )
     return pd.DataFrame(rows)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.transfer._bench import ALL_LAYERS
-from analysis.transfer.comparison import paired_differences
+from analysis.transfer.comparison import ROUNDING, paired_differences
 from analysis.transfer.recommendation import BEST_CANDIDATE, RECOMMENDED
 
 __all__ = ["explain_losses", "layers_kept", "state_verdicts", "summarise_losses"]
@@ -162,7 +162,7 @@ def _explained(part: pd.DataFrame) -> dict[str, object]:
         "size": float(recommended - accurate),
     }
     sizes = part.groupby("features")["n_features"].mean()
-    loses = found["difference"] < 0
+    loses = found["difference"] < -ROUNDING
     return {
         "recommended": float(recommended),
         "best": best,

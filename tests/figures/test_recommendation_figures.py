@@ -28,7 +28,8 @@ def summary(n_datasets=7, n_layers=15):
             ("all layers", "all layers", 2080),
             ("all layers, discretised", "all layers", 2080),
         ]
-        sets += [("kept by distance", "chosen", 900), ("chosen layers, discretised", "chosen", 700)]
+        sets += [("kept by distance", "chosen", 900), ("kept by false discovery", "chosen", 800)]
+        sets += [("chosen layers, discretised", "chosen", 700)]
         sets += [("best candidate", "diagnostic", 800), ("recommended", "chosen", 640)]
         rows += [
             {
@@ -80,6 +81,16 @@ def test_layers_far_below_the_others_are_carets_on_the_edge():
     assert carets.get_xdata().tolist() == [16, 32]
     assert len(points(ax, "single layer")) == 13
     assert ax.get_ylim()[0] > 0.05
+
+
+def test_hardly_any_discovery_does_not_squeeze_the_rest():
+    table = summary(1)
+    table.loc[table["features"] == "kept by false discovery", "mean"] = 0.05
+    ax = figures.plot_accuracy_against_size(table).axes[0]
+    label = "kept by false discovery, further below"
+    (caret,) = [line for line in ax.lines if line.get_label() == label]
+    assert caret.get_xdata().tolist() == [800]
+    assert ax.get_ylim()[0] > 0.4
 
 
 def test_the_best_single_layer_is_named_and_chance_where_it_is_near():

@@ -61,3 +61,13 @@ def test_it_is_an_estimator_like_others():
     assert given["widelinearsvc"].n_features_in_ == 50
     with pytest.raises(ValueError, match="50 features"):
         given.predict(X[:, :49])
+
+
+def test_known_products_give_the_same_machine():
+    X, y = problem(40, 90)
+    X = StandardScaler().fit_transform(X)
+    expected, found = WideLinearSVC().fit(X, y), WideLinearSVC()
+    found.fit_products(X, X[:, :30] @ X[:, :30].T / 90 + X[:, 30:] @ X[:, 30:].T / 90, y)
+    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.intercept_, expected.intercept_, rtol=1e-6, atol=1e-9)
+    assert found.n_features_in_ == 90

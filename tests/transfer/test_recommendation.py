@@ -7,10 +7,18 @@ import xarray as xr
 from sklearn.base import clone
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import LinearSVC
 
 from analysis.data import stratified_splits
-from analysis.statistics import FullNetworkEmbedding, kept, noise_thresholds, signed_ks
+from analysis.statistics import (
+    FullNetworkEmbedding,
+    false_discovery,
+    kept,
+    ks_p_values,
+    noise_thresholds,
+    signed_ks,
+)
 from analysis.transfer import (
     Candidate,
     LayerEmbedding,
@@ -25,6 +33,7 @@ from analysis.transfer import (
     summarise_losses,
 )
 from analysis.transfer import recommendation as module
+from analysis.transfer._bench import Bench, telling_features
 from analysis.transfer.candidates import LeftOut
 
 LAYERS = np.repeat(["first", "middle", "last"], [4, 6, 14])
@@ -215,6 +224,40 @@ def test_alternatives_are_those_of_the_protocol():
     beyond = np.asarray(kept(signed_ks(X[train], labels[train]), thresholds)).any(axis=0)
     row = found[(found["features"] == "kept by distance") & (found["split"] == 1)]
     assert row["n_features"].item() == beyond.sum()
+
+
+@pytest.mark.parametrize("n_train", [4, 10])
+def test_shared_products_give_the_accuracies_of_the_plain_pipeline(n_train):
+    X, labels = problem(0.6, sizes=(60, 70, 50))
+    train, test = stratified_splits(labels, n_train=n_train, n_splits=1, seed=0)[0]
+    bench, some = Bench(X, labels, LAYERS, train, test, {}), np.arange(LAYERS.size) % 3 > 0
+    for each in candidate_embeddings(LAYERS):
+        for wanted in (np.isin(LAYERS, each.layers), np.isin(LAYERS, each.layers) & some):
+            step = LayerEmbedding(
+                each.layers, LAYERS, features=wanted, values=each.values, weights=each.weights
+            )
+            scale = FunctionTransformer(lambda Z: Z / np.sqrt(Z.shape[1]))
+            machine = LinearSVC(dual=False, tol=1e-8, max_iter=10_000)
+            plain = make_pipeline(step, scale, machine).fit(X[train], labels[train])
+            expected = balanced_accuracy_score(labels[test], plain.predict(X[test]))
+            row = bench.measured("any", "chosen", each, wanted)
+            assert row["accuracy"] == pytest.approx(expected, abs=1 / 50 / 3 + 1e-9)
+            assert row["n_features"] == wanted.sum()
+            assert row["seconds"] > 0
+
+
+def test_discoveries_are_those_of_the_training_images():
+    X, labels = problem(2.0, sizes=(30, 30, 30))
+    found = telling_features(X, labels, n_shuffles=2, seed=0)["kept by false discovery"]
+    adjusted = false_discovery(ks_p_values(X, labels))
+    assert found.tolist() == (adjusted <= 0.05).any(axis=0).tolist()
+    assert 0 < found.sum() < LAYERS.size
+    table = advised(X, labels, n_train=15).splits
+    train, _ = stratified_splits(labels, n_train=15, n_splits=3, seed=0)[2]
+    expected = (false_discovery(ks_p_values(X[train], labels[train])) <= 0.05).any(axis=0)
+    row = table[(table["features"] == "kept by false discovery") & (table["split"] == 2)]
+    assert row["n_features"].item() == expected.sum()
+    assert row["layers"].item().split() == list(dict.fromkeys(LAYERS[expected].tolist()))
 
 
 def test_names_of_layers_come_from_the_array():
