@@ -44,7 +44,7 @@ def telling_features(X: Array, y: Array, *, n_shuffles: int, seed: int) -> dict[
         BY_DISTANCE: kept(np.asarray(signed_ks(ranked, y)), thresholds),
         BY_DISCOVERY: false_discovery(np.asarray(ks_p_values(ranked, y))) <= RATE,
     }
-    return {name: np.asarray(each).any(axis=0) for name, each in pairs.items()}
+    return {name: np.asarray(each.any(axis=0), np.bool_) for name, each in pairs.items()}
 
 
 def worth_keeping(candidate: Candidate, layers: Array, telling: Mask) -> Mask:

@@ -41,11 +41,11 @@ class ScaledImages:
         Seconds that the products took.
     """
 
-    scalers: Mapping[str, Any]
-    rows: Mapping[str, NDArray[np.float64]]
-    products: Mapping[tuple[str, str], NDArray[np.float64]]
-    scaling: Mapping[str, float]
-    multiplying: Mapping[tuple[str, str], float]
+    scalers: Mapping[Values, Any]
+    rows: Mapping[Values, NDArray[np.float64]]
+    products: Mapping[tuple[Values, str], NDArray[np.float64]]
+    scaling: Mapping[Values, float]
+    multiplying: Mapping[tuple[Values, str], float]
 
     def inner(self, values: Values, shares: Mapping[str, float]) -> NDArray[np.float64]:
         """Inner products by several layers, each with its share."""
@@ -60,7 +60,7 @@ class ScaledImages:
 
 def scale_images(X: Array, layers: Array) -> ScaledImages:
     """Scale training images (images, features), whose features belong to these layers."""
-    scalers: dict[str, Any] = {
+    scalers: dict[Values, Any] = {
         "standardised": StandardScaler(),
         "discretised": FullNetworkEmbedding(),
     }

@@ -137,13 +137,14 @@ def state_verdicts(losses: pd.DataFrame) -> str:
         A line of Markdown for each network.
     """
     lines = []
-    for row in summarise_losses(losses).itertuples():
-        error = np.nanmax([row.over_datasets, row.standard_error])
-        verdict = "within" if row.within else "**not** within"
+    for row in summarise_losses(losses).to_dict("records"):
+        error = np.nanmax([row["over_datasets"], row["standard_error"]])
+        verdict = "within" if row["within"] else "**not** within"
         lines.append(
-            f"- *{row.network}*: {100 * row.difference:+.2f} points from the best alternative of "
-            f"each of {row.datasets} dataset(s), {verdict} one standard error, {100 * error:.2f}; "
-            f"with {row.share:.0%} of the features, fewer than all on {row.smaller}."
+            f"- *{row['network']}*: {100 * row['difference']:+.2f} points from the best "
+            f"alternative of each of {row['datasets']} dataset(s), {verdict} one standard error, "
+            f"{100 * error:.2f}; with {row['share']:.0%} of the features, fewer than all on "
+            f"{row['smaller']}."
         )
     return "\n".join(lines)
 

@@ -15,7 +15,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from analysis.statistics import FullNetworkEmbedding
-from analysis.transfer.candidates import Candidate, Values, Weights
+from analysis.transfer._products import Values
+from analysis.transfer.candidates import Candidate, Weights
 
 __all__ = ["RecommendedEmbedding"]
 
