@@ -35,6 +35,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from analysis.data import stratified_splits
 from analysis.transfer._bench import BY_DISTANCE, Bench, telling_features, worth_keeping
@@ -98,6 +99,8 @@ class Recommendation:
     statement: str
 
 
+# Of thousands of small systems, more threads would spend their time waiting.
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
 def recommend(
     X: ArrayLike | xr.DataArray,
     labels: ArrayLike,
