@@ -282,8 +282,7 @@ def _count_outside(part: pd.DataFrame, law: str, ends: tuple[float, float], ax: 
     outside = int(((places < ends[0]) | (places > ends[1])).any(axis=1).sum())
     if outside:
         words = f"{outside} without signal, not shown"
-        behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        ax.text(0.03, 0.97, words, transform=ax.transAxes, va="top", size=9, bbox=behind)
+        ax.text(0.98, 0.02, words, transform=ax.transAxes, ha="right", va="bottom", size=9)
 
 
 def _marker(face: str, label: str) -> Line2D:
