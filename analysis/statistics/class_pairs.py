@@ -16,6 +16,7 @@ nearest class
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ __all__ = ["compare_nearest_classes", "nearest_classes"]
 
 MOST = 200
 """Images of a class that are compared; of larger ones so many are drawn."""
+
+_BLOCK = 2**27  # values at a time: 512 MB of float32
 
 
 def nearest_classes(X: ArrayLike | xr.DataArray, labels: ArrayLike, *, seed: int = 0) -> Any:
@@ -71,7 +74,7 @@ def compare_nearest_classes(
     Parameters
     ----------
     X : array_like or DataArray, shape (images, features)
-        Finite numbers.
+        Finite numbers. A DataArray on Dask is read twice, some features at a time.
     labels : array_like, shape (images,)
         Class of each image.
     n_shuffles : int
@@ -98,22 +101,39 @@ def compare_nearest_classes(
     nearest = nearest_classes(X, labels, seed=seed)
     pairs = sorted({(min(pair), max(pair)) for pair in enumerate(nearest.tolist())})
     _, members, _ = classes_of(labels, X.shape[0])
-    rows = []
-    for pair in pairs:
-        rng = np.random.default_rng((seed, *pair))
-        chosen = np.sort(np.concatenate([_some(members == label, rng) for label in pair]))
-        y = members[chosen] == pair[1]
-        ranked = rank_features(X[chosen])
-        real = np.abs(np.asarray(signed_ks(ranked, y))).max()
-        noise = max(
-            float(np.abs(np.asarray(signed_ks(ranked, rng.permutation(y)))).max())
-            for _ in range(n_shuffles)
-        )
-        rows.append((*pair, chosen.size, float(real), noise, bool(real > noise)))
-    columns = ["first", "second", "images", "widest", "widest_shuffled", "told_apart"]
-    table = pd.DataFrame(rows, columns=columns)
+    drawn = [_drawn(members, pair, n_shuffles, seed) for pair in pairs]
+    widest = np.zeros((len(pairs), 1 + n_shuffles))  # under the labels, and under each shuffle
+    images = np.unique(np.concatenate([chosen for chosen, _ in drawn]))
+    for block in _blocks_of_images(X, images):
+        for number, (chosen, labellings) in enumerate(drawn):
+            ranked = rank_features(block[np.searchsorted(images, chosen)])
+            found = [np.abs(np.asarray(signed_ks(ranked, y))).max() for y in labellings]
+            widest[number] = np.maximum(widest[number], found)
+    table = pd.DataFrame(pairs, columns=["first", "second"])
+    table["images"] = [chosen.size for chosen, _ in drawn]
+    table["widest"], table["widest_shuffled"] = widest[:, 0], widest[:, 1:].max(axis=1)
+    table["told_apart"] = table["widest"] > table["widest_shuffled"]
     order = (table["widest"] - table["widest_shuffled"]).argsort(kind="stable")
     return table.iloc[order].reset_index(drop=True)
+
+
+def _drawn(
+    members: NDArray[Any], pair: tuple[int, int], n_shuffles: int, seed: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.bool_]]]:
+    """Images to compare of two classes; which are of the second, and shuffles of that."""
+    rng = np.random.default_rng((seed, *pair))
+    chosen = np.sort(np.concatenate([_some(members == label, rng) for label in pair]))
+    y = members[chosen] == pair[1]
+    return chosen, [y, *(rng.permutation(y) for _ in range(n_shuffles))]
+
+
+def _blocks_of_images(
+    X: NDArray[Any] | xr.DataArray, images: NDArray[np.int64]
+) -> Iterator[NDArray[Any]]:
+    """Read the features of some images, a block of features at a time, each once."""
+    step = max(1, _BLOCK // images.size)
+    for first in range(0, X.shape[1], step):
+        yield np.asarray(X[images, first : first + step])
 
 
 def _some(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import ks_2samp
 
 from analysis.statistics import class_pairs
 from analysis.statistics.class_pairs import compare_nearest_classes, nearest_classes
@@ -76,3 +77,30 @@ def test_labelled_features_give_the_same() -> None:
 def test_no_shuffle_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one shuffle"):
         compare_nearest_classes(*drawn([0, 1], 5), n_shuffles=0)
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_blocks_of_features_change_nothing(lazily: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels = drawn([0, 0.3, 2, 9], 14)
+    order = np.random.default_rng(3).permutation(labels.size)
+    values, labels = values[order], labels[order]
+    expected = one_pair_after_the_other(values, labels)
+    X = xr.DataArray(values, dims=("image", "feature"))
+    monkeypatch.setattr(class_pairs, "_BLOCK", 3 * labels.size)  # three features at a time
+    found = compare_nearest_classes(X.chunk(image=5, feature=4) if lazily else values, labels)
+    columns = ["first", "second", "widest", "widest_shuffled"]
+    np.testing.assert_allclose(sorted(found[columns].to_numpy().tolist()), sorted(expected))
+
+
+def one_pair_after_the_other(X: np.ndarray, labels: np.ndarray) -> list[list[float]]:
+    """First, second, widest distance and widest of 19 shuffles, by SciPy."""
+    rows = []
+    for first, second in {tuple(sorted(pair)) for pair in enumerate(nearest_classes(X, labels))}:
+        at = np.flatnonzero((labels == first) | (labels == second))
+        y, rng = labels[at] == second, np.random.default_rng((0, first, second))
+        widest = [
+            max(ks_2samp(x[~each], x[each]).statistic for x in X[at].T)
+            for each in [y, *(rng.permutation(y) for _ in range(19))]
+        ]
+        rows.append([first, second, widest[0], max(widest[1:])])
+    return rows

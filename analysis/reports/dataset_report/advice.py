@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.studies import split_network
-from analysis.transfer.recommendation import Recommendation, recommend
+from analysis.transfer.recommendation import BEST_CANDIDATE, Recommendation, recommend
 from analysis.transfer.reuse import RecommendedEmbedding
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from analysis.reports.dataset_report.study import DatasetStudy
 
 __all__ = ["ALTERNATIVES_AS", "EMBEDDING", "Advice", "advise", "lines_to_reuse", "save_embedding"]
@@ -30,6 +32,9 @@ ALTERNATIVES_AS = {
     "error": "{:.1%}",
 }
 """How the columns of :meth:`Advice.alternatives` are written."""
+
+MOST_VALUES = 2**27
+"""Features times images that a recommendation looks at: 512 MB, several times over."""
 
 _DEFAULTS = {
     "fc": "last fully connected layer",
@@ -125,7 +130,9 @@ class Advice:
         if kind != "single layer":
             return _SETS.get(name, kind)
         last = {kind: layer for layer, kind in self.kinds.items()}
-        return _DEFAULTS.get(self.kinds[name], kind) if last[self.kinds[name]] == name else kind
+        if "block" in last:  # a stem is nobody's default
+            last.pop("conv", None)
+        return _DEFAULTS[self.kinds[name]] if name in last.values() else kind
 
 
 def advise(study: DatasetStudy) -> Advice:
@@ -141,9 +148,40 @@ def advise(study: DatasetStudy) -> Advice:
         )
         everything = RecommendedEmbedding(values="discretised").fit(X)
         return Advice(None, because, everything, kinds, X.shape[1])
-    found = recommend(X, labels, seed=study.seed)
+    at = _worth_testing(labels, MOST_VALUES // X.shape[1], study.seed)
+    found = recommend(X[at], labels[at], seed=study.seed)
+    drawn = f"{at.size:,} of {labels.size:,} images, drawn by chance: " * (at.size < labels.size)
     fitted = RecommendedEmbedding.of(found.chosen, found.features).fit(X)
-    return Advice(found, found.statement, fitted, kinds, X.shape[1])
+    because = drawn + found.statement
+    return Advice(found, because + _doubt(found.differences), fitted, kinds, X.shape[1])
+
+
+def _doubt(differences: pd.DataFrame) -> str:
+    """Say it if the recommendation was clearly worse than something else; empty if it was not.
+
+    Clearly: by more than two points and more than three standard errors.
+    """
+    table = differences[differences["over"] != BEST_CANDIDATE]
+    clear = -table["difference"] > np.maximum(0.02, 3 * table["standard_error"])
+    if not clear.any():
+        return ""
+    row = table.loc[table["difference"][clear].idxmin()]
+    return (
+        f" Do not follow this recommendation blindly: in the same splits {row['over']} was more "
+        f"accurate by {-row['difference']:.1%} ± {row['standard_error']:.1%}, see below."
+    )
+
+
+def _worth_testing(labels: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """Positions of all images, or of about ``most`` of them: small classes whole, others alike."""
+    members = np.unique(labels, return_inverse=True)[1]
+    sizes = np.bincount(members)
+    each = int(sizes.max())
+    while each > 3 and np.minimum(sizes, each).sum() > most:
+        each -= 1
+    rng = np.random.default_rng((seed, labels.size))
+    drawn = [rng.permutation(np.flatnonzero(members == k))[:each] for k in range(sizes.size)]
+    return np.sort(np.concatenate(drawn))
 
 
 def lines_to_reuse(study: DatasetStudy) -> str:
