@@ -162,10 +162,11 @@ def _doubt(differences: pd.DataFrame) -> str:
     Clearly: by more than two points and more than three standard errors.
     """
     table = differences[differences["over"] != BEST_CANDIDATE]
-    clear = -table["difference"] > np.maximum(0.02, 3 * table["standard_error"])
+    worse = -table["difference"].to_numpy()
+    clear = worse > np.maximum(0.02, 3 * table["standard_error"].to_numpy())
     if not clear.any():
         return ""
-    row = table.loc[table["difference"][clear].idxmin()]
+    row = table[clear].sort_values("difference").iloc[0]
     return (
         f" Do not follow this recommendation blindly: in the same splits {row['over']} was more "
         f"accurate by {-row['difference']:.1%} ± {row['standard_error']:.1%}, see below."
