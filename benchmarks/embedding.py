@@ -44,7 +44,7 @@ def run() -> list[Row]:
         row(f"{what}, over StandardScaler and digitize", ratio, "times", MOST_TIME),
         row(f"{what}: equal values", 100 * same, "%"),
         row(f"{what}: allocated", memory["layerbook"] / X.nbytes, "times X", MOST_MEMORY),
-        row(f"{what}: StandardScaler and digitize", memory["scikit-learn"] / X.nbytes, "times X"),
+        row(f"{what}: allocated by the two", memory["scikit-learn"] / X.nbytes, "times X"),
     ]
 
 
