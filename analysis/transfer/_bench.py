@@ -78,7 +78,8 @@ class Bench:
         """Test images in both kinds of values, scaled as the training images are."""
         test = self.X[self.test]
         scaled = {name: each.transform(test) for name, each in self.images.scalers.items()}
-        return {name: np.asarray(each, dtype=self.X.dtype) for name, each in scaled.items()}
+        real = np.result_type(self.X.dtype, np.float32)
+        return {name: np.asarray(each, dtype=real) for name, each in scaled.items()}
 
     def alternatives(self) -> Iterator[Row]:
         """Measure single layers, all of them in two kinds of values, and features of them all."""

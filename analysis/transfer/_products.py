@@ -49,13 +49,11 @@ class ScaledImages:
 
     def inner(self, values: Values, shares: Mapping[str, float]) -> NDArray[np.float64]:
         """Inner products by several layers, each with its share."""
-        total: NDArray[np.float64] | None = None
-        for layer, share in shares.items():
-            part = self.products[values, layer]
-            flat = np.zeros(part.size) if total is None else total
-            total = blas.daxpy(part.ravel(), flat, a=share)
-        assert total is not None  # no set of features is without a layer
-        return total.reshape(part.shape)
+        parts = [self.products[values, layer] for layer in shares]
+        total: NDArray[np.float64] = np.zeros(parts[0].size)
+        for part, share in zip(parts, shares.values(), strict=True):
+            total = blas.daxpy(part.ravel(), total, a=share)
+        return total.reshape(parts[0].shape)
 
 
 def scale_images(X: Array, layers: Array) -> ScaledImages:

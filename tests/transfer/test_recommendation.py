@@ -246,6 +246,14 @@ def test_shared_products_give_the_accuracies_of_the_plain_pipeline(n_train):
             assert row["seconds"] > 0
 
 
+def test_integers_are_features_like_others():
+    X, labels = problem(0.8)
+    whole = np.round(9 * X)
+    found, expected = (advised(each, labels).splits for each in (whole.astype(np.int16), whole))
+    columns = ["features", "accuracy", "layers", "n_features"]
+    pd.testing.assert_frame_equal(found[columns], expected[columns])
+
+
 def test_discoveries_are_those_of_the_training_images():
     X, labels = problem(2.0, sizes=(30, 30, 30))
     found = telling_features(X, labels, n_shuffles=2, seed=0)["kept by false discovery"]
