@@ -141,7 +141,8 @@ def tabulate_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         A row per network and set: ``network``, ``features``, for each dataset "accuracy ± standard
-        error" in per cent, and ``n_features``, ``bytes`` and ``seconds``, means over datasets.
+        error" in per cent, and means over datasets: ``n_features`` and ``bytes``, rounded, and
+        ``seconds``.
     """
     keys = ["network", "features"]
     texts = [
@@ -150,6 +151,7 @@ def tabulate_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
     ]
     wide = summary.assign(text=texts).pivot(index=keys, columns="dataset", values="text")
     costs = summary.groupby(keys, sort=False)[["n_features", "bytes", "seconds"]].mean()
+    costs = costs.round({"n_features": 0, "bytes": 0}).astype({"n_features": int, "bytes": int})
     laid_out = wide[list(dict.fromkeys(summary["dataset"]))].join(costs).loc[costs.index]
     return laid_out.rename_axis(columns=None).reset_index()
 
