@@ -149,6 +149,8 @@ def _carets(rows: pd.DataFrame, edge: float, name: str, look: dict[str, Any], ax
 
 
 def _points(rows: pd.DataFrame, name: str, look: dict[str, Any], ax: Axes) -> None:
+    if rows.empty:
+        return
     ax.errorbar(
         rows["n_features"],
         rows["mean"],
