@@ -16,10 +16,15 @@ left out
     the squared hinge, summed over its classes; with few images it tells candidates apart where
     shares of right answers, in steps of one image, do not. Means and deviations of features are
     those of all training images.
+plausible
+    With many classes and few images of each, the summed loss mostly tells how well a machine says
+    that an image is not of a class, which features that tell little do well. So a candidate is
+    passed over if fewer of the images left out are classified rightly than by the candidate that
+    does best there, by more than two standard errors of that difference.
 one standard error
-    Of the candidates whose mean loss exceeds the least one by at most ``tolerance`` standard errors
-    of that difference, taken image by image, the one with the fewest features is chosen (of
-    equals: fewer bytes, then the lesser loss).
+    Of the plausible candidates whose mean loss exceeds the least one by at most ``tolerance``
+    standard errors of that difference, taken image by image, the one with the fewest features is
+    chosen (of equals: fewer bytes, then the lesser loss).
 """
 
 from __future__ import annotations
@@ -257,8 +262,9 @@ def choose_smallest(
     DataFrame
         A row per candidate: ``candidate``, ``layers`` (how many), ``values``, ``weights``,
         ``n_features``, ``bytes``, ``accuracy`` and ``loss`` (of images left out), ``behind`` (by
-        how much its loss exceeds the least), ``standard_error`` (of that), ``near`` (within the
-        tolerance), ``best`` and ``chosen`` (true in one row each).
+        how much its loss exceeds the least of plausible ones), ``standard_error`` (of that),
+        ``plausible``, ``near`` (plausible and within the tolerance), ``best`` and ``chosen`` (true
+        in one row each).
     """
     table = pd.DataFrame(
         {
@@ -273,15 +279,23 @@ def choose_smallest(
         }
     )
     small = [table["bytes"], table["n_features"]]  # the last key counts first
-    best = np.lexsort([*small, table["loss"]])[0]
+    table["plausible"] = _plausible(judged.right)
+    best = np.lexsort([*small, table["loss"], ~table["plausible"]])[0]
     excess = judged.loss - judged.loss[best]
     table["behind"] = excess.mean(axis=1)
     table["standard_error"] = excess.std(axis=1) / np.sqrt(excess.shape[1])
-    table["near"] = table["behind"] <= tolerance * table["standard_error"]
+    table["near"] = table["plausible"] & (table["behind"] <= tolerance * table["standard_error"])
     chosen = np.lexsort([table["behind"], *small, ~table["near"]])[0]
     table["best"] = table.index == best
     table["chosen"] = table.index == chosen
     return table
+
+
+def _plausible(right: NDArray[np.bool_], errors: float = 2.0) -> NDArray[np.bool_]:
+    """Tell which candidates are not clearly less accurate than the most accurate one."""
+    lost = right[right.mean(axis=1).argmax()].astype(float) - right
+    near: NDArray[np.bool_] = lost.mean(axis=1) <= errors * lost.std(axis=1) / lost.shape[1] ** 0.5
+    return near
 
 
 def _layers(feature_layers: ArrayLike) -> tuple[list[str], dict[str, int]]:

@@ -60,6 +60,9 @@ CHOSEN_DISCRETISED = "chosen layers, discretised"
 MOST_IMAGES, MOST_JUDGED = 1000, 500
 """Training images per split, and how many of them the choice of layers looks at."""
 
+LEAST_JUDGED = 5
+"""Of each class, if there are so many: with two of each of 200 classes no choice can be made."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
@@ -207,7 +210,7 @@ def _balanced(y: Array, seed: int) -> NDArray[np.int64]:
     """Positions of equally many images of each class, ascending, as many as are worth judging."""
     members = np.unique(y, return_inverse=True)[1]
     sizes = np.bincount(members)
-    n = max(2, min(int(sizes.min()), MOST_JUDGED // sizes.size))
+    n = min(int(sizes.min()), max(LEAST_JUDGED, MOST_JUDGED // sizes.size))
     rng = np.random.default_rng([seed, 0])
     drawn = [rng.permutation(np.flatnonzero(members == k))[:n] for k in range(sizes.size)]
     return np.sort(np.concatenate(drawn))

@@ -35,6 +35,7 @@ from analysis.transfer import (
 from analysis.transfer import recommendation as module
 from analysis.transfer._bench import Bench, telling_features
 from analysis.transfer.candidates import LeftOut
+from analysis.transfer.recommendation import _balanced
 
 LAYERS = np.repeat(["first", "middle", "last"], [4, 6, 14])
 
@@ -164,6 +165,30 @@ def test_ties_go_to_fewer_features_then_fewer_bytes():
     table = choose_smallest([plain(8), plain(7), plain(7, "discretised")], judged, tolerance=0)
     assert table["chosen"].tolist() == [False, False, True]
     assert table["best"].tolist() == [False, False, True]
+
+
+def test_of_many_classes_a_layer_that_tells_nothing_is_not_chosen():
+    """Saying of every image that it is of no class has the least summed loss."""
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(150), 2)
+    telling = rng.normal(size=(150, 200))[labels] + 2 * rng.normal(size=(300, 200))
+    X = np.hstack([rng.normal(size=(300, 4)), telling])
+    layers = np.repeat(["noise", "telling"], [4, 200])
+    candidates = candidate_embeddings(layers)
+    table = choose_smallest(candidates, judge_candidates(X, labels, layers, candidates))
+    least = table.loc[table["loss"].idxmin()]
+    assert "telling" not in least["candidate"]
+    assert not least["plausible"]
+    (chosen,) = table.loc[table["chosen"], "candidate"]
+    assert "telling" in chosen
+
+
+def test_enough_images_of_many_classes_are_judged():
+    labels = np.repeat(np.arange(300), 8)
+    assert np.bincount(labels[_balanced(labels, 0)]).tolist() == [5] * 300
+    labels = np.repeat(np.arange(300), 3)
+    assert np.bincount(labels[_balanced(labels, 0)]).tolist() == [3] * 300
+    labels = np.repeat([0, 1], [90, 400])
+    assert np.bincount(labels[_balanced(labels, 0)]).tolist() == [90, 90]
 
 
 def test_the_layer_that_tells_classes_apart_is_recommended():
