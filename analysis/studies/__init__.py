@@ -7,6 +7,7 @@ from analysis.studies.descriptions import (
     describe_networks,
     describe_overlaps,
 )
+from analysis.studies.display import SafeHtml, sectioned
 from analysis.studies.evidence import marked_classes
 from analysis.studies.explorer import Explorer
 from analysis.studies.parameters import (
@@ -22,6 +23,7 @@ __all__ = [
     "PARAMETERS",
     "Explorer",
     "Pair",
+    "SafeHtml",
     "Study",
     "caveats",
     "describe_datasets",
@@ -31,6 +33,7 @@ __all__ = [
     "marked_classes",
     "read_study",
     "refuse_unknown_parameters",
+    "sectioned",
     "slug",
     "split_network",
     "write_csv",

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-__all__ = ["SafeHtml", "code_block", "paragraph", "readable", "warning_boxes"]
+from analysis.studies import SafeHtml
+
+__all__ = ["code_block", "paragraph", "readable", "warning_boxes"]
 
 _MOST = 20  # rows
-
-
-@dataclass(frozen=True)
-class SafeHtml:
-    """HTML whose texts are escaped already; Jupyter shows it as the last line of a cell."""
-
-    html: str
-
-    def _repr_html_(self) -> str:
-        return self.html
 
 
 def readable(
