@@ -186,7 +186,7 @@ def plot_alternatives(table: pd.DataFrame, *, chance: float) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(len(table) - 0.4, -0.6))
     ax.set_xlabel(f"accuracy, mean over classes (guessing: {chance:.1%})")
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     ax.grid(axis="x")
     return fig
 

@@ -93,9 +93,9 @@ class Advice:
             "of these layers": "the features that mark any class"
             if self.recommendation is not None and n < self.recommendation.chosen.n_features
             else "all features",
-            "features kept": f"{n:,} of {self.n_features:,} ({n / self.n_features:.0%})",
+            "features kept": f"{n:,} of {self.n_features:,} ({_share(n / self.n_features)})",
             "bytes per image": f"{n * size:,} of {4 * self.n_features:,} "
-            f"({n * size / (4 * self.n_features):.0%})",
+            f"({_share(n * size / (4 * self.n_features))})",
         }
         return pd.DataFrame({"": rows.keys(), " ": rows.values()})
 
@@ -133,6 +133,10 @@ class Advice:
         if "block" in last:  # a stem is nobody's default
             last.pop("conv", None)
         return _DEFAULTS[self.kinds[name]] if name in last.values() else kind
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 
 def advise(study: DatasetStudy) -> Advice:
