@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from notebook_shell import run_here
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 SHARED = ["title", "datasets", "networks", "crops", "seed", "reference_images", "results"]
@@ -100,9 +101,18 @@ def test_parameters_are_those_of_a_study_then_its_own(path):
 
 @each_notebook
 def test_a_misspelt_parameter_stops_it_at_once(path, tmp_path):
+    with pytest.raises(ValueError, match="unknown parameters sede; this"):
+        run_here(path, {"sede": 1}, key="misspelt", cache=tmp_path, progress=False)
+
+
+def test_a_misspelt_parameter_stops_papermill(tmp_path):
     with pytest.raises(papermill.PapermillExecutionError, match="unknown parameters sede; this"):
         papermill.execute_notebook(
-            path, tmp_path / "out.ipynb", {"sede": 1}, progress_bar=False, kernel_name="python3"
+            NOTEBOOKS[0],
+            tmp_path / "out.ipynb",
+            {"sede": 1},
+            progress_bar=False,
+            kernel_name="python3",
         )
 
 
