@@ -1,0 +1,106 @@
+"""scikit-learn's linear classifiers, fitted to many classes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from analysis.transfer.solvers import principal_basis, solve_softmax, solve_squared_hinge
+
+__all__ = ["BatchedLinearSVC", "BatchedLogisticRegression"]
+
+Rows = NDArray[np.float64]
+
+
+class _Batched(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """What both machines share."""
+
+    _solve: Callable[..., Rows]
+
+    def __init__(self, C: float = 1.0, *, tol: float = 1e-4, max_iter: int = 100) -> None:
+        self.C = C
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit to features (images, features) and labels (images,)."""
+        rows, labels = np.asarray(X, dtype=np.float64), np.asarray(y)
+        if rows.ndim != 2 or labels.shape != rows.shape[:1]:
+            raise ValueError(
+                "expected features (images, features) and one label per image, got "
+                f"{rows.shape} and {labels.shape}"
+            )
+        if not np.isfinite(rows).all():
+            raise ValueError(f"expected finite features, got {(~np.isfinite(rows)).sum()} not")
+        self.classes_, members = np.unique(labels, return_inverse=True)
+        if self.classes_.size < 2:
+            raise ValueError(f"expected at least two classes, got only {self.classes_.tolist()}")
+        basis = principal_basis(rows)
+        W = type(self)._solve(
+            basis.rows,
+            members,
+            self.classes_.size,
+            C=self.C,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        W = W[:, 1:] - W[:, :1] if W.shape[1] == 2 else W
+        vectors = rows.T @ basis.vectors if basis.dual else basis.vectors
+        self.coef_: Rows = (vectors @ W[:-1]).T
+        self.intercept_: Rows = W[-1]
+        self.n_features_in_ = rows.shape[1]
+        return self
+
+    def decision_function(self, X: ArrayLike) -> Rows:
+        """Decision values, shape (images, classes), or (images,) for two classes."""
+        values: Rows = np.asarray(X, dtype=np.float64) @ self.coef_.T + self.intercept_
+        return values[:, 0] if self.classes_.size == 2 else values
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Class of each image."""
+        values = self.decision_function(X)
+        chosen = (values > 0).astype(int) if values.ndim == 1 else values.argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[chosen]
+        return labels
+
+
+class BatchedLinearSVC(_Batched):
+    """``LinearSVC`` of scikit-learn (squared hinge, primal or dual), all classes at once.
+
+    Parameters
+    ----------
+    C : float
+        Weight of the loss.
+    tol : float
+        Norm of the gradient, as a share of its norm at zero weights, at which a machine is done.
+    max_iter : int
+        Most Newton steps.
+
+    Attributes
+    ----------
+    classes_, coef_, intercept_
+        As in ``LinearSVC``; for two classes, ``coef_`` has one row.
+    """
+
+    _solve = staticmethod(solve_squared_hinge)
+
+
+class BatchedLogisticRegression(_Batched):
+    """``LogisticRegression`` of scikit-learn with an L2 penalty; parameters as above.
+
+    ``coef_`` and ``intercept_`` are its own, except that a number added to the intercepts of all
+    classes changes nothing, and scikit-learn does not say which it gives; here their mean is 0.
+    """
+
+    _solve = staticmethod(solve_softmax)
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit to features (images, features) and labels (images,)."""
+        super().fit(X, y)
+        if self.classes_.size > 2:
+            self.intercept_ = self.intercept_ - self.intercept_.mean()
+        return self

@@ -1,0 +1,306 @@
+"""The Caltech-101 protocol of Donahue et al. (DeCAF, ICML 2014, section 4.1), for any images.
+
+Conventions
+-----------
+Equally many training images of each class, all others are test images; the accuracy is the mean
+over the classes. ``C`` is chosen split by split: of the training images some of each class validate
+machines fitted to the others, the ``C`` of the best (of equals the smallest) is taken, and the
+machine fitted again to all training images. The paper does not give its values of ``C`` (ours are
+:data:`analysis.transfer.split_fits.GRID`), nor whether it scales features, nor what its ± is.
+
+Features are standardised by the training images of the split, validation images among them (which
+have no part in fitting while ``C`` is chosen, their labels none in the scaling), and divided by the
+square root of their number, so that ``C`` means the same for every set. Those that do not vary
+there are only centred. No test image has a part in any of this.
+
+Dropout, in training, sets each value to 0 with probability one half, after features are
+standardised: what is dropped becomes the mean. ``copies`` sets of zeros are drawn, and the machine
+is fitted to that many copies of every image, each counted ``1 / copies``. In testing all values are
+halved; the intercept is not. The validation images are halved too. (The paper drops values of
+features, and does not say whether they are scaled or how often it draws.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.data import stratified_splits
+from analysis.transfer.protocols import affordable_n_train
+from analysis.transfer.reduction import reduced_images
+from analysis.transfer.split_fits import CLASSIFIERS, GRID, SplitFit, fit_split, mean_by_class
+
+__all__ = [
+    "FIXED_C",
+    "SIZES",
+    "caltech_protocol",
+    "summarise_protocol",
+    "training_size_curve",
+]
+
+Array = NDArray[Any]
+SIZES = (1, 3, 5, 10, 15, 20, 25, 30)
+"""Training images per class of the curve."""
+FIXED_C: Mapping[str, float] = {"linear SVM": 1.0, "logistic regression": 100.0}
+"""C of the curve over training sizes, the same for every size."""
+COLUMNS = ("split", "train", "test", "C", "validation", "accuracy", "chance", "seconds")
+
+
+def caltech_protocol(
+    features: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    *,
+    seed: int,
+    n_train: int = 30,
+    n_validate: int = 5,
+    n_splits: int = 5,
+    classifiers: Sequence[str] = tuple(CLASSIFIERS),
+    dropout: Sequence[bool] = (False, True),
+    copies: int = 1,
+    Cs: Sequence[float] = GRID,
+    tol: float = 1e-4,
+) -> pd.DataFrame:
+    """Classify images by several sets of features, as the paper classifies Caltech-101.
+
+    Parameters
+    ----------
+    features : mapping of str to array_like, each of shape (images, any)
+        Name → finite features.
+    labels : array_like, shape (images,)
+        Class of each image.
+    seed : int
+        Seed of the splits, of what validates, and of dropout.
+    n_train : int
+        Training images per class. Where the smallest class has no more, as many as
+        :func:`analysis.transfer.affordable_n_train` affords, and ``n_validate`` in proportion (at
+        least 1).
+    n_validate : int
+        How many of these choose ``C``.
+    n_splits : int
+        How many splits.
+    classifiers : sequence of str
+        ``"linear SVM"``, ``"logistic regression"``, or both.
+    dropout : sequence of bool
+        Without, with, or both.
+    copies : int
+        Copies of each training image with values dropped.
+    Cs : sequence of float
+        Values of C to choose from; a single one is taken without a search.
+    tol : float
+        Of :mod:`analysis.transfer.solvers`.
+
+    Returns
+    -------
+    DataFrame
+        One row per set of features, classifier, dropout and split: ``features``, ``classifier``,
+        ``dropout``, ``split``, ``train`` and ``test`` (images), ``C``, ``validation`` (accuracy
+        with this ``C``; not a number where there was no search), ``accuracy``, ``chance``, and
+        ``seconds``: of choosing C and fitting, and of bringing the images into the basis, which
+        both classifiers share and which is counted for each.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, features that are not finite, fewer than two classes, classes too
+        small to train, validate and test, or a classifier or C that is not known.
+    """
+    y = _checked(features, labels, classifiers, Cs)
+    n_train, n_validate = _affordable(y, n_train, n_validate, search=len(set(Cs)) > 1)
+    rows = []
+    for (name, X), dropped in product(features.items(), dropout):
+        values = np.asarray(X)
+        splits = stratified_splits(y, n_train=n_train, n_splits=n_splits, seed=seed)
+        for number, (train, test) in enumerate(splits):
+            begun = perf_counter()
+            draws = copies if dropped else 0
+            images = reduced_images(values, train, test, draws=draws, seed=_derived(seed, number))
+            shared = perf_counter() - begun
+            for classifier in classifiers:
+                begun = perf_counter()
+                fit = fit_split(
+                    images,
+                    y[train],
+                    classifier=classifier,
+                    Cs=Cs,
+                    n_validate=n_validate,
+                    seed=_derived(seed, number),
+                    tol=tol,
+                )
+                seconds = shared + perf_counter() - begun
+                facts = _facts(fit, y, test)
+                key = (name, classifier, dropped, number, train.size, test.size)
+                rows.append((*key, *facts, seconds))
+    order = [*features, *classifiers]
+    rows.sort(key=lambda row: (order.index(row[0]), order.index(row[1]), row[2], row[3]))
+    return pd.DataFrame(rows, columns=["features", "classifier", "dropout", *COLUMNS])
+
+
+def training_size_curve(
+    features: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    *,
+    seed: int,
+    sizes: Sequence[int] | None = None,
+    n_splits: int = 5,
+    Cs: Mapping[str, float] = FIXED_C,
+    dropout: Sequence[bool] = (True,),
+    copies: int = 1,
+    tol: float = 1e-4,
+) -> pd.DataFrame:
+    """Accuracy by the number of training images per class, from one on, with C fixed.
+
+    ``C`` is the same for every size, because a single image per class leaves none to validate (the
+    paper fixes its parameters too, and does not give them). The test images of a split are the same
+    for every size: those that the greatest does not train on. Smaller training sets are parts of
+    greater ones. Features are standardised by the training images of the size.
+
+    Parameters
+    ----------
+    features, labels, seed, n_splits, dropout, copies, tol
+        As in :func:`caltech_protocol`.
+    sizes : sequence of int, optional
+        Training images per class. By default those of :data:`SIZES` that leave every class an image
+        to be tested on.
+    Cs : mapping of str to float
+        Classifier → its ``C``.
+
+    Returns
+    -------
+    DataFrame
+        Columns of :func:`caltech_protocol`, and ``n_train`` (per class) after ``dropout``;
+        ``validation`` is not a number.
+
+    Raises
+    ------
+    ValueError
+        As there; or if a class is too small for one of ``sizes``.
+    """
+    y = _checked(features, labels, tuple(Cs), tuple(Cs.values()))
+    smallest = int(np.unique(y, return_counts=True)[1].min())
+    wanted = sorted(sizes or [size for size in SIZES if size < smallest])
+    if not wanted or wanted[0] < 1 or wanted[-1] >= smallest:
+        raise ValueError(
+            f"expected sizes from 1 to {smallest - 1}, since the smallest class has {smallest} "
+            f"images and one must be left to test on; got {wanted}"
+        )
+    rows = []
+    outer = stratified_splits(y, n_train=wanted[-1], n_splits=n_splits, seed=seed)
+    for (name, X), dropped, size in product(features.items(), dropout, wanted):
+        values = np.asarray(X)
+        for number, (most, test) in enumerate(outer):
+            train = most
+            if size < wanted[-1]:  # the same seed draws the same order, so that parts are nested
+                inner = stratified_splits(y[most], n_train=size, n_splits=1, seed=seed + number)
+                train = most[inner[0].train]
+            begun = perf_counter()
+            draws = copies if dropped else 0
+            images = reduced_images(values, train, test, draws=draws, seed=_derived(seed, number))
+            shared = perf_counter() - begun
+            for classifier, C in Cs.items():
+                begun = perf_counter()
+                fit = fit_split(
+                    images, y[train], classifier=classifier, Cs=(C,), seed=seed, tol=tol
+                )
+                seconds = shared + perf_counter() - begun
+                key = (name, classifier, dropped, size, number, train.size, test.size)
+                rows.append((*key, *_facts(fit, y, test), seconds))
+    return pd.DataFrame(rows, columns=["features", "classifier", "dropout", "n_train", *COLUMNS])
+
+
+def summarise_protocol(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over the splits, as in the paper's Figure 4.
+
+    Parameters
+    ----------
+    table
+        From :func:`caltech_protocol` or :func:`training_size_curve`.
+
+    Returns
+    -------
+    DataFrame
+        One row per configuration: its columns, ``mean`` and ``std`` (n - 1 in the denominator) of
+        the accuracy, ``validation`` (mean, by which the paper picks its best), ``splits``, ``C``
+        (the median), ``chance`` and ``seconds`` (sum over the splits).
+    """
+    keys = ["features", "classifier", "dropout", "n_train"]
+    return (
+        table.groupby([key for key in keys if key in table], sort=False)
+        .agg(
+            mean=("accuracy", "mean"),
+            std=("accuracy", "std"),
+            validation=("validation", "mean"),
+            splits=("accuracy", "size"),
+            C=("C", "median"),
+            chance=("chance", "first"),
+            seconds=("seconds", "sum"),
+        )
+        .reset_index()
+    )
+
+
+def _facts(fit: SplitFit, y: Array, test: Array) -> tuple[float, float, float, float]:
+    """C, validation accuracy, accuracy on the test images, chance."""
+    classes, members = np.unique(y, return_inverse=True)
+    accuracy = mean_by_class(members[test], fit.predicted())
+    return fit.C, fit.validation.get(fit.C, np.nan), accuracy, 1 / classes.size
+
+
+def _derived(seed: int, number: int) -> int:
+    """Seed of what is drawn within a split."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+def _affordable(y: Array, n_train: int, n_validate: int, search: bool) -> tuple[int, int]:
+    """Training and validation images per class that the smallest class can give."""
+    if n_train < 1 or (search and not 1 <= n_validate < n_train):
+        raise ValueError(
+            "expected at least one image per class to train on and one to validate, got "
+            f"n_train={n_train} of which n_validate={n_validate}"
+        )
+    smallest = int(np.unique(y, return_counts=True)[1].min())
+    if smallest > n_train:
+        return n_train, n_validate
+    fewer = affordable_n_train(y, n_train)
+    if fewer < (2 if search else 1):
+        raise ValueError(
+            f"the smallest class has {smallest} images, too few to train, validate and test; leave "
+            "it out, or give a single C"
+        )
+    return fewer, max(1, n_validate * fewer // n_train)
+
+
+def _checked(
+    features: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    classifiers: Sequence[str],
+    Cs: Sequence[float],
+) -> Array:
+    """Labels, if all that is given fits together."""
+    if not features:
+        raise ValueError("expected at least one set of features to classify by, got none")
+    unknown = [name for name in classifiers if name not in CLASSIFIERS]
+    if unknown or not classifiers:
+        raise ValueError(f"expected classifiers among {list(CLASSIFIERS)}, got {list(classifiers)}")
+    if not len(Cs) or not all(np.isfinite(C) and C > 0 for C in Cs):
+        raise ValueError(f"expected values of C above 0, got {list(Cs)}")
+    y = np.asarray(labels)
+    for name, X in features.items():
+        values = np.asarray(X)
+        if values.ndim != 2 or values.shape[1] < 1 or y.shape != values.shape[:1]:
+            raise ValueError(
+                f"{name}: expected features (images, features) and one label per image, got "
+                f"{values.shape} and {y.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{name}: expected finite features, got {(~np.isfinite(values)).sum()} that are not"
+            )
+    if np.unique(y).size < 2:
+        raise ValueError(f"expected at least two classes, got only {np.unique(y).tolist()}")
+    return y

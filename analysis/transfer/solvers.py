@@ -1,0 +1,269 @@
+"""Linear machines for many classes at once: Newton's method in the basis of principal components.
+
+Conventions
+-----------
+The problems are scikit-learn's, so that the solutions are the same up to the tolerance:
+
+- :func:`solve_squared_hinge` solves that of ``LinearSVC``: squared hinge loss, one class against
+  the rest, the intercept penalised like a weight (as for ``intercept_scaling=1``).
+- :func:`solve_softmax` solves that of ``LogisticRegression``: softmax over the
+  classes, for two classes the logistic loss of a single vector, the intercept not penalised.
+
+Newton's equations are solved by conjugate gradients. A step of these costs two matrix products for
+all classes together, where LIBLINEAR goes through the images class by class. In the basis of the
+principal components the penalised squares are nearly diagonal, hence few steps are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.special import logsumexp
+
+__all__ = ["Basis", "principal_basis", "solve_softmax", "solve_squared_hinge"]
+
+Rows = NDArray[np.float64]
+
+_NEGLIGIBLE = 1e-13  # of the greatest eigenvalue
+_CG_STEPS = 60
+_HALVINGS = 30
+
+
+class Basis(NamedTuple):
+    """Orthonormal directions that images span, and the images in them.
+
+    Attributes
+    ----------
+    rows : ndarray of float64, shape (images, components)
+        The images in this basis; inner products are those of the images.
+    vectors : ndarray of float64
+        If ``dual``, (images, components): the product of inner products with the images and these
+        gives other images in this basis. Else (features, components), to be multiplied with their
+        features.
+    dual : bool
+        Whether there were more features than images.
+    """
+
+    rows: Rows
+    vectors: Rows
+    dual: bool
+
+
+def principal_basis(X: Rows | None = None, *, products: Rows | None = None) -> Basis:
+    """Directions of the principal components (without centring) of some images.
+
+    Parameters
+    ----------
+    X : ndarray of float64, shape (images, features), optional
+        Features.
+    products : ndarray of float64, shape (images, images), optional
+        Their inner products, which are computed where there are more features than images if they
+        are not given. One of the two is needed.
+
+    Returns
+    -------
+    Basis
+        Components whose share of the greatest eigenvalue is above rounding.
+    """
+    if products is None:
+        if X is None:
+            raise ValueError("expected features or their inner products, got neither")
+        if X.shape[1] < X.shape[0]:
+            values, vectors = _leading(X.T @ X)
+            return Basis(X @ vectors, vectors, dual=False)
+        products = X @ X.T
+    values, vectors = _leading(products)
+    roots = np.sqrt(values)
+    return Basis(vectors * roots, vectors / roots, dual=True)
+
+
+def solve_squared_hinge(
+    X: Rows,
+    members: NDArray[np.int64],
+    n_classes: int,
+    *,
+    C: float,
+    start: Rows | None = None,
+    tol: float = 1e-4,
+    max_iter: int = 100,
+) -> Rows:
+    """Weights of one-against-rest machines with squared hinge loss.
+
+    Parameters
+    ----------
+    X : ndarray of float64, shape (images, components)
+        Images, in the basis of their principal components if this should be fast.
+    members : ndarray of int, shape (images,)
+        Class of each image, 0 to ``n_classes`` - 1.
+    n_classes : int
+        Two give one machine, that of the second class.
+    C : float
+        Weight of the loss.
+    start : ndarray of float64, shape (components + 1, machines), optional
+        Weights to begin with, such as those for another ``C``.
+    tol : float
+        A machine is done when the norm of its gradient is below this share of its norm at zero.
+    max_iter : int
+        Most Newton steps.
+
+    Returns
+    -------
+    ndarray of float64, shape (components + 1, machines)
+        Weights; the last row holds the intercepts.
+
+    Raises
+    ------
+    RuntimeError
+        If ``max_iter`` steps are not enough.
+    """
+    signs = np.where(members[:, None] == np.arange(n_classes), 1.0, -1.0)
+    signs = signs[:, 1:] if n_classes == 2 else signs
+    wide = np.hstack([X, np.ones((len(X), 1))])
+    squares = np.square(wide).sum(axis=0)[:, None]
+    W = np.zeros((wide.shape[1], signs.shape[1])) if start is None else start.copy()
+    scale = np.linalg.norm(2 * C * wide.T @ signs, axis=0)
+    Z = wide @ W
+    for _ in range(max_iter):
+        short = np.maximum(1 - signs * Z, 0)
+        gradient = W - 2 * C * (wide.T @ (signs * short))
+        norms = np.linalg.norm(gradient, axis=0)
+        live = np.flatnonzero(norms > tol * scale)
+        if live.size == 0:
+            return W
+        active = (short[:, live] > 0).astype(np.float64)
+
+        def curved(Q: Rows, active: Rows = active) -> Rows:
+            return Q + 2 * C * (wide.T @ (active * (wide @ Q)))
+
+        inverse = 1 / (1 + 2 * C * squares * active.mean(axis=0))
+        goal = norms[live] * np.minimum(0.1, np.sqrt(norms[live] / scale[live]))
+        D = _conjugate_gradients(curved, gradient[:, live], inverse, goal)
+        ZD = wide @ D
+        step = _hinge_steps(W[:, live], D, Z[:, live], ZD, signs[:, live], C)
+        W[:, live] += step * D
+        Z[:, live] += step * ZD
+    raise RuntimeError(f"expected to converge in {max_iter} steps; raise max_iter or tol={tol:g}")
+
+
+def solve_softmax(
+    X: Rows,
+    members: NDArray[np.int64],
+    n_classes: int,
+    *,
+    C: float,
+    start: Rows | None = None,
+    tol: float = 1e-4,
+    max_iter: int = 100,
+) -> Rows:
+    """Weights of multinomial logistic regression; arguments as in :func:`solve_squared_hinge`.
+
+    Two classes have two columns of weights, opposite to each other, with ``C`` halved, which is the
+    problem of a single vector. The gradient counts as a whole, not class by class.
+    """
+    C = C / 2 if n_classes == 2 else C
+    wanted = (members[:, None] == np.arange(n_classes)).astype(np.float64)
+    wide = np.hstack([X, np.ones((len(X), 1))])
+    penalised = np.ones((wide.shape[1], 1))
+    penalised[-1] = 0.0
+    squares = np.square(wide)
+    W = np.zeros((wide.shape[1], n_classes)) if start is None else start.copy()
+    scale = float(np.linalg.norm(C * (wide.T @ (1 / n_classes - wanted))))
+    Z = wide @ W
+    for _ in range(max_iter):
+        P = np.exp(Z - logsumexp(Z, axis=1, keepdims=True))
+        gradient = penalised * W + C * (wide.T @ (P - wanted))
+        norm = float(np.linalg.norm(gradient))
+        if norm <= tol * scale:
+            return W
+
+        def curved(Q: Rows, P: Rows = P) -> Rows:
+            spread = P * (wide @ Q)
+            spread -= P * spread.sum(axis=1, keepdims=True)
+            return penalised * Q + C * (wide.T @ spread)
+
+        inverse = 1 / (penalised + C * (squares.T @ (P * (1 - P))) + 1e-12)
+        goal = np.array([norm * min(0.1, np.sqrt(norm / scale))])
+        D = _conjugate_gradients(curved, gradient, inverse, goal, jointly=True)
+        ZD = wide @ D
+        step = _softmax_step(penalised * W, penalised * D, Z, ZD, wanted, C)
+        W += step * D
+        Z += step * ZD
+    raise RuntimeError(f"expected to converge in {max_iter} steps; raise max_iter or tol={tol:g}")
+
+
+def _leading(symmetric: Rows) -> tuple[Rows, Rows]:
+    """Eigenvalues above rounding, greatest first, and their vectors."""
+    values, vectors = eigh(symmetric, driver="evd")
+    keep = values > _NEGLIGIBLE * max(float(values[-1]), np.finfo(float).tiny)
+    return values[keep][::-1], np.ascontiguousarray(vectors[:, keep][:, ::-1])
+
+
+def _conjugate_gradients(
+    curved: Callable[[Rows], Rows], gradient: Rows, inverse: Rows, goal: Rows, jointly: bool = False
+) -> Rows:
+    """Newton direction, each column by itself or all jointly, until the residuals are short."""
+
+    def inner(A: Rows, B: Rows) -> Rows:
+        sums: Rows = np.einsum("ij,ij->j", A, B)
+        return sums.sum(keepdims=True) if jointly else sums
+
+    D, R = np.zeros_like(gradient), -gradient
+    Q = inverse * R
+    rz = inner(R, Q)
+    for _ in range(_CG_STEPS):
+        HQ = curved(Q)
+        length = rz / np.maximum(inner(Q, HQ), np.finfo(float).tiny)
+        D += length * Q
+        R -= length * HQ
+        if (np.sqrt(inner(R, R)) <= goal).all():
+            break
+        scaled = inverse * R
+        following = inner(R, scaled)
+        Q = scaled + following / np.maximum(rz, np.finfo(float).tiny) * Q
+        rz = following
+    return D
+
+
+def _hinge_steps(W: Rows, D: Rows, Z: Rows, ZD: Rows, signs: Rows, C: float) -> Rows:
+    """Best length of each machine's step: the root of the slope, which rises along the step.
+
+    The slope is piecewise linear; Newton's method on it, kept within a bracket.
+    """
+    base, own = np.einsum("ij,ij->j", W, D), np.einsum("ij,ij->j", D, D)
+    low, high = np.zeros(len(own)), np.full(len(own), np.inf)
+    step = np.ones(len(own))
+    for _ in range(_HALVINGS):
+        short = 1 - signs * (Z + step * ZD)
+        active = short > 0
+        slope = base + step * own - 2 * C * (np.where(active, short, 0) * signs * ZD).sum(axis=0)
+        rise = own + 2 * C * (active * np.square(ZD)).sum(axis=0)
+        low, high = np.where(slope < 0, step, low), np.where(slope > 0, step, high)
+        change = np.where(rise > 0, -slope / np.where(rise > 0, rise, 1), 0)
+        if (np.abs(change) <= 1e-3 * step).all():
+            break
+        proposed = step + change
+        middle = np.where(np.isfinite(high), (low + high) / 2, 2 * step)
+        step = np.where((proposed > low) & (proposed < high), proposed, middle)
+    return step
+
+
+def _softmax_step(W: Rows, D: Rows, Z: Rows, ZD: Rows, wanted: Rows, C: float) -> float:
+    """Length of the step: 1, or the first of its halves that lowers the objective enough."""
+
+    def slope(t: float) -> float:
+        moved = Z + t * ZD
+        P = np.exp(moved - logsumexp(moved, axis=1, keepdims=True))
+        return float(((W + t * D) * D).sum() + C * ((P - wanted) * ZD).sum())
+
+    begin, t = slope(0.0), 1.0
+    for _ in range(_HALVINGS):
+        # The objective is convex along the step: a slope that is still negative, or as small as
+        # this, means that it has gone down.
+        if slope(t) <= 0.5 * abs(begin):
+            return t
+        t /= 2
+    return t

@@ -1,0 +1,134 @@
+"""A linear machine of one split, its C chosen on a part of the training images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.data import stratified_splits
+from analysis.transfer.reduction import Reduced
+from analysis.transfer.solvers import solve_softmax, solve_squared_hinge
+
+__all__ = ["CLASSIFIERS", "GRID", "SplitFit", "fit_split", "mean_by_class"]
+
+Rows = NDArray[np.float64]
+Positions = NDArray[np.int64]
+
+GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
+"""Values of C that are tried."""
+CLASSIFIERS: Mapping[str, Callable[..., Rows]] = {
+    "linear SVM": solve_squared_hinge,
+    "logistic regression": solve_softmax,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SplitFit:
+    """A machine fitted to the training images of a split.
+
+    Attributes
+    ----------
+    C : float
+        The one chosen, or given.
+    validation : mapping of float to float
+        Accuracy on the validation images of each C tried; empty if none was.
+    weights : ndarray of float64, shape (components + 1, machines)
+        In the basis of ``images``; the last row holds the intercepts.
+    images : Reduced
+        Training and test images in that basis.
+    """
+
+    C: float
+    validation: Mapping[float, float]
+    weights: Rows
+    images: Reduced
+
+    def predicted(self) -> Positions:
+        """Positions, among the sorted classes, of the classes of the test images."""
+        return _decided(self.images.test, self.weights)
+
+
+def fit_split(
+    images: Reduced,
+    labels: ArrayLike,
+    *,
+    classifier: str = "linear SVM",
+    Cs: Sequence[float] = GRID,
+    n_validate: int = 5,
+    seed: int,
+    tol: float = 1e-4,
+) -> SplitFit:
+    """Choose C on a part of the training images, and fit to all of them.
+
+    Parameters
+    ----------
+    images : Reduced
+        From :func:`analysis.transfer.reduction.reduced_images`.
+    labels : array_like, shape (training images,)
+        Their classes, in their order, without copies.
+    classifier : str
+        ``"linear SVM"`` or ``"logistic regression"``.
+    Cs : sequence of float
+        Values to choose from; a single one is taken without a search.
+    n_validate : int
+        Images per class that validate.
+    seed : int
+        Seed of the choice of these.
+    tol : float
+        Of the solvers.
+    """
+    classes, members = np.unique(np.asarray(labels), return_inverse=True)
+    ordered = sorted(Cs)
+    tried: dict[float, float] = {}
+    if len(ordered) > 1:
+        n_fit = int(np.bincount(members).min()) - n_validate
+        inner = stratified_splits(members, n_train=n_fit, n_test=n_validate, n_splits=1, seed=seed)
+        kept, held = inner[0]
+        W = None
+        for C in ordered:
+            W = _fitted(images, members, kept, classes.size, classifier, C, tol, start=W)
+            decided = _decided(images.clean[held], W)
+            tried[C] = mean_by_class(members[held], decided)
+    C = max(ordered, key=lambda each: tried.get(each, 0.0))
+    every = np.arange(members.size)
+    weights = _fitted(images, members, every, classes.size, classifier, C, tol)
+    return SplitFit(C, tried, weights, images)
+
+
+def mean_by_class(members: Positions, decided: Positions) -> float:
+    """Mean over the classes of the share of their images that are decided rightly."""
+    rights = np.bincount(members, weights=decided == members)
+    sizes = np.bincount(members)
+    return float((rights[sizes > 0] / sizes[sizes > 0]).mean())
+
+
+def _fitted(
+    images: Reduced,
+    members: Positions,
+    kept: Positions,
+    n_classes: int,
+    classifier: str,
+    C: float,
+    tol: float,
+    start: Rows | None = None,
+) -> Rows:
+    """Weights fitted to some training images, with all their copies."""
+    copied = images.train.reshape(images.copies, members.size, -1)
+    rows = copied[:, kept].reshape(-1, copied.shape[2])
+    return CLASSIFIERS[classifier](
+        rows,
+        np.tile(members[kept], images.copies),
+        n_classes,
+        C=C / images.copies,
+        start=start,
+        tol=tol,
+    )
+
+
+def _decided(rows: Rows, weights: Rows) -> Positions:
+    """Position of the class that each image is given."""
+    values = rows @ weights[:-1] + weights[-1]
+    return (values[:, 0] > 0).astype(np.int64) if values.shape[1] == 1 else values.argmax(axis=1)
