@@ -7,6 +7,7 @@ from analysis.data.images import ImageDataset
 from analysis.data.joined import join_datasets
 from analysis.data.readers import load_dataset
 from analysis.data.splits import Split, shuffle_labels, stratified_splits
+from analysis.data.surf import surf_features
 
 __all__ = [
     "CARDS",
@@ -19,4 +20,5 @@ __all__ = [
     "load_dataset",
     "shuffle_labels",
     "stratified_splits",
+    "surf_features",
 ]
