@@ -1,5 +1,12 @@
-"""How well features carry over to a task: evaluation protocols."""
+"""How well features carry over to a task or a domain: evaluation protocols, adaptation."""
 
+from analysis.transfer.adaptation import (
+    CorrelationAlignment,
+    FeatureAugmentation,
+    GeodesicFlowKernel,
+    MaxMarginDomainTransform,
+    SubspaceAlignment,
+)
 from analysis.transfer.candidates import (
     Candidate,
     LayerEmbedding,
@@ -26,6 +33,11 @@ from analysis.transfer.losses import (
     state_verdicts,
     summarise_losses,
 )
+from analysis.transfer.office_protocol import (
+    office_n_source,
+    office_protocol,
+    table_of_office,
+)
 from analysis.transfer.protocols import (
     affordable_n_train,
     best_layer_over_pixels,
@@ -39,9 +51,14 @@ from analysis.transfer.reuse import RecommendedEmbedding
 __all__ = [
     "RECOMMENDED",
     "Candidate",
+    "CorrelationAlignment",
+    "FeatureAugmentation",
+    "GeodesicFlowKernel",
     "LayerEmbedding",
+    "MaxMarginDomainTransform",
     "Recommendation",
     "RecommendedEmbedding",
+    "SubspaceAlignment",
     "WideLinearSVC",
     "affordable_n_train",
     "best_layer_over_pixels",
@@ -54,6 +71,8 @@ __all__ = [
     "judge_candidates",
     "layers_kept",
     "linear_svm",
+    "office_n_source",
+    "office_protocol",
     "one_shot_accuracy",
     "one_shot_by_layer",
     "paired_differences",
@@ -64,5 +83,6 @@ __all__ = [
     "summarise_accuracies",
     "summarise_contrasts",
     "summarise_losses",
+    "table_of_office",
     "tabulate_accuracies",
 ]
