@@ -1,4 +1,4 @@
-"""Descriptors that no network makes: controls beside the features of networks."""
+"""The pixels themselves: the plainest control."""
 
 from __future__ import annotations
 

@@ -1,0 +1,13 @@
+"""Descriptors that no network makes: controls beside the features of networks.
+
+Each takes a dataset and gives one row per image, as an array of float32 to classify by. None but
+the codebook of words is learnt from images, and none knows labels.
+"""
+
+from analysis.transfer.descriptors.codebook import Codebook, learn_codebook
+from analysis.transfer.descriptors.gabor import gist
+from analysis.transfer.descriptors.gradients import hog
+from analysis.transfer.descriptors.pixels import raw_pixels
+from analysis.transfer.descriptors.words import bag_of_words, llc
+
+__all__ = ["Codebook", "bag_of_words", "gist", "hog", "learn_codebook", "llc", "raw_pixels"]
