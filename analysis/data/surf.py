@@ -72,11 +72,11 @@ def surf_features(
 
 
 def _read(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    from scipy.io import loadmat  # slow to import, and seldom needed
+    from scipy.io import loadmat, matlab  # slow to import, and seldom needed
 
     try:
         content = loadmat(file)
-    except (ValueError, NotImplementedError, EOFError) as error:
+    except (ValueError, NotImplementedError, matlab.MatReadError) as error:
         raise ValueError(f"{file} cannot be read as a MATLAB file: {error}") from error
     missing = {"fts", "labels"} - content.keys()
     if missing:

@@ -153,13 +153,15 @@ def table_of_office(table: pd.DataFrame) -> pd.DataFrame:
             f"{twice['target']} by {twice['features']} comes twice: name the features apart"
         )
     named = table.assign(direction=table["source"] + " → " + table["target"])
-    cells = (
-        named.groupby(["training", "method", "direction", "features"], sort=False)["accuracy"]
-        .agg(["mean", "std"])
-        .apply(lambda cell: _percent(cell["mean"], cell["std"]), axis=1)
+    rows, columns = (
+        pd.MultiIndex.from_frame(named[names].drop_duplicates())
+        for names in (["training", "method"], ["direction", "features"])
     )
-    wide = cells.unstack(["direction", "features"], sort=False).fillna("")
-    return pd.DataFrame(wide)
+    laid_out = pd.DataFrame("", index=rows, columns=columns)
+    for (training, method, *column), part in named.groupby([*rows.names, *columns.names]):
+        accuracy = part["accuracy"]
+        laid_out.loc[(training, method), tuple(column)] = _percent(accuracy.mean(), accuracy.std())
+    return laid_out
 
 
 def _percent(mean: float, std: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.io import loadmat
 from scipy.linalg import null_space, sqrtm
 from scipy.optimize import minimize
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
@@ -353,6 +355,23 @@ class TestDualWeights:
         assert (margins[a > C * (1 - 1e-6)] <= 1 + 1e-5).all()
         between = (a > 1e-3 * C) & (a < C * (1 - 1e-3))
         assert_allclose(margins[between], 1, atol=1e-5)
+
+    def test_large_samples_that_repeat(self):
+        rng = np.random.default_rng(0)
+        rows = np.repeat(100 * rng.normal(size=(6, 3)), 4, axis=0)
+        signs = np.where(np.arange(24) % 8 < 4, 1.0, -1.0)
+        signs[0] = -1  # against its copies
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            a = dual_weights(rows @ rows.T, signs, np.ones(24))
+        margins = signs * (rows @ ((a * signs) @ rows))
+        assert (margins[a < 1e-7] >= 1 - 1e-3).all()
+        assert (margins[a > 1 - 1e-7] <= 1 + 1e-3).all()
+
+    def test_says_when_it_is_not_solved(self, monkeypatch):
+        monkeypatch.setattr("analysis.transfer.adaptation._machines._STEPS", 2)
+        with pytest.warns(ConvergenceWarning, match="of 3 samples was not solved"):
+            dual_weights(np.eye(3), np.ones(3), np.full(3, 5.0))
 
 
 WITHOUT_LABELS = [GeodesicFlowKernel(2), CorrelationAlignment(), SubspaceAlignment(2)]

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 
 _GAP = 1e-12  # between the objectives of both problems, as a share, at which to stop
 _WIDEST = 1e-6  # the widest that is still a solution
+_RIDGE = 1e-13  # of the mean square of a sample; keeps Newton's matrix positive definite
 _STEPS = 100
 _TOWARDS = 0.995  # share of the way to the next bound
 
@@ -119,7 +120,8 @@ class _Step:
     @classmethod
     def to(cls, at: _Point, Q: Floats) -> _Step:
         """Mehrotra's step: as far as Newton's would go, so much nearer is the centre aimed at."""
-        factor = cho_factor(Q + np.diag(at.low / at.a + at.high / at.left))
+        ridge = _RIDGE * np.trace(Q) / len(Q)
+        factor = cho_factor(Q + np.diag(at.low / at.a + at.high / at.left + ridge))
         zero = np.zeros_like(at.a)
         first = cls._newton(at, factor, zero, zero)
         a, left = at.a + first.longest * first.a, at.left - first.longest * first.a

@@ -32,7 +32,8 @@ class FeatureAugmentation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classifier : scikit-learn classifier, optional
         Cloned and fitted to the augmented samples of both domains. By default
         :class:`analysis.transfer.WideLinearSVC`, which works with inner products where there are
-        more features than samples.
+        more features than samples, and divides them by the number of features, here of all three
+        copies.
 
     Attributes
     ----------
