@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
 from analysis.data import stratified_splits
 from analysis.transfer.protocols import affordable_n_train
@@ -64,6 +65,7 @@ def caltech_protocol(
     dropout: Sequence[bool] = (False, True),
     copies: int = 1,
     Cs: Sequence[float] = GRID,
+    transformers: Mapping[str, BaseEstimator] | None = None,
     tol: float = 1e-4,
 ) -> pd.DataFrame:
     """Classify images by several sets of features, as the paper classifies Caltech-101.
@@ -92,6 +94,9 @@ def caltech_protocol(
         Copies of each training image with values dropped.
     Cs : sequence of float
         Values of C to choose from; a single one is taken without a search.
+    transformers : mapping of str to scikit-learn transformer, optional
+        Set of features → what is fitted to the training images of a split in place of
+        standardising, such as :class:`analysis.statistics.FullNetworkEmbedding`.
     tol : float
         Of :mod:`analysis.transfer.solvers`.
 
@@ -110,16 +115,26 @@ def caltech_protocol(
         Shapes that do not fit, features that are not finite, fewer than two classes, classes too
         small to train, validate and test, or a classifier or C that is not known.
     """
-    y = _checked(features, labels, classifiers, Cs)
+    y = _checked(features, labels, classifiers, Cs, copies)
+    instead = dict(transformers or {})
+    if unknown := sorted(set(instead) - set(features)):
+        raise ValueError(f"expected transformers of {list(features)}, got some of {unknown}")
     n_train, n_validate = _affordable(y, n_train, n_validate, search=len(set(Cs)) > 1)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for (name, X), dropped in product(features.items(), dropout):
         values = np.asarray(X)
         splits = stratified_splits(y, n_train=n_train, n_splits=n_splits, seed=seed)
         for number, (train, test) in enumerate(splits):
             begun = perf_counter()
             draws = copies if dropped else 0
-            images = reduced_images(values, train, test, draws=draws, seed=_derived(seed, number))
+            images = reduced_images(
+                values,
+                train,
+                test,
+                draws=draws,
+                seed=_derived(seed, number),
+                transformer=instead.get(name),
+            )
             shared = perf_counter() - begun
             for classifier in classifiers:
                 begun = perf_counter()
@@ -181,15 +196,15 @@ def training_size_curve(
     ValueError
         As there; or if a class is too small for one of ``sizes``.
     """
-    y = _checked(features, labels, tuple(Cs), tuple(Cs.values()))
+    y = _checked(features, labels, tuple(Cs), tuple(Cs.values()), copies)
     smallest = int(np.unique(y, return_counts=True)[1].min())
-    wanted = sorted(sizes or [size for size in SIZES if size < smallest])
+    wanted = sorted([size for size in SIZES if size < smallest] if sizes is None else sizes)
     if not wanted or wanted[0] < 1 or wanted[-1] >= smallest:
         raise ValueError(
             f"expected sizes from 1 to {smallest - 1}, since the smallest class has {smallest} "
             f"images and one must be left to test on; got {wanted}"
         )
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     outer = stratified_splits(y, n_train=wanted[-1], n_splits=n_splits, seed=seed)
     for (name, X), dropped, size in product(features.items(), dropout, wanted):
         values = np.asarray(X)
@@ -280,6 +295,7 @@ def _checked(
     labels: ArrayLike,
     classifiers: Sequence[str],
     Cs: Sequence[float],
+    copies: int,
 ) -> Array:
     """Labels, if all that is given fits together."""
     if not features:
@@ -289,6 +305,8 @@ def _checked(
         raise ValueError(f"expected classifiers among {list(CLASSIFIERS)}, got {list(classifiers)}")
     if not len(Cs) or not all(np.isfinite(C) and C > 0 for C in Cs):
         raise ValueError(f"expected values of C above 0, got {list(Cs)}")
+    if copies < 1:
+        raise ValueError(f"expected at least one copy of each image, got copies={copies}")
     y = np.asarray(labels)
     for name, X in features.items():
         values = np.asarray(X)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
 
 from analysis.transfer.solvers import principal_basis
 
@@ -54,9 +55,15 @@ class Reduced:
 
 
 def reduced_images(
-    values: Array, train: Positions, test: Positions, *, draws: int = 0, seed: int = 0
+    values: Array,
+    train: Positions,
+    test: Positions,
+    *,
+    draws: int = 0,
+    seed: int = 0,
+    transformer: BaseEstimator | None = None,
 ) -> Reduced:
-    """Standardise images by the training images, drop values, and find the basis.
+    """Scale images by the training images, drop values, and find the basis.
 
     Parameters
     ----------
@@ -69,6 +76,9 @@ def reduced_images(
         images are halved then. With 0 there is no dropout.
     seed : int
         Seed of what is dropped. It is drawn for blocks of features one after another.
+    transformer : scikit-learn transformer, optional
+        Fitted anew to the training images, block by block, in place of standardising; treats every
+        feature by itself, such as :class:`analysis.statistics.FullNetworkEmbedding`.
 
     Returns
     -------
@@ -77,7 +87,7 @@ def reduced_images(
     """
     copies = max(draws, 1)
     n_rows, n_features = copies * train.size, values.shape[1]
-    blocks = _blocks(values, train, test, draws, seed)
+    blocks = _blocks(values, train, test, draws, seed, transformer)
     if n_features < n_rows:
         parts = list(blocks)
         fitted, clean, tested = (np.hstack(each) for each in zip(*parts, strict=True))
@@ -98,22 +108,35 @@ def reduced_images(
 
 
 def _blocks(
-    values: Array, train: Positions, test: Positions, draws: int, seed: int
+    values: Array,
+    train: Positions,
+    test: Positions,
+    draws: int,
+    seed: int,
+    transformer: BaseEstimator | None,
 ) -> Iterator[tuple[Rows, Rows, Rows]]:
     """Yield what to fit, training images as tested, and test images, for blocks of features."""
     root = np.sqrt(values.shape[1])
     for number, start in enumerate(range(0, values.shape[1], _BLOCK)):
         block = values[:, start : start + _BLOCK]
-        mean, deviation = _statistics(block, train)
-        scale = 1 / (deviation * root)
-        clean = (block[train] - mean) * scale
-        tested = (block[test] - mean) * scale
+        clean, tested = (each / root for each in _scaled(block, train, test, transformer))
         if not draws:
             yield clean, clean, tested
             continue
         rng = np.random.default_rng((seed, number))
         left = rng.integers(0, 2, size=(draws, *clean.shape), dtype=np.int8)
         yield (left * clean).reshape(-1, clean.shape[1]), clean / 2, tested / 2
+
+
+def _scaled(
+    block: Array, train: Positions, test: Positions, transformer: BaseEstimator | None
+) -> tuple[Rows, Rows]:
+    """Training and test images, scaled by the training images."""
+    if transformer is not None:
+        fitted = clone(transformer).fit(block[train])
+        return fitted.transform(block[train]), fitted.transform(block[test])
+    mean, deviation = _statistics(block, train)
+    return (block[train] - mean) / deviation, (block[test] - mean) / deviation
 
 
 def _statistics(block: Array, train: Positions) -> tuple[Rows, Rows]:

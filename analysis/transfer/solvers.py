@@ -30,6 +30,7 @@ Rows = NDArray[np.float64]
 
 _NEGLIGIBLE = 1e-13  # of the greatest eigenvalue
 _CG_STEPS = 60
+_ROUNDING = 1e-13  # of the objective
 _HALVINGS = 30
 
 
@@ -243,27 +244,30 @@ def _hinge_steps(W: Rows, D: Rows, Z: Rows, ZD: Rows, signs: Rows, C: float) -> 
         rise = own + 2 * C * (active * np.square(ZD)).sum(axis=0)
         low, high = np.where(slope < 0, step, low), np.where(slope > 0, step, high)
         change = np.where(rise > 0, -slope / np.where(rise > 0, rise, 1), 0)
-        if (np.abs(change) <= 1e-3 * step).all():
+        done = np.abs(change) <= 1e-3 * step
+        if done.all():
             break
         proposed = step + change
         middle = np.where(np.isfinite(high), (low + high) / 2, 2 * step)
-        step = np.where((proposed > low) & (proposed < high), proposed, middle)
+        within = (proposed > low) & (proposed < high)
+        step = np.where(done, step, np.where(within, proposed, middle))
     return step
 
 
 def _softmax_step(W: Rows, D: Rows, Z: Rows, ZD: Rows, wanted: Rows, C: float) -> float:
     """Length of the step: 1, or the first of its halves that lowers the objective enough."""
 
-    def slope(t: float) -> float:
+    def objective(t: float) -> float:
         moved = Z + t * ZD
-        P = np.exp(moved - logsumexp(moved, axis=1, keepdims=True))
-        return float(((W + t * D) * D).sum() + C * ((P - wanted) * ZD).sum())
+        lost = logsumexp(moved, axis=1).sum() - (wanted * moved).sum()
+        return float(0.5 * np.square(W + t * D).sum() + C * lost)
 
-    begin, t = slope(0.0), 1.0
+    P = np.exp(Z - logsumexp(Z, axis=1, keepdims=True))
+    slope = float((W * D).sum() + C * ((P - wanted) * ZD).sum())
+    begin, t = objective(0.0), 1.0
+    rounding = _ROUNDING * abs(begin)
     for _ in range(_HALVINGS):
-        # The objective is convex along the step: a slope that is still negative, or as small as
-        # this, means that it has gone down.
-        if slope(t) <= 0.5 * abs(begin):
-            return t
+        if objective(t) <= begin + 1e-4 * t * slope + rounding:
+            break
         t /= 2
     return t

@@ -81,13 +81,13 @@ def fit_split(
         Of the solvers.
     """
     classes, members = np.unique(np.asarray(labels), return_inverse=True)
-    ordered = sorted(Cs)
+    ordered = sorted(set(Cs))
     tried: dict[float, float] = {}
     if len(ordered) > 1:
         n_fit = int(np.bincount(members).min()) - n_validate
         inner = stratified_splits(members, n_train=n_fit, n_test=n_validate, n_splits=1, seed=seed)
         kept, held = inner[0]
-        W = None
+        W: Rows | None = None
         for C in ordered:
             W = _fitted(images, members, kept, classes.size, classifier, C, tol, start=W)
             decided = _decided(images.clean[held], W)
