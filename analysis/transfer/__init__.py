@@ -26,7 +26,14 @@ from analysis.transfer.contrasts import (
     summarise_contrasts,
     tabulate_accuracies,
 )
-from analysis.transfer.descriptors import raw_pixels
+from analysis.transfer.descriptors import (
+    bag_of_words,
+    gist,
+    hog,
+    learn_codebook,
+    llc,
+    raw_pixels,
+)
 from analysis.transfer.losses import (
     explain_losses,
     layers_kept,
@@ -61,6 +68,7 @@ __all__ = [
     "SubspaceAlignment",
     "WideLinearSVC",
     "affordable_n_train",
+    "bag_of_words",
     "best_layer_over_pixels",
     "candidate_embeddings",
     "choose_smallest",
@@ -68,9 +76,13 @@ __all__ = [
     "contrast",
     "contrast_full_network",
     "explain_losses",
+    "gist",
+    "hog",
     "judge_candidates",
     "layers_kept",
+    "learn_codebook",
     "linear_svm",
+    "llc",
     "office_n_source",
     "office_protocol",
     "one_shot_accuracy",

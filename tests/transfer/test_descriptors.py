@@ -88,11 +88,12 @@ def test_sift_agrees_with_a_loop_over_pixels(patch):
 
 @pytest.mark.parametrize("direction", range(8))
 def test_sift_names_the_direction_in_which_grey_rises(direction):
-    y, x = np.mgrid[:24, :24] / 24
+    y, x = np.mgrid[:40, :40] / 40
     angle = direction * np.pi / 4
     ramp = 0.5 + 0.3 * (x * np.cos(angle) + y * np.sin(angle))
-    found, _ = dense_sift(ramp, patches=(16,))
-    energy = found[0].reshape(16, 8).sum(axis=0)
+    found, _ = dense_sift(ramp, patches=(16,), step=12)
+    middle = found[4]  # smoothing bends the ramp at the borders
+    energy = middle.reshape(16, 8).sum(axis=0)
     assert energy.argmax() == direction
     assert energy[direction] > 0.99 * energy.sum()
 
