@@ -30,7 +30,7 @@ Rows = NDArray[np.float64]
 
 _NEGLIGIBLE = 1e-13  # of the greatest eigenvalue
 _CG_STEPS = 60
-_ROUNDING = 1e-13  # of the objective
+_ROUNDING = 1e-14  # of the objective, of the loss of all images
 _HALVINGS = 30
 
 
@@ -132,7 +132,7 @@ def solve_squared_hinge(
         short = np.maximum(1 - signs * Z, 0)
         gradient = W - 2 * C * (wide.T @ (signs * short))
         norms = np.linalg.norm(gradient, axis=0)
-        live = np.flatnonzero(norms > tol * scale)
+        live = np.flatnonzero(norms > tol * scale + _ROUNDING * C * len(X))
         if live.size == 0:
             return W
         active = (short[:, live] > 0).astype(np.float64)
@@ -178,7 +178,7 @@ def solve_softmax(
         P = np.exp(Z - logsumexp(Z, axis=1, keepdims=True))
         gradient = penalised * W + C * (wide.T @ (P - wanted))
         norm = float(np.linalg.norm(gradient))
-        if norm <= tol * scale:
+        if norm <= tol * scale + _ROUNDING * C * len(X):
             return W
 
         def curved(Q: Rows, P: Rows = P) -> Rows:
