@@ -23,7 +23,7 @@ def test_rows_stand_under_their_section_in_order_of_appearance():
         '<table class="sectioned"><thead><tr><th>of</th><th>mean ± n</th></tr></thead><tbody>'
         '<tr><th class="section" colspan="2">a@<wbr>b</th></tr>'
         "<tr><td>x_<wbr>y</td><td>25.0% ± 3</td></tr>"
-        "<tr><td>folder:/z.1</td><td>100.0% ± 2</td></tr>"
+        "<tr><td>folder:/<wbr>z.1</td><td>100.0% ± 2</td></tr>"
         '<tr><th class="section" colspan="2">c</th></tr>'
         "<tr><td>&lt;b&gt;</td><td>– ± 1,000</td></tr></tbody></table>"
     )
@@ -31,7 +31,7 @@ def test_rows_stand_under_their_section_in_order_of_appearance():
 
 def test_all_columns_as_they_are():
     shown = sectioned(TABLE.rename(columns={"mean": "folder:/z.1"}), by="dataset").html
-    assert "<th>network</th><th>folder:/z.1</th><th>n</th>" in shown
+    assert "<th>network</th><th>folder:/<wbr>z.1</th><th>n</th>" in shown
     assert "<td>c</td><td>–</td><td>1000</td>" in shown
 
 

@@ -37,8 +37,9 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
     ----------
     summary
         Columns ``dataset``, ``features``, ``kind``, ``mean``, ``standard_error``, ``n_features``
-        and ``chance``, as :attr:`analysis.transfer.Recommendation.summary` has them; one network.
-        Rows of kind "diagnostic" are not drawn.
+        and ``chance``, as :attr:`analysis.transfer.Recommendation.summary` has them; of one
+        network, whose name, in the column ``network``, is the title. Rows of kind "diagnostic" are
+        not drawn.
 
     Returns
     -------
@@ -53,11 +54,12 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(
         rows,
         2,
-        figsize=(WIDTH, 0.9 + 2.6 * rows),
+        figsize=(WIDTH, 1.2 + 2.6 * rows),
         sharex=True,
         squeeze=False,
         layout="constrained",
     )
+    _name_network(shown, fig)
     for ax in axes.flat[len(datasets) :]:
         ax.remove()
     for ax, dataset in zip(axes.flat, datasets, strict=False):
@@ -83,12 +85,14 @@ def plot_kept_layers(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        Columns ``dataset``, ``layer`` and ``share`` (of the splits that kept it), one network, as
-        :func:`analysis.transfer.layers_kept` counts them.
+        Columns ``dataset``, ``layer`` and ``share`` (of the splits that kept it), as
+        :func:`analysis.transfer.layers_kept` counts them; of one network, whose name, in the column
+        ``network``, is the title.
     """
     datasets, layers = (list(dict.fromkeys(table[name])) for name in ("dataset", "layer"))
     wide = table.pivot(index="dataset", columns="layer", values="share").loc[datasets, layers]
-    fig, ax = plt.subplots(figsize=(WIDTH, 1.5 + 0.32 * len(datasets)), layout="constrained")
+    fig, ax = plt.subplots(figsize=(WIDTH, 1.8 + 0.32 * len(datasets)), layout="constrained")
+    _name_network(table, fig)
     drawn = ax.pcolormesh(
         wide.to_numpy(), cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1
     )
@@ -102,6 +106,12 @@ def plot_kept_layers(table: pd.DataFrame) -> Figure:
     bar = fig.colorbar(drawn, ax=ax, label="splits that kept it")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return fig
+
+
+def _name_network(table: pd.DataFrame, fig: Figure) -> None:
+    """Write the network of a table above the figure, at its left."""
+    for network in table.get("network", [])[:1]:
+        fig.suptitle(network, x=0.01, ha="left", fontsize="medium", fontweight="bold")
 
 
 def _panel(part: pd.DataFrame, ax: Axes) -> None:

@@ -76,6 +76,6 @@ def _row(cell: str, texts: Iterable[object]) -> str:
 
 
 def _text(value: object) -> str:
-    """Escaped text that may be broken after an underscore or an @."""
+    """Escaped text that may be broken after an underscore, an @ or a slash."""
     missing = re.sub(r"[+-]?\bnan\b%?", "–", str(value))
-    return re.sub(r"([_@])", r"\1<wbr>", html.escape(missing))
+    return re.sub(r"([_@/])", r"\1<wbr>", html.escape(missing))
