@@ -257,7 +257,7 @@ def crop_regions(
     widen = margin * np.sqrt(annotations.boxes[:, 2] * annotations.boxes[:, 3])
     columns = ([annotations.parts.index(part) for part in parts] for parts in regions.values())
     edges = np.stack([_squares(annotations.places[:, of], widen) for of in columns], axis=1)
-    present = np.isfinite(edges).all(axis=2)
+    present: npt.NDArray[np.bool_] = np.asarray(np.isfinite(edges).all(axis=2))
     if not present.any():
         raise ValueError(f"expected visible parts, got none in the {len(data)} images")
     image, region = np.nonzero(present)
@@ -272,7 +272,7 @@ def _squares(places: Floats, widen: Floats) -> Floats:
     seen = np.isfinite(places)
     low = np.where(seen, places, np.inf).min(axis=1)
     high = np.where(seen, places, -np.inf).max(axis=1)
-    somewhere = seen.any(axis=(1, 2))[:, None]
+    somewhere = np.asarray(seen.any(axis=(1, 2)))[:, None]
     low, high = (np.where(somewhere, corner, np.nan) for corner in (low, high))
     half = (high - low).max(axis=1) / 2 + widen
     centre = (low + high) / 2
