@@ -166,7 +166,7 @@ class _Problem:
 
     def map(self, planes: Floats) -> Floats:
         """W (dimensions, dimensions), θ held; the inner product of two θ ⊗ z is a product too."""
-        products: Floats = np.kron(planes @ planes.T, self.z @ self.z.T)
+        products = np.asarray(np.kron(planes @ planes.T, self.z @ self.z.T), np.float64)
         signs = self.t.T.ravel()
         solved = dual_weights(products, signs, np.full(signs.size, self.C_target)) * signs
         W: Floats = planes.T @ solved.reshape(len(planes), -1) @ self.z
