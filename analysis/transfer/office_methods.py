@@ -138,7 +138,7 @@ def _with_all_images(task: Task, build: Callable[[Floats, Floats], BaseEstimator
 def _spanned(n_components: int, source: Floats, target: Floats) -> int:
     """Components that both domains span, at most half of the features and ``n_components``."""
     ranks = (int(np.linalg.matrix_rank(X - X.mean(axis=0))) for X in (source, target))
-    return max(1, min(n_components, source.shape[1] // 2, *ranks))
+    return max(1, min(n_components, int(source.shape[1]) // 2, *ranks))
 
 
 OFFICE_METHODS: Mapping[tuple[str, str], Method] = {

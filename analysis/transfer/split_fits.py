@@ -131,4 +131,6 @@ def _fitted(
 def _decided(rows: Rows, weights: Rows) -> Positions:
     """Position of the class that each image is given."""
     values = rows @ weights[:-1] + weights[-1]
-    return (values[:, 0] > 0).astype(np.int64) if values.shape[1] == 1 else values.argmax(axis=1)
+    if values.shape[1] == 1:
+        return np.asarray(values[:, 0] > 0, dtype=np.int64)
+    return np.asarray(values.argmax(axis=1), dtype=np.int64)
