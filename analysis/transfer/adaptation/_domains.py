@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Floats", "checked_labels", "checked_samples", "principal_axes", "two_domains"]
+__all__ = [
+    "Floats",
+    "checked_labels",
+    "checked_samples",
+    "principal_axes",
+    "principal_components",
+    "two_domains",
+]
 
 Floats = NDArray[np.float64]
 
@@ -72,12 +79,29 @@ def principal_axes(X: Floats, number: int, what: str) -> Floats:
     ValueError
         If the samples span fewer.
     """
-    centred = X - X.mean(axis=0)
-    _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
-    limit = np.finfo(np.float64).eps * max(X.shape) * (lengths[0] if lengths.size else 0.0)
-    rank = int((lengths > limit).sum())
+    axes, variances = principal_components(X)
+    rank = int((variances > 0).sum())
     if not 1 <= number <= rank:
         raise ValueError(
             f"expected n_components from 1 to {rank}, as many as {len(X)} {what} span, got {number}"
         )
-    return np.ascontiguousarray(axes[:number].T)
+    return np.ascontiguousarray(axes[:, :number])
+
+
+def principal_components(X: Floats) -> tuple[Floats, Floats]:
+    """Axes of most variance (features, k), and the variances (k,), n - 1 in the denominator.
+
+    Of more samples than features the covariance is decomposed, in a third of the time; variances
+    that rounding errors cannot be told from are 0.
+    """
+    centred = X - X.mean(axis=0)
+    n, width = centred.shape
+    if n > width:
+        ascending, columns = np.linalg.eigh(centred.T @ centred)
+        squares, axes = ascending[::-1], columns[:, ::-1]
+        noise = np.finfo(np.float64).eps * n * squares[0]
+    else:
+        _, lengths, rows = np.linalg.svd(centred, full_matrices=False)
+        squares, axes = lengths**2, rows.T
+        noise = (np.finfo(np.float64).eps * width) ** 2 * squares[0]
+    return axes, np.where(squares > noise, squares, 0.0) / (n - 1)

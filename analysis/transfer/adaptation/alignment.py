@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -13,6 +12,7 @@ from analysis.transfer.adaptation._domains import (
     Floats,
     checked_samples,
     principal_axes,
+    principal_components,
     two_domains,
 )
 
@@ -123,7 +123,5 @@ def _power(X: Floats, ridge: float, exponent: float) -> tuple[Floats, Floats]:
         The power is ridge^exponent (identity + axes diag(gains) axesᵀ); the factors of whitening
         and colouring cancel.
     """
-    centred = X - X.mean(axis=0)
-    _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
-    variances = lengths**2 / (len(X) - 1)
-    return axes.T, (1 + variances / ridge) ** exponent - 1
+    axes, variances = principal_components(X)
+    return axes, (1 + variances / ridge) ** exponent - 1
