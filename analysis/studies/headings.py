@@ -102,6 +102,8 @@ TOTAL_LOSSES = _MEAN_AHEAD | {
     "within": "{within}",
     "corrected error": "{corrected_error:.2f}",
     "within it": "{within_corrected}",
+    "ahead of the foreseeable": "{foreseeable:+.2f} ± {foreseeable_error:.2f}",
+    "within that": "{within_foreseeable}",
     "features kept": "{share:.0%}",
     "smaller on": "{smaller}",
 }

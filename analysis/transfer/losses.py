@@ -8,6 +8,10 @@ parts of a difference
     best, here from the other splits. ``choice``: from there to the best candidate, by images left
     out of the training images. ``size``: from there to the smallest candidate that is
     about as good. Negative parts are losses.
+foreseeable alternative
+    The alternative that is best by the *other* splits. The best alternative in hindsight is the
+    highest of many noisy numbers, so that whatever is as good as it falls behind it on average; the
+    foreseeable one is judged on images that had no part in picking it.
 """
 
 from __future__ import annotations
@@ -43,7 +47,9 @@ def explain_losses(splits: pd.DataFrame) -> pd.DataFrame:
         A row per dataset (and network): ``recommended`` (mean accuracy), ``best`` (the
         alternative), ``best_accuracy``, ``difference``, its ``standard_error`` and
         ``corrected_error`` (:func:`paired_differences`), its parts ``hindsight``, ``choice`` and
-        ``size`` (see the conventions), ``n_features`` (recommended, mean over splits),
+        ``size`` (see the conventions), the difference from the foreseeable alternative,
+        ``foreseeable``, and its ``foreseeable_error`` (s/√k), ``n_features`` (recommended, mean
+        over splits),
         ``share`` (of all features), and ``reason``: the largest loss among the parts, empty
         where the difference is not negative.
     """
@@ -94,28 +100,30 @@ def summarise_losses(losses: pd.DataFrame) -> pd.DataFrame:
         ``over_datasets`` (s/√n of the differences; NaN of one), ``standard_error`` and
         ``corrected_error`` (of the splits, combined); ``within`` and ``within_corrected``, whether
         the mean is above minus the larger of the first two, and above minus the third;
-        ``share`` (mean of the features kept), and ``smaller`` (datasets where it is below 1).
+        ``foreseeable`` (mean difference from the foreseeable alternative), ``foreseeable_error``
+        (the larger of the two plain errors of it) and ``within_foreseeable``; ``share`` (mean of
+        the features kept), and ``smaller`` (datasets where it is below 1).
     """
     keys = [name for name in ("network",) if name in losses]
     groups = losses.groupby(keys, sort=False) if keys else [((), losses)]
     rows = []
     for names, part in groups:
-        n, mean = len(part), float(part["difference"].mean())
-        over = float(part["difference"].std() / np.sqrt(n))
-        plain, corrected = (
-            float(np.sqrt((part[name] ** 2).sum()) / n)
-            for name in ("standard_error", "corrected_error")
-        )
+        mean, over, plain = _mean_and_errors(part["difference"], part["standard_error"])
+        corrected = _mean_and_errors(part["difference"], part["corrected_error"])[2]
+        ahead, *errors = _mean_and_errors(part["foreseeable"], part["foreseeable_error"])
         rows.append(
             {
                 **dict(zip(keys, names, strict=True)),
-                "datasets": n,
+                "datasets": len(part),
                 "difference": mean,
                 "over_datasets": over,
                 "standard_error": plain,
                 "corrected_error": corrected,
                 "within": bool(mean >= -np.nanmax([over, plain])),
                 "within_corrected": bool(mean >= -corrected),
+                "foreseeable": ahead,
+                "foreseeable_error": float(np.nanmax(errors)),
+                "within_foreseeable": bool(ahead >= -np.nanmax(errors)),
                 "share": float(part["share"].mean()),
                 "smaller": int((part["share"] < 1).sum()),
             }
@@ -139,14 +147,27 @@ def state_verdicts(losses: pd.DataFrame) -> str:
     lines = []
     for row in summarise_losses(losses).to_dict("records"):
         error = np.nanmax([row["over_datasets"], row["standard_error"]])
-        verdict = "within" if row["within"] else "**not** within"
         lines.append(
             f"- *{row['network']}*: {100 * row['difference']:+.2f} points from the best "
-            f"alternative of each of {row['datasets']} dataset(s), {verdict} one standard error, "
-            f"{100 * error:.2f}; with {row['share']:.0%} of the features, fewer than all on "
-            f"{row['smaller']}."
+            f"alternative of each of {row['datasets']} dataset(s), {_verdict(row['within'])} one "
+            f"standard error, {100 * error:.2f}, and {_verdict(row['within_corrected'])} the "
+            f"corrected one, {100 * row['corrected_error']:.2f}; {100 * row['foreseeable']:+.2f} "
+            f"from the foreseeable alternative, {_verdict(row['within_foreseeable'])} one standard "
+            f"error, {100 * row['foreseeable_error']:.2f}; with {row['share']:.0%} of the "
+            f"features, fewer than all on {row['smaller']}."
         )
     return "\n".join(lines)
+
+
+def _verdict(within: bool) -> str:
+    return "within" if within else "**not** within"
+
+
+def _mean_and_errors(differences: pd.Series, errors: pd.Series) -> tuple[float, float, float]:
+    """Mean over datasets, its error s/√n (NaN of one), and that of the splits, combined."""
+    n = len(differences)
+    over = float(differences.std() / np.sqrt(n))
+    return float(differences.mean()), over, float(np.sqrt(np.square(errors).sum()) / n)
 
 
 def _explained(part: pd.DataFrame) -> dict[str, object]:
@@ -155,11 +176,14 @@ def _explained(part: pd.DataFrame) -> dict[str, object]:
     others = wide[[name for name in rivals if name != RECOMMENDED]]
     best = str(others.mean().idxmax())
     found = paired_differences(part.assign(dataset=""), RECOMMENDED, [best]).iloc[0]
-    foreseen = np.mean([others.loc[k, others.drop(index=k).mean().idxmax()] for k in others.index])
+    foreseen = pd.Series(
+        {k: others.loc[k, others.drop(index=k).mean().idxmax()] for k in others.index}
+    )
+    ahead = wide[RECOMMENDED] - foreseen
     recommended, accurate = wide[RECOMMENDED].mean(), wide[BEST_CANDIDATE].mean()
     steps = {
-        "hindsight": float(foreseen - others[best].mean()),
-        "choice": float(accurate - foreseen),
+        "hindsight": float(foreseen.mean() - others[best].mean()),
+        "choice": float(accurate - foreseen.mean()),
         "size": float(recommended - accurate),
     }
     sizes = part.groupby("features")["n_features"].mean()
@@ -170,6 +194,8 @@ def _explained(part: pd.DataFrame) -> dict[str, object]:
         "best_accuracy": float(others[best].mean()),
         **{name: found[name] for name in ("difference", "standard_error", "corrected_error")},
         **steps,
+        "foreseeable": float(ahead.mean()),
+        "foreseeable_error": float(ahead.std() / np.sqrt(len(ahead))),
         "n_features": float(sizes[RECOMMENDED]),
         "share": float(sizes[RECOMMENDED] / sizes[ALL_LAYERS]),
         "reason": REASONS[min(steps, key=lambda name: steps[name])] if loses else "",

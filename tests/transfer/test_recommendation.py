@@ -420,6 +420,9 @@ def test_a_loss_is_explained_by_three_parts():
     assert row.choice == pytest.approx(0.7 - 0.5)
     assert row.size == pytest.approx(-0.1)
     assert row.difference == pytest.approx(row.hindsight + row.choice + row.size)
+    ahead = np.array([0.5 - 0.5, 0.6 - 0.5, 0.7 - 0.5])
+    assert row.foreseeable == pytest.approx(ahead.mean())
+    assert row.foreseeable_error == pytest.approx(ahead.std(ddof=1) / np.sqrt(3))
     assert row.share == pytest.approx(0.4)
     assert "hindsight" in row.reason
     kept_layers = layers_kept(table.assign(dataset="d", network="n"))
@@ -444,6 +447,8 @@ def test_losses_are_summarised_by_network_with_their_errors():
             "difference": [-0.02, 0.01, -0.05],
             "standard_error": [0.003, 0.004, 0.01],
             "corrected_error": [0.006, 0.008, 0.06],
+            "foreseeable": [-0.01, 0.02, -0.03],
+            "foreseeable_error": [0.002, 0.002, 0.01],
             "share": [0.4, 1.0, 0.2],
         }
     )
@@ -455,6 +460,9 @@ def test_losses_are_summarised_by_network_with_their_errors():
     assert found["corrected_error"][0] == pytest.approx(0.005)
     assert found["within"].tolist() == [True, False]
     assert found["within_corrected"].tolist() == [True, True]
+    assert found["foreseeable"].tolist() == pytest.approx([0.005, -0.03])
+    assert found["foreseeable_error"].tolist() == pytest.approx([0.015, 0.01])
+    assert found["within_foreseeable"].tolist() == [True, False]
     assert found["smaller"].tolist() == [1, 1]
     alone = summarise_losses(losses.iloc[2:].drop(columns="network"))
     assert alone.columns[0] == "datasets"
