@@ -12,6 +12,9 @@ ten
     five of the mirrored image (the order of torchvision's ``TenCrop``).
 warp
     Resized to ``resize`` x ``resize``, aspect ratio ignored; the central crop. DeCAF's.
+whole
+    Resized to ``crop`` x ``crop``, aspect ratio ignored: the image with its borders. That of dos
+    Santos and Ponti (2019).
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CROPS", "cut_crops", "n_crops"]
 
 #: Crops per image, by the name of the way to cut them.
-CROPS = {"center": 1, "ten": 10, "warp": 1}
+CROPS = {"center": 1, "ten": 10, "warp": 1, "whole": 1}
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -75,7 +78,8 @@ def cut_crops(
     if image.mode != "RGB":
         raise ValueError(f"expected an RGB image, got mode {image.mode!r}")
     side = preprocessing.crop
-    size = _resized(image.size, preprocessing.resize, keep_aspect=crops != "warp")
+    shorter = side if crops == "whole" else preprocessing.resize
+    size = _resized(image.size, shorter, keep_aspect=crops in ("center", "ten"))
     if size != image.size:
         image = image.resize(size, _RESAMPLING[preprocessing.interpolation])
     boxes = _boxes(size, side)

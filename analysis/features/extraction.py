@@ -59,8 +59,8 @@ def extract(
     net
         Network, from :func:`analysis.load_backbone`.
     crops
-        ``"ten"`` (features are averaged over the crops), ``"center"`` or ``"warp"``, see
-        :mod:`analysis.features.crops`.
+        ``"ten"`` (features are averaged over the crops), ``"center"``, ``"warp"`` or
+        ``"whole"``, see :mod:`analysis.features.crops`.
     layers
         Names of layers; None for the network's default embedding.
     pooling

@@ -60,7 +60,7 @@ class Study:
         ``NAME@WEIGHTS`` (``"vgg16@imagenet"``, ``"minivgg16@random"``), as a list or as one
         string with commas; ``NAME`` alone means ``NAME@imagenet``.
     crops
-        ``"center"``, ``"ten"`` or ``"warp"``, see :func:`analysis.features.extract`.
+        ``"center"``, ``"ten"``, ``"warp"`` or ``"whole"``, see :func:`analysis.features.extract`.
     seed
         Seed of random weights, label shuffles and draws.
     reference_images

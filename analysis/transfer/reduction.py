@@ -4,11 +4,10 @@ A linear machine with squared penalty needs no more than inner products. The tra
 at most as many directions as there are images, however wide the features are; in the basis of
 their principal components one factorisation serves every value of C and every classifier.
 
-Where there are fewer features than training images, the basis comes from the matrix of features ×
-features, else from that of images × images, which is summed up over blocks of features, so that
-flattened layers are never scaled as a whole. That matrix is computed split by split, because the
-standard deviations of the training images, which divide the features, differ from split to split:
-no correction of low rank leads from one split's matrix to another's.
+Every image is scaled to unit length by itself, so that nothing but the split decides which inner
+products are wanted: where there are more features than images, those of all images are computed
+once (:func:`inner_products`), and every split takes its own. Dropout and a transformer change the
+features with the split, and have theirs computed split by split.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from sklearn.base import BaseEstimator, clone
 
 from analysis.transfer.solvers import principal_basis
 
-__all__ = ["Reduced", "reduced_images"]
+__all__ = ["Reduced", "inner_products", "reduced_images"]
 
 Array = NDArray[Any]
 Rows = NDArray[np.float64]
@@ -54,6 +53,31 @@ class Reduced:
     copies: int
 
 
+def inner_products(values: Array) -> Rows:
+    """Inner products of all images with each other, each image scaled to unit length.
+
+    Parameters
+    ----------
+    values : ndarray, shape (images, features)
+        Features, which are read in blocks.
+
+    Returns
+    -------
+    ndarray of float64, shape (images, images)
+        Products within a block of features have the precision of the features (float32 for those
+        of networks), their sum is float64.
+    """
+    products = np.zeros((len(values), len(values)))
+    for start in range(0, values.shape[1], _BLOCK):
+        block = np.asarray(values[:, start : start + _BLOCK])
+        products += block @ block.T
+    lengths = np.sqrt(np.diag(products))
+    lengths[lengths == 0] = 1
+    products /= lengths
+    products /= lengths[:, None]
+    return products
+
+
 def reduced_images(
     values: Array,
     train: Positions,
@@ -62,8 +86,9 @@ def reduced_images(
     draws: int = 0,
     seed: int = 0,
     transformer: BaseEstimator | None = None,
+    products: Rows | None = None,
 ) -> Reduced:
-    """Scale images by the training images, drop values, and find the basis.
+    """Scale images to unit length, drop values, and find the basis.
 
     Parameters
     ----------
@@ -77,17 +102,25 @@ def reduced_images(
     seed : int
         Seed of what is dropped. It is drawn for blocks of features one after another.
     transformer : scikit-learn transformer, optional
-        Fitted anew to the training images, block by block, in place of standardising; treats every
-        feature by itself, such as :class:`analysis.statistics.FullNetworkEmbedding`.
+        Fitted anew to the training images before the scaling, such as
+        :class:`analysis.statistics.FullNetworkEmbedding`.
+    products : ndarray of float64, shape (images, images), optional
+        :func:`inner_products` of ``values``, used where there is neither dropout nor a transformer.
 
     Returns
     -------
     Reduced
-        Features are divided by the square root of their number.
+        Images of length 1 (an image of zeros has length 0), or what dropping leaves of them.
     """
+    if transformer is not None:
+        values = np.asarray(clone(transformer).fit(values[train]).transform(values))
+    elif products is not None and not draws:
+        basis = principal_basis(products=products[np.ix_(train, train)])
+        seen = products[np.ix_(test, train)] @ basis.vectors
+        return Reduced(basis.rows, basis.rows, seen, 1)
     copies = max(draws, 1)
     n_rows, n_features = copies * train.size, values.shape[1]
-    blocks = _blocks(values, train, test, draws, seed, transformer)
+    blocks = _blocks(values, train, test, draws, seed)
     if n_features < n_rows:
         parts = list(blocks)
         fitted, clean, tested = (np.hstack(each) for each in zip(*parts, strict=True))
@@ -95,31 +128,26 @@ def reduced_images(
         tested = tested @ basis.vectors
         clean = clean @ basis.vectors if draws else basis.rows
         return Reduced(basis.rows, clean, tested, copies)
-    products = np.zeros((n_rows, n_rows))
-    seen = np.zeros((train.size + test.size if draws else test.size, n_rows))
+    summed = np.zeros((n_rows, n_rows))
+    others = np.zeros((train.size + test.size if draws else test.size, n_rows))
     for fitted, clean, tested in blocks:
-        products += fitted @ fitted.T
-        seen += (np.vstack([clean, tested]) if draws else tested) @ fitted.T
-    basis = principal_basis(products=products)
-    others = seen @ basis.vectors
+        summed += fitted @ fitted.T
+        others += (np.vstack([clean, tested]) if draws else tested) @ fitted.T
+    basis = principal_basis(products=summed)
+    others = others @ basis.vectors
     if not draws:
         return Reduced(basis.rows, basis.rows, others, copies)
     return Reduced(basis.rows, others[: train.size], others[train.size :], copies)
 
 
 def _blocks(
-    values: Array,
-    train: Positions,
-    test: Positions,
-    draws: int,
-    seed: int,
-    transformer: BaseEstimator | None,
+    values: Array, train: Positions, test: Positions, draws: int, seed: int
 ) -> Iterator[tuple[Rows, Rows, Rows]]:
     """Yield what to fit, training images as tested, and test images, for blocks of features."""
-    root = np.sqrt(values.shape[1])
+    lengths = _lengths(values)[:, None]
     for number, start in enumerate(range(0, values.shape[1], _BLOCK)):
         block = values[:, start : start + _BLOCK]
-        clean, tested = (each / root for each in _scaled(block, train, test, transformer))
+        clean, tested = (block[rows] / lengths[rows] for rows in (train, test))
         if not draws:
             yield clean, clean, tested
             continue
@@ -128,19 +156,9 @@ def _blocks(
         yield (left * clean).reshape(-1, clean.shape[1]), clean / 2, tested / 2
 
 
-def _scaled(
-    block: Array, train: Positions, test: Positions, transformer: BaseEstimator | None
-) -> tuple[Rows, Rows]:
-    """Training and test images, scaled by the training images."""
-    if transformer is not None:
-        fitted = clone(transformer).fit(block[train])
-        return fitted.transform(block[train]), fitted.transform(block[test])
-    mean, deviation = _statistics(block, train)
-    return (block[train] - mean) / deviation, (block[test] - mean) / deviation
-
-
-def _statistics(block: Array, train: Positions) -> tuple[Rows, Rows]:
-    """Mean and standard deviation of the training images; 1 where a feature does not vary."""
-    rows = block[train].astype(np.float64)
-    constant = (rows == rows[0]).all(axis=0)
-    return rows.mean(axis=0), np.where(constant, 1.0, rows.std(axis=0))
+def _lengths(values: Array) -> Rows:
+    """Length of each image, 1 where it is 0; by blocks of features."""
+    squares = np.zeros(len(values))
+    for start in range(0, values.shape[1], _BLOCK):
+        squares += np.square(values[:, start : start + _BLOCK], dtype=np.float64).sum(axis=1)
+    return np.where(squares > 0, np.sqrt(squares), 1.0)

@@ -17,8 +17,9 @@ __all__ = ["CLASSIFIERS", "GRID", "SplitFit", "fit_split", "mean_by_class"]
 Rows = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""Values of C that are tried."""
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+"""Values of C that are tried, for images of unit length."""
+_PATIENCE = 2
 CLASSIFIERS: Mapping[str, Callable[..., Rows]] = {
     "linear SVM": solve_squared_hinge,
     "logistic regression": solve_softmax,
@@ -59,7 +60,7 @@ def fit_split(
     Cs: Sequence[float] = GRID,
     n_validate: int = 5,
     seed: int,
-    tol: float = 1e-4,
+    tol: float = 1e-3,
 ) -> SplitFit:
     """Choose C on a part of the training images, and fit to all of them.
 
@@ -72,7 +73,8 @@ def fit_split(
     classifier : str
         ``"linear SVM"`` or ``"logistic regression"``.
     Cs : sequence of float
-        Values to choose from; a single one is taken without a search.
+        Values to choose from, in rising order until the accuracy has been below the best twice in
+        a row; a single one is taken without a search.
     n_validate : int
         Images per class that validate.
     seed : int
@@ -92,10 +94,18 @@ def fit_split(
             W = _fitted(images, members, kept, classes.size, classifier, C, tol, start=W)
             decided = _decided(images.clean[held], W)
             tried[C] = mean_by_class(members[held], decided)
+            if _declined(list(tried.values())):
+                break
     C = max(ordered, key=lambda each: tried.get(each, 0.0))
     every = np.arange(members.size)
     weights = _fitted(images, members, every, classes.size, classifier, C, tol)
     return SplitFit(C, tried, weights, images)
+
+
+def _declined(accuracies: Sequence[float]) -> bool:
+    """Whether the last accuracies, as many as patience lasts, are below the best before them."""
+    before, last = accuracies[:-_PATIENCE], accuracies[-_PATIENCE:]
+    return bool(before) and max(last) < max(before)
 
 
 def mean_by_class(members: Positions, decided: Positions) -> float:

@@ -34,6 +34,7 @@ def test_crops_are_torchvisions_bit_for_bit(size, interpolation, sides):
         "center": [transforms.CenterCrop(p.crop)(resized)],
         "ten": transforms.TenCrop(p.crop)(resized),
         "warp": [transforms.CenterCrop(p.crop)(warped)],
+        "whole": [resize(p, (p.crop, p.crop))(image)],
     }
     for crops, theirs in expected.items():
         ours = cut_crops(image, crops, p)
@@ -42,7 +43,7 @@ def test_crops_are_torchvisions_bit_for_bit(size, interpolation, sides):
 
 
 def test_unknown_crops_and_modes_are_refused():
-    with pytest.raises(ValueError, match="unknown crops 'five'; known: center, ten, warp"):
+    with pytest.raises(ValueError, match="unknown crops 'five'; known: center, ten, warp, whole"):
         cut_crops(picture((9, 9)), "five", Preprocessing())
     with pytest.raises(ValueError, match="RGB"):
         cut_crops(picture((9, 9)).convert("L"), "center", Preprocessing())

@@ -59,6 +59,7 @@ def naive(data, net, layers, crops, pooling, activation):
         "center": [transforms.Resize(p.resize), transforms.CenterCrop(p.crop)],
         "ten": [transforms.Resize(p.resize), transforms.TenCrop(p.crop)],
         "warp": [transforms.Resize((p.resize, p.resize)), transforms.CenterCrop(p.crop)],
+        "whole": [transforms.Resize((p.crop, p.crop))],
     }[crops]
     tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(p.mean, p.std)])
     seen = {}
@@ -124,7 +125,7 @@ def test_features_are_those_of_a_naive_forward_pass(data, network, activation, t
 
 
 @pytest.mark.parametrize("pooling", ["mean", "none", "flatten:100", "grid:2"])
-@pytest.mark.parametrize("crops", ["center", "ten", "warp"])
+@pytest.mark.parametrize("crops", ["center", "ten", "warp", "whole"])
 def test_every_pooling_with_every_way_to_crop(data, minivgg, pooling, crops, tmp_path):
     names = ["conv3_1", "conv5_3", "fc6"]
     found = extract(
@@ -189,14 +190,15 @@ def test_what_changes_features_changes_the_key(data, minivgg, tmp_path):
         key(data=data.subset([1, 0])),
         key(net=load_backbone("minivgg16", weights="random", seed=5)),
         key(crops="warp"),
+        key(crops="whole"),
         key(layers=("conv1_2",)),
         key(pooling="grid:2"),
         key(activation="pre"),
         key(dtype="bfloat16"),
         key(net=load_backbone("minivgg16", weights="random", preprocess=Preprocessing(80, 64))),
     }
-    assert len(keys) == 9
-    assert len(list(tmp_path.glob("*.zarr"))) == 9
+    assert len(keys) == 10
+    assert len(list(tmp_path.glob("*.zarr"))) == 10
     assert not list(tmp_path.glob("*.partial"))
 
 

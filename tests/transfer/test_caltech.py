@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
 from analysis.data import stratified_splits
 from analysis.statistics import FullNetworkEmbedding
-from analysis.transfer import caltech, reduction
+from analysis.transfer import caltech, reduction, split_fits
 from analysis.transfer.caltech import caltech_protocol, summarise_protocol, training_size_curve
 from analysis.transfer.reduction import reduced_images
 from analysis.transfer.split_fits import fit_split
@@ -37,8 +37,7 @@ def problem(n_features=7, separation=0.8, seed=0):
 
 def by_scikit_learn(X, y, train, test, kept, held, make):
     """C, validation accuracy and test accuracy, by the definition."""
-    scaler = StandardScaler().fit(X[train])
-    rows = scaler.transform(X) / np.sqrt(X.shape[1])
+    rows = normalize(X)
 
     def accuracy(C, fitted, tested):
         return balanced_accuracy_score(
@@ -47,6 +46,7 @@ def by_scikit_learn(X, y, train, test, kept, held, make):
 
     tried = {C: accuracy(C, train[kept], train[held]) for C in GRID}
     C = max(GRID, key=tried.get)
+    assert len(GRID) == 3  # too few for the search to stop before the last
     return C, tried[C], accuracy(C, train, test)
 
 
@@ -67,15 +67,14 @@ def test_a_split_is_what_plain_scikit_learn_makes_of_it(classifier, n_features):
 
 
 @pytest.mark.parametrize("n_features", [7, 60])
-def test_dropout_is_a_machine_fitted_to_copies_with_values_at_the_mean(n_features):
+def test_dropout_is_a_machine_fitted_to_copies_with_values_at_zero(n_features):
     X, y = problem(n_features)
     train, test = stratified_splits(y, n_train=6, n_splits=1, seed=0)[0]
     images = reduced_images(X, train, test, draws=3, seed=4)
     fit = fit_split(images, y[train], Cs=[2.0], seed=0, tol=1e-10)
-    scaler = StandardScaler().fit(X[train])
     left = np.random.default_rng((4, 0)).integers(0, 2, (3, train.size, n_features), dtype=np.int8)
     assert 0.35 < left.mean() < 0.65
-    rows = scaler.transform(X) / np.sqrt(n_features)
+    rows = normalize(X)
     copies = (left * rows[train]).reshape(-1, n_features)
     machine = LinearSVC(C=2 / 3, tol=1e-10, dual=False, max_iter=100_000)
     machine.fit(copies, np.tile(y[train], 3))
@@ -92,13 +91,8 @@ def blind_fit(X, y, train, test):
     return fit.C, images.clean @ fit.weights[:-1] + fit.weights[-1]
 
 
-def fit_that_scales_by_all_images(X, y, train, test):
-    with pytest.MonkeyPatch.context() as patch:
-        honest = reduction._statistics
-        patch.setattr(
-            reduction, "_statistics", lambda block, _: honest(block, np.arange(len(block)))
-        )
-        return blind_fit(X, y, train, test)
+def fit_that_centres_by_all_images(X, y, train, test):
+    return blind_fit(X - X.mean(axis=0), y, train, test)
 
 
 def fit_that_chooses_by_test_images(X, y, train, test):
@@ -129,7 +123,7 @@ def test_nothing_of_a_test_image_reaches_c_or_the_machine():
     assert_sees_no_test_image(blind_fit)
 
 
-@pytest.mark.parametrize("leak", [fit_that_scales_by_all_images, fit_that_chooses_by_test_images])
+@pytest.mark.parametrize("leak", [fit_that_centres_by_all_images, fit_that_chooses_by_test_images])
 def test_a_planted_leak_is_caught(leak):
     with pytest.raises(AssertionError):
         assert_sees_no_test_image(leak)
@@ -169,9 +163,9 @@ def test_a_transformer_is_fitted_to_the_training_images_alone():
     train, test = stratified_splits(y, n_train=6, n_splits=1, seed=0)[0]
     images = reduced_images(X, train, test, transformer=FullNetworkEmbedding())
     fitted = FullNetworkEmbedding().fit(X[train])
-    rows, others = (fitted.transform(X[part]).astype(float) for part in (train, test))
-    np.testing.assert_allclose(images.train @ images.train.T, rows @ rows.T / 7, atol=1e-10)
-    np.testing.assert_allclose(images.test @ images.train.T, others @ rows.T / 7, atol=1e-10)
+    rows, others = (normalize(fitted.transform(X[part]).astype(float)) for part in (train, test))
+    np.testing.assert_allclose(images.train @ images.train.T, rows @ rows.T, atol=1e-10)
+    np.testing.assert_allclose(images.test @ images.train.T, others @ rows.T, atol=1e-10)
     options = QUICK | {"dropout": [False], "classifiers": ["linear SVM"]}
     with pytest.raises(ValueError, match=r"transformers of \['a'\], got some of \['b'\]"):
         caltech_protocol({"a": X}, y, seed=0, transformers={"b": fitted}, **options)
@@ -187,6 +181,34 @@ def test_features_wider_than_a_block_are_summed_up(monkeypatch):
     monkeypatch.setattr(reduction, "_BLOCK", 17)
     parts = caltech_protocol({"a": X}, y, seed=0, dropout=[False], **QUICK)
     pd.testing.assert_frame_equal(whole.drop(columns="seconds"), parts.drop(columns="seconds"))
+
+
+def test_products_shared_by_all_splits_are_those_of_unit_vectors_and_change_nothing():
+    X, y = problem(60)
+    X[3] = 0
+    shared = reduction.inner_products(X)
+    np.testing.assert_allclose(shared, normalize(X) @ normalize(X).T, atol=1e-12)
+    train, test = stratified_splits(y, n_train=6, n_splits=1, seed=0)[0]
+    alone = reduced_images(X, train, test)
+    taken = reduced_images(X, train, test, products=shared)
+    for part in ("train", "test"):
+        a, b = (getattr(each, part) @ each.train.T for each in (alone, taken))
+        np.testing.assert_allclose(a, b, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "declined"),
+    [
+        ([0.5], False),
+        ([0.5, 0.4], False),
+        ([0.5, 0.4, 0.45], True),
+        ([0.5, 0.4, 0.5], False),
+        ([0.3, 0.5, 0.4], False),
+        ([0.5, 0.4, 0.6], False),
+    ],
+)
+def test_the_search_ends_after_two_values_below_the_best(accuracies, declined):
+    assert split_fits._declined(accuracies) is declined
 
 
 def test_small_classes_are_trained_on_half_and_validated_in_proportion():
