@@ -54,6 +54,8 @@ from analysis.transfer.protocols import (
 )
 from analysis.transfer.recommendation import RECOMMENDED, Recommendation, recommend
 from analysis.transfer.reuse import RecommendedEmbedding
+from analysis.transfer.sstca import SemiSupervisedTransferComponentAnalysis
+from analysis.transfer.tca import TransferComponentAnalysis
 
 __all__ = [
     "RECOMMENDED",
@@ -65,7 +67,9 @@ __all__ = [
     "MaxMarginDomainTransform",
     "Recommendation",
     "RecommendedEmbedding",
+    "SemiSupervisedTransferComponentAnalysis",
     "SubspaceAlignment",
+    "TransferComponentAnalysis",
     "WideLinearSVC",
     "affordable_n_train",
     "bag_of_words",

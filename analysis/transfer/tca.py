@@ -1,0 +1,264 @@
+"""Transfer component analysis: directions of much variance along which two domains differ little.
+
+Conventions
+-----------
+Source: Pan, Tsang, Kwok and Yang, *Domain adaptation via transfer component analysis*, IEEE
+Transactions on Neural Networks 22(2), 2011, sections III and IV. With K the kernel of the samples
+of both domains (source first), H = I - 11ᵀ/n, and L = e eᵀ, where e is 1/n_S on the source and
+-1/n_T on the target, the components are Z = K W with leading solutions of
+
+    K H K w = λ (K L K + μ I) w.
+
+mu
+    The paper's: it weighs the size of w against the distance between the means of both domains.
+    The packages adapt and skada put their mu on K L K; it is 1/μ.
+scaling of w
+    The eigenproblem leaves it open, and neighbours in Z depend on it. ``"unit"``: each w of length
+    1, so that a component counts by its spread; accuracies were published with it (Long et al.,
+    ICCV 2013). ``"variance"``: wᵀ K H K w = 1, the constraint as the paper writes it, by which
+    components of hardly any variance count as much as the first.
+sign
+    The entry of w of largest size is positive.
+what has no effect
+    With a linear kernel and domains that are each centred, as z-scores of each domain by itself
+    are, K e = 0: the distance between the means is gone before, and only variance is left.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from analysis.transfer._tca_kernels import KERNELS, Kernel, blocks, kernel_for
+from analysis.transfer._tca_krylov import Operator
+from analysis.transfer._tca_nystrom import ROWS, Landmarks
+from analysis.transfer._tca_solver import domain_weights, transfer_components
+from analysis.transfer.adaptation._domains import Floats, checked_samples, two_domains
+
+__all__ = ["KernelComponents", "TransferComponentAnalysis"]
+
+SCALINGS = ("unit", "variance")
+SOLVERS = ("exact", "nystrom")
+
+
+class KernelComponents(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Components that are sums of kernel values: what analyses of both domains share.
+
+    Attributes
+    ----------
+    eigenvalues_ : ndarray of float64, shape (n_components,)
+        λ, descending: variance of a component over what it is penalised by.
+    eigenvectors_ : ndarray of float64, shape (samples, n_components)
+        W, rows in the order of the samples, source first.
+    source_embedding_, target_embedding_ : ndarray of float64, shape (samples, n_components)
+        Components of the samples of each domain, rows in their order.
+    gamma_ : float
+        gamma of the kernel; given, or chosen from the samples.
+    """
+
+    n_components: int
+    kernel: str
+    gamma: float | None
+    mu: float
+    degree: float
+    coef0: float
+    scaling: str
+    seed: int
+
+    def transform(self, X: ArrayLike) -> Floats:
+        """Components of samples of either domain, shape (samples, n_components).
+
+        With a precomputed kernel, X holds its values between these samples and those of both
+        domains, source first.
+        """
+        check_is_fitted(self)
+        X = checked_samples(X, "samples", self.n_features_in_)
+        if self._references is None:
+            mapped: Floats = X @ self._weights
+            return mapped
+        Z = np.empty((len(X), self._weights.shape[1]))
+        for rows in blocks(len(X), ROWS):
+            values = self._kernel.between(X[rows], self._references)
+            np.matmul(values, self._weights, out=Z[rows])
+        return Z
+
+    transform_source = transform_target = transform
+
+    def _check_options(self) -> None:
+        expected = {"kernel": KERNELS, "scaling": SCALINGS, "solver": SOLVERS}
+        for name, known in expected.items():
+            given = getattr(self, name, known[0])
+            if given not in known:
+                raise ValueError(f"expected {name} to be one of {', '.join(known)}, got {given!r}")
+        if not self.mu > 0:
+            raise ValueError(f"expected mu above 0, got {self.mu}")
+
+    def _check_number(self, n: int) -> None:
+        if not 1 <= self.n_components < n:
+            raise ValueError(
+                f"expected n_components from 1 to {n - 1}, fewer than the {n} samples of both "
+                f"domains, got {self.n_components}"
+            )
+
+    def _kernel_of(self, X: Floats) -> Kernel:
+        kernel = kernel_for(X, self.kernel, self.gamma, self.degree, self.coef0, self.seed)
+        self.gamma_ = kernel.gamma
+        return kernel
+
+    def _keep(self, values: Floats, W: Floats, embedding: Floats, n_source: int) -> None:
+        """Keep eigenvectors (k, n), with wᵀ A w = 1, and K W as they are to be scaled."""
+        rank = int((values > 0).sum())
+        if rank < len(values):
+            raise ValueError(
+                f"expected n_components from 1 to {rank}, as many as rounding errors leave of this "
+                f"kernel, got {self.n_components}"
+            )
+        lengths = np.sqrt(values) if self.scaling == "variance" else np.linalg.norm(W, axis=1)
+        Z = (embedding / lengths[:, None]).T
+        self.eigenvalues_, self.eigenvectors_ = values, (W / lengths[:, None]).T
+        self.source_embedding_, self.target_embedding_ = Z[:n_source], Z[n_source:]
+
+
+class TransferComponentAnalysis(KernelComponents):
+    """Components along which both domains vary much and their means differ little.
+
+    Parameters
+    ----------
+    n_components : int
+        How many.
+    kernel : {"rbf", "linear", "poly", "precomputed"}
+        exp(-gamma ‖x - z‖²), x·z, (gamma x·z + coef0)^degree, or values that are given in place of
+        samples.
+    gamma : float, optional
+        Above 0. If not given, 1 / (2 median of ‖x - z‖²) over the pairs of samples of both domains
+        for ``"rbf"`` (over those of 2,000 samples where there are more), and one over the number of
+        features for ``"poly"``.
+    mu : float
+        Above 0. How much the size of w counts against the distance between the domains: the
+        smaller, the closer the domains. With an RBF kernel, whose values are at most 1, μ = 1
+        leaves little of that distance's say.
+    degree, coef0 : float
+        Of the polynomial kernel.
+    scaling : {"unit", "variance"}
+        Length of the eigenvectors, see above.
+    solver : {"exact", "nystrom"}
+        ``"nystrom"`` replaces the kernel by the one that ``n_landmarks`` samples span, for more
+        samples than a matrix (samples, samples) has room for.
+    n_landmarks : int
+        Of both domains together, drawn without regard to domain; only for ``"nystrom"``.
+    seed : int
+        Of landmarks, of the samples whose distances give gamma, and of the vectors that the solver
+        starts from; on these the exact components depend by rounding errors only.
+
+    Notes
+    -----
+    Exact components span what a dense generalised eigensolver's do to 1e-8 radians, by the solver's
+    own estimate. It needs K and a few hundred vectors of length n for 64 components, more where
+    eigenvalues hardly differ; where half as many vectors as samples would not do, and for few
+    samples, the symmetric problem is solved densely. With a linear kernel of less than a third as
+    many features as samples, and with landmarks, K is not formed.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        kernel: str = "rbf",
+        gamma: float | None = None,
+        mu: float = 1.0,
+        *,
+        degree: float = 3,
+        coef0: float = 1.0,
+        scaling: str = "unit",
+        solver: str = "exact",
+        n_landmarks: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.kernel = kernel
+        self.gamma = gamma
+        self.mu = mu
+        self.degree = degree
+        self.coef0 = coef0
+        self.scaling = scaling
+        self.solver = solver
+        self.n_landmarks = n_landmarks
+        self.seed = seed
+
+    def fit(self, X_source: ArrayLike, X_target: ArrayLike) -> Self:
+        """Find the components from samples of both domains, (samples, features); no labels.
+
+        With a precomputed kernel these are its rows: values between the samples of that domain and
+        the samples of both, source first.
+
+        Raises
+        ------
+        ValueError
+            Samples that do not fit together, unknown options, or more components than the kernel
+            has directions that rounding errors do not reach.
+        """
+        self._check_options()
+        source, target = two_domains(X_source, X_target)
+        self._check_number(len(source) + len(target))
+        self.n_features_in_ = source.shape[1]
+        e = domain_weights(len(source), len(target))
+        product, mapped = self._prepare(source, target)
+        values, W = transfer_components(product, e, self.mu, self.n_components, self.seed)
+        self._keep(values, W, product(W), len(source))
+        self._weights = mapped(self.eigenvectors_)
+        return self
+
+    def _prepare(self, source: Floats, target: Floats) -> tuple[Operator, Operator]:
+        """Rows times K; and what samples, or their kernel's values, are multiplied with."""
+        self._references: Floats | None = None
+        if self.kernel == "precomputed":
+            _check_precomputed(source, target, self.solver, self.seed)
+            n_source = len(source)
+            return lambda V: V[:, :n_source] @ source + V[:, n_source:] @ target, _same
+        X = np.vstack([source, target])
+        self._kernel = self._kernel_of(X)
+        if self.solver == "nystrom":
+            if not self.n_landmarks >= 1:
+                raise ValueError(f"expected at least one landmark, got {self.n_landmarks}")
+            landmarks = Landmarks.drawn(self._kernel, X, self.n_landmarks, self.seed)
+            made, self._references = landmarks.features(X), landmarks.samples
+            return lambda V: V @ made @ made.T, lambda W: landmarks.root @ (made.T @ W)
+        if self.kernel == "linear":
+            if 3 * X.shape[1] < len(X):
+                return lambda V: V @ X @ X.T, lambda W: X.T @ W
+            K = self._kernel.within(X)
+            return lambda V: V @ K, lambda W: X.T @ W
+        K, self._references = self._kernel.within(X), X
+        return lambda V: V @ K, _same
+
+
+def _same(W: Floats) -> Floats:
+    return W
+
+
+def _check_precomputed(source: Floats, target: Floats, solver: str, seed: int) -> None:
+    """Refuse rows that are not those of a symmetric kernel of both domains.
+
+    That K is symmetric is asked of one vector that is drawn, which needs no second matrix.
+    """
+    n_source, n = len(source), len(source) + len(target)
+    if source.shape[1] != n:
+        raise ValueError(
+            f"expected rows of a precomputed kernel with {n} values, one for each sample of both "
+            f"domains, got {source.shape[1]}"
+        )
+    if solver != "exact":
+        raise ValueError(
+            "expected the exact solver for a precomputed kernel, whose values are all there "
+            f"already, got {solver!r}"
+        )
+    v = np.random.default_rng(seed).standard_normal(n)
+    by_rows = np.concatenate([source @ v, target @ v])
+    by_columns = v[:n_source] @ source + v[n_source:] @ target
+    if np.abs(by_rows - by_columns).max() > 1e-8 * np.abs(by_rows).max():
+        raise ValueError(
+            "expected a symmetric precomputed kernel, source samples first in rows and columns"
+        )
