@@ -20,7 +20,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from analysis.data import stratified_splits
 from analysis.transfer.adaptation._domains import Floats, checked_labels, two_domains
-from analysis.transfer.office_methods import OFFICE_METHODS, Task
+from analysis.transfer.office_methods import OFFICE_METHODS, UNLABELLED, Task
 
 __all__ = ["office_n_source", "office_protocol", "table_of_office"]
 
@@ -63,16 +63,17 @@ def office_protocol(
     n_splits : int
         How many splits.
     n_components : int
-        Dimensions of the subspaces of geodesic flow and subspace alignment, at most.
+        Dimensions of the subspaces of geodesic flow, subspace alignment and the max-margin domain
+        transform, at most.
 
     Returns
     -------
     DataFrame
-        A row per split and method: ``split``, ``training`` ("S", "T", "ST" or "adapt"), ``method``,
-        ``unlabelled`` (whether it uses target images without labels), ``train`` and ``test``
-        (images), ``accuracy`` (share of the test images classified rightly, as in the paper),
-        ``class_accuracy`` (its mean over the classes) and ``chance`` (one over the number of
-        classes).
+        A row per split and method: ``split``, ``training`` ("S", "T", "ST", "adapt" or "S,
+        unlabelled T"), ``method``, ``unlabelled`` (whether it uses target images without labels),
+        ``train`` and ``test`` (images), ``accuracy`` (share of the test images classified rightly,
+        as in the paper), ``class_accuracy`` (its mean over the classes) and ``chance`` (one over
+        the number of classes).
 
     Raises
     ------
@@ -87,7 +88,7 @@ def office_protocol(
     rows = []
     for split, draw in enumerate(_draws(ys, yt, n_source, n_target, n_splits, seed)):
         task = _task(source, ys, target, yt, draw, n_components)
-        sizes = {"S": draw.source.size, "T": draw.few.size}
+        sizes = {"S": draw.source.size, UNLABELLED: draw.source.size, "T": draw.few.size}
         for (training, name), method in OFFICE_METHODS.items():
             predicted = method.predict(task)
             rows.append(

@@ -10,7 +10,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from analysis.transfer import office_n_source, office_protocol, table_of_office
+from analysis.transfer import (
+    MaxMarginDomainTransform,
+    office_n_source,
+    office_protocol,
+    table_of_office,
+)
 from analysis.transfer.office_methods import OFFICE_METHODS
 from analysis.transfer.office_protocol import _draws, _task
 
@@ -43,7 +48,7 @@ def test_a_row_for_every_split_and_method(measured):
         expected
     )
     trained = measured.groupby("training")["train"].unique().map(list).to_dict()
-    assert trained == {"S": [18], "T": [6], "ST": [24], "adapt": [24]}
+    assert trained == {"S": [18], "T": [6], "ST": [24], "adapt": [24], "S, unlabelled T": [18]}
     assert (measured["test"] == 21).all()
     assert measured["chance"].unique().tolist() == [1 / 3]
 
@@ -103,12 +108,24 @@ def test_only_methods_that_say_so_see_unlabelled_images(key):
 
 
 def test_some_methods_learn_from_unlabelled_images():
-    assert {name for (_, name), method in OFFICE_METHODS.items() if method.unlabelled} == {
-        "SVM, each domain standardised",
-        "Gong et al. (2012)",
-        "Sun et al. (2016)",
-        "Fernando et al. (2013)",
-    }
+    aligned = ["Gong et al. (2012)", "Sun et al. (2016)", "Fernando et al. (2013)"]
+    assert [key for key, method in OFFICE_METHODS.items() if method.unlabelled] == [
+        ("ST", "SVM, each domain standardised"),
+        ("adapt", "Hoffman et al. (2013)"),
+        *(("adapt", name) for name in aligned),
+        *(("S, unlabelled T", name) for name in ["SVM, each domain standardised", *aligned]),
+    ]
+
+
+@pytest.mark.parametrize("key", OFFICE_METHODS, ids=" ".join)
+def test_labels_of_the_target_reach_those_methods_that_may_have_them(key):
+    Xs, ys, Xt, yt = two_domains()
+    task, draw = first_task(Xs, ys, Xt, yt)
+    others = yt.copy()
+    others[draw.few] = (yt[draw.few] + 1) % 3
+    relabelled, _ = first_task(Xs, ys, Xt, others, draw)
+    same = OFFICE_METHODS[key].predict(task) == OFFICE_METHODS[key].predict(relabelled)
+    assert same.all() == (key[0] in {"S", "S, unlabelled T"})
 
 
 @pytest.mark.parametrize("width", [12, 60])  # fewer and more features than labelled images
@@ -146,6 +163,16 @@ def test_equals_one_split_computed_naively(width):
     parts = [scaled(Xs[own], Xs[own]), scaled(Xt, Xt[few]), scaled(Xt, Xt[test])]
     accuracy, _ = scored(np.vstack(parts[:2]), y, parts[2], LinearSVC(dual=False))
     assert found.loc[("ST", "SVM, each domain standardised"), "accuracy"] == accuracy
+    accuracy, _ = scored(parts[0], ys[own], parts[2], LinearSVC(dual=False))
+    assert found.loc[("S, unlabelled T", "SVM, each domain standardised"), "accuracy"] == accuracy
+
+    source, few, target = scaled(Xs[own], Xs[own]), scaled(Xt, Xt[few]), scaled(Xt, Xt)
+    pooled = np.vstack([source, target])
+    axes = np.linalg.svd(pooled - pooled.mean(axis=0))[2][: min(20, width // 2, 17)].T
+    machine = MaxMarginDomainTransform(0.05, 1.0, max_iter=2)
+    machine.fit(source @ axes, ys[own], few @ axes, yt[few])
+    expected = np.mean(machine.predict(target[test] @ axes) == yt[test])
+    assert found.loc[("adapt", "Hoffman et al. (2013)"), "accuracy"] == expected
 
 
 def test_separated_classes_are_all_right_in_one_domain():
