@@ -9,12 +9,14 @@ machine fitted again to all training images. Values are tried in rising order un
 been below the best twice in a row. The paper does not give its values of ``C`` (ours are
 :data:`analysis.transfer.split_fits.GRID`), nor whether it scales features, nor what its ± is.
 
-Every image is scaled to unit length, so that ``C`` means the same for every set of features; this
-takes nothing from other images, and needs no more than the inner products of the raw activations.
+Every image is scaled to unit length, the mean of the split's training images is subtracted (the
+validation images are among them, which have no part in fitting while ``C`` is chosen), and all is
+divided by the root of the mean square length of what is fitted, so that ``C`` means the same for
+every set of features. No test image has a part in any of this. Features are not scaled one by one.
 
-Dropout, in training, sets each value to 0 with probability one half. ``copies`` sets of zeros are
-drawn, and the machine is fitted to that many copies of every image, each counted ``1 / copies``. In
-testing all values are halved; the intercept is not. The validation images are halved too. (The
+Dropout, in training, sets each raw value to 0 with probability one half. ``copies`` sets of zeros
+are drawn, and the machine is fitted to that many copies of every image, each counted
+``1 / copies``. In testing all values are halved; the intercept is not. The validation images are halved too. (The
 paper does not say how often it draws.)
 """
 
@@ -46,7 +48,7 @@ __all__ = [
 Array = NDArray[Any]
 SIZES = (1, 3, 5, 10, 15, 20, 25, 30)
 """Training images per class of the curve."""
-FIXED_C: Mapping[str, float] = {"linear SVM": 3.0, "logistic regression": 100.0}
+FIXED_C: Mapping[str, float] = {"linear SVM": 1.0, "logistic regression": 30.0}
 """C of the curve over training sizes, the same for every size."""
 COLUMNS = ("split", "train", "test", "C", "validation", "accuracy", "chance", "seconds")
 

@@ -4,10 +4,12 @@ A linear machine with squared penalty needs no more than inner products. The tra
 at most as many directions as there are images, however wide the features are; in the basis of
 their principal components one factorisation serves every value of C and every classifier.
 
-Every image is scaled to unit length by itself, so that nothing but the split decides which inner
-products are wanted: where there are more features than images, those of all images are computed
-once (:func:`inner_products`), and every split takes its own. Dropout and a transformer change the
-features with the split, and have theirs computed split by split.
+Every image is scaled to unit length by itself; then the mean of the training images is subtracted
+and all is divided by the root of the mean square length of what is fitted, so that ``C`` means the
+same for every set of features. All of this can be done to inner products as well: where there are
+more features than images, those of all images are computed once (:func:`inner_products`), and every
+split takes its own. Dropout and a transformer change the features with the split, and have theirs
+computed split by split.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ def reduced_images(
     transformer: BaseEstimator | None = None,
     products: Rows | None = None,
 ) -> Reduced:
-    """Scale images to unit length, drop values, and find the basis.
+    """Scale images to unit length, drop values, centre, and find the basis.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def reduced_images(
     train, test : ndarray of int
         Positions of the training and of the test images.
     draws : int
-        How many copies with half of the values dropped are drawn of each training image; test
+        How many copies with half of the values set to 0 are drawn of each training image; test
         images are halved then. With 0 there is no dropout.
     seed : int
         Seed of what is dropped. It is drawn for blocks of features one after another.
@@ -110,14 +112,14 @@ def reduced_images(
     Returns
     -------
     Reduced
-        Images of length 1 (an image of zeros has length 0), or what dropping leaves of them.
+        Of mean square length 1 in what is fitted.
     """
     if transformer is not None:
         values = np.asarray(clone(transformer).fit(values[train]).transform(values))
     elif products is not None and not draws:
-        basis = principal_basis(products=products[np.ix_(train, train)])
-        seen = products[np.ix_(test, train)] @ basis.vectors
-        return Reduced(basis.rows, basis.rows, seen, 1)
+        own, seen = _centred(products, train, test)
+        basis = principal_basis(products=own)
+        return _unit_scale(basis.rows, basis.rows, seen @ basis.vectors, 1)
     copies = max(draws, 1)
     n_rows, n_features = copies * train.size, values.shape[1]
     blocks = _blocks(values, train, test, draws, seed)
@@ -127,7 +129,7 @@ def reduced_images(
         basis = principal_basis(fitted)
         tested = tested @ basis.vectors
         clean = clean @ basis.vectors if draws else basis.rows
-        return Reduced(basis.rows, clean, tested, copies)
+        return _unit_scale(basis.rows, clean, tested, copies)
     summed = np.zeros((n_rows, n_rows))
     others = np.zeros((train.size + test.size if draws else test.size, n_rows))
     for fitted, clean, tested in blocks:
@@ -136,8 +138,21 @@ def reduced_images(
     basis = principal_basis(products=summed)
     others = others @ basis.vectors
     if not draws:
-        return Reduced(basis.rows, basis.rows, others, copies)
-    return Reduced(basis.rows, others[: train.size], others[train.size :], copies)
+        return _unit_scale(basis.rows, basis.rows, others, copies)
+    return _unit_scale(basis.rows, others[: train.size], others[train.size :], copies)
+
+
+def _unit_scale(train: Rows, clean: Rows, test: Rows, copies: int) -> Reduced:
+    """Divide by the root of the mean square length of what is fitted."""
+    length = float(np.sqrt(np.square(train).sum() / len(train))) or 1.0
+    return Reduced(train / length, clean / length, test / length, copies)
+
+
+def _centred(products: Rows, train: Positions, test: Positions) -> tuple[Rows, Rows]:
+    """Inner products after the mean of the training images is subtracted from all images."""
+    own, seen = products[np.ix_(train, train)], products[np.ix_(test, train)]
+    mean, whole = own.mean(axis=0), float(own.mean())
+    return own - mean - mean[:, None] + whole, seen - mean - seen.mean(axis=1)[:, None] + whole
 
 
 def _blocks(
@@ -148,12 +163,14 @@ def _blocks(
     for number, start in enumerate(range(0, values.shape[1], _BLOCK)):
         block = values[:, start : start + _BLOCK]
         clean, tested = (block[rows] / lengths[rows] for rows in (train, test))
+        mean = clean.mean(axis=0)
         if not draws:
-            yield clean, clean, tested
+            yield clean - mean, clean - mean, tested - mean
             continue
         rng = np.random.default_rng((seed, number))
         left = rng.integers(0, 2, size=(draws, *clean.shape), dtype=np.int8)
-        yield (left * clean).reshape(-1, clean.shape[1]), clean / 2, tested / 2
+        dropped = (left * clean).reshape(-1, clean.shape[1])
+        yield dropped - mean / 2, clean / 2 - mean / 2, tested / 2 - mean / 2
 
 
 def _lengths(values: Array) -> Rows:

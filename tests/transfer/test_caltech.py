@@ -35,9 +35,16 @@ def problem(n_features=7, separation=0.8, seed=0):
     return X, labels
 
 
+def scaled(X, train):
+    """Unit length, centred by training images, their mean square length 1."""
+    rows = normalize(X)
+    rows = rows - rows[train].mean(axis=0)
+    return rows / np.sqrt(np.square(rows[train]).sum(axis=1).mean())
+
+
 def by_scikit_learn(X, y, train, test, kept, held, make):
     """C, validation accuracy and test accuracy, by the definition."""
-    rows = normalize(X)
+    rows = scaled(X, train)
 
     def accuracy(C, fitted, tested):
         return balanced_accuracy_score(
@@ -75,7 +82,9 @@ def test_dropout_is_a_machine_fitted_to_copies_with_values_at_zero(n_features):
     left = np.random.default_rng((4, 0)).integers(0, 2, (3, train.size, n_features), dtype=np.int8)
     assert 0.35 < left.mean() < 0.65
     rows = normalize(X)
-    copies = (left * rows[train]).reshape(-1, n_features)
+    copies = (left * rows[train]).reshape(-1, n_features) - rows[train].mean(axis=0) / 2
+    length = np.sqrt(np.square(copies).sum(axis=1).mean())
+    copies, rows = copies / length, (rows - rows[train].mean(axis=0)) / length
     machine = LinearSVC(C=2 / 3, tol=1e-10, dual=False, max_iter=100_000)
     machine.fit(copies, np.tile(y[train], 3))
     ours = images.test @ fit.weights[:-1] + fit.weights[-1]
@@ -163,7 +172,8 @@ def test_a_transformer_is_fitted_to_the_training_images_alone():
     train, test = stratified_splits(y, n_train=6, n_splits=1, seed=0)[0]
     images = reduced_images(X, train, test, transformer=FullNetworkEmbedding())
     fitted = FullNetworkEmbedding().fit(X[train])
-    rows, others = (normalize(fitted.transform(X[part]).astype(float)) for part in (train, test))
+    transformed = scaled(fitted.transform(X).astype(float), train)
+    rows, others = transformed[train], transformed[test]
     np.testing.assert_allclose(images.train @ images.train.T, rows @ rows.T, atol=1e-10)
     np.testing.assert_allclose(images.test @ images.train.T, others @ rows.T, atol=1e-10)
     options = QUICK | {"dropout": [False], "classifiers": ["linear SVM"]}
@@ -191,6 +201,8 @@ def test_products_shared_by_all_splits_are_those_of_unit_vectors_and_change_noth
     train, test = stratified_splits(y, n_train=6, n_splits=1, seed=0)[0]
     alone = reduced_images(X, train, test)
     taken = reduced_images(X, train, test, products=shared)
+    rows = scaled(X, train)
+    np.testing.assert_allclose(alone.train @ alone.train.T, rows[train] @ rows[train].T, atol=1e-10)
     for part in ("train", "test"):
         a, b = (getattr(each, part) @ each.train.T for each in (alone, taken))
         np.testing.assert_allclose(a, b, atol=1e-10)

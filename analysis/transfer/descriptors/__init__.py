@@ -7,7 +7,18 @@ the codebook of words is learnt from images, and none knows labels.
 from analysis.transfer.descriptors.codebook import Codebook, learn_codebook
 from analysis.transfer.descriptors.gabor import gist
 from analysis.transfer.descriptors.gradients import hog
+from analysis.transfer.descriptors.kept import DESCRIPTORS, describe_dataset
 from analysis.transfer.descriptors.pixels import raw_pixels
 from analysis.transfer.descriptors.words import bag_of_words, llc
 
-__all__ = ["Codebook", "bag_of_words", "gist", "hog", "learn_codebook", "llc", "raw_pixels"]
+__all__ = [
+    "DESCRIPTORS",
+    "Codebook",
+    "bag_of_words",
+    "describe_dataset",
+    "gist",
+    "hog",
+    "learn_codebook",
+    "llc",
+    "raw_pixels",
+]
