@@ -8,24 +8,20 @@ image
 flattened
     Every value of a layer's map, as the paper takes its fifth layer, for layers whose values fit
     into :data:`MOST_VALUES`.
-map
-    A layer beyond 512 values is projected to 512 at random, as the paper does (footnote 5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
-from sklearn.random_projection import GaussianRandomProjection
 
-from analysis.data.wordnet_groups import COARSE_GROUPS, coarse_groups
-from analysis.statistics.neighbours import neighbour_map
+from analysis.statistics import FullNetworkEmbedding
 from analysis.studies.parameters import split_network
+from analysis.transfer.caltech import caltech_protocol, summarise_protocol
 from analysis.transfer.descriptors import describe_dataset
 
 if TYPE_CHECKING:
@@ -34,13 +30,13 @@ if TYPE_CHECKING:
     from analysis.studies.study import Study
 
 __all__ = [
-    "SemanticMap",
     "control_features",
     "flattened_features",
     "layer_features",
-    "semantic_maps",
+    "measure_layers",
+    "measure_others",
     "subject_of",
-    "time_networks",
+    "words_of",
 ]
 
 Array = NDArray[Any]
@@ -50,37 +46,8 @@ MOST_VALUES = 450_000_000
 """Images × values of a flattened layer, at most: 1.8 GB."""
 WORDS_FROM = 1000
 """Reference images that 1,024 visual words are learnt from; from fewer images, 256 are."""
-_PROJECTED = 512
-_NEIGHBOURS = 10
-_PAPERS_RATE = 40.0
-
-
-class SemanticMap(NamedTuple):
-    """Images in the plane, and how well neighbours agree.
-
-    Attributes
-    ----------
-    name : str
-        Of the features.
-    points : ndarray of float64, shape (images, 2)
-        Places, see :func:`analysis.statistics.neighbours.neighbour_map`.
-    groups : ndarray of str, shape (images,)
-        Group of each image.
-    order : tuple of str
-        Names of the groups, in the order of a legend.
-    alike : float
-        Share of an image's ten nearest neighbours, in the space that is mapped, that are of its
-        group.
-    chance : float
-        The same if every other image were as likely to be a neighbour.
-    """
-
-    name: str
-    points: NDArray[np.float64]
-    groups: NDArray[np.str_]
-    order: tuple[str, ...]
-    alike: float
-    chance: float
+_PLAIN: dict[str, Any] = {"classifiers": ("linear SVM",), "dropout": (False,)}
+_EMBEDDING = "full-network embedding"
 
 
 def subject_of(study: Study, name: str = "") -> str:
@@ -162,61 +129,74 @@ def control_features(
     from analysis.networks import load_backbone  # loads PyTorch
 
     data = study.data(dataset)
-    words_from = study.reference(WORDS_FROM)
-    n_words = 1024 if len(words_from) >= WORDS_FROM else 256
-    described = describe_dataset(data, words_from, n_words=n_words, seed=study.seed)
+    described = describe_dataset(data, seed=study.seed, **words_of(study))
     net = load_backbone(split_network(spec)[0], weights="random", seed=study.seed)
     return {**described}, _layers(study, data, net, beside)
 
 
-def semantic_maps(study: Study, subject: str, spec: str) -> list[SemanticMap]:
-    """Map images by GIST, LLC, a network's first pooling layer and its last layer.
+def words_of(study: Study) -> dict[str, Any]:
+    """Name what visual words are learnt from: the study's reference images, and how many words."""
+    images = study.reference(WORDS_FROM)
+    return {"words_from": images, "n_words": 1024 if len(images) >= WORDS_FROM else 256}
+
+
+def measure_layers(
+    study: Study, subject: str, spec: str, layers: Mapping[str, Array], **protocol: int
+) -> pd.DataFrame:
+    """Classify by every layer, with both classifiers, with and without dropout.
 
     Parameters
     ----------
-    study : Study
-        Where images and networks come from; its seed is that of projection and map.
-    subject : str
-        Dataset that is mapped, coloured by its classes, where no reference images bear the names
-        of ImageNet's classes.
-    spec : str
-        Network with weights.
-
-    Returns
-    -------
-    list of SemanticMap
-        Four; three for a network without a pooling layer.
-    """
-    data, groups, order = _coloured(study, subject)
-    words_from = study.reference(WORDS_FROM)
-    n_words = 1024 if len(words_from) >= WORDS_FROM else 256
-    features: dict[str, Array] = {
-        **describe_dataset(
-            data, words_from, names=("GIST", "LLC"), n_words=n_words, seed=study.seed
-        )
-    }
-    features |= _pooled_and_last(data, study.backbone(spec))
-    return [_mapped(name, X, groups, order, study.seed) for name, X in features.items()]
-
-
-def time_networks(study: Study, specs: Sequence[str]) -> pd.DataFrame:
-    """Measure the time of a forward pass by module, and the rate that follows.
+    study, subject, spec
+        As in :func:`layer_features`, which gives ``layers``.
+    layers : mapping of str to ndarray
+        Features. Flattened layers are added, with a linear SVM alone and without dropout.
+    **protocol
+        ``n_train``, ``n_validate``, ``n_splits`` of :func:`analysis.transfer.caltech_protocol`.
 
     Returns
     -------
     DataFrame
-        :func:`analysis.networks.time_by_layer` for each network, one crop at a time, with the
-        columns ``network``, and ``rate``: images per second in batches of sixteen.
+        :func:`analysis.transfer.summarise_protocol` of all.
     """
-    from analysis.networks import time_by_layer  # loads PyTorch
+    labels = study.data(subject).labels
+    tables = [caltech_protocol(layers, labels, seed=study.seed, **protocol)]
+    if flat := flattened_features(study, subject, spec):
+        tables.append(caltech_protocol(flat, labels, seed=study.seed, **_PLAIN, **protocol))
+    return summarise_protocol(pd.concat(tables))
 
-    parts = []
-    for spec in specs:
-        net = study.backbone(spec)
-        several = time_by_layer(net, batch_size=16, repeats=3, seed=study.seed)
-        table = time_by_layer(net, seed=study.seed)
-        parts.append(table.assign(network=spec, rate=16 / several["seconds"].sum()))
-    return pd.concat(parts, ignore_index=True)
+
+def measure_others(
+    study: Study, subject: str, spec: str, layers: Mapping[str, Array], **protocol: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Classify by what is no layer, with a linear SVM.
+
+    Parameters
+    ----------
+    study, subject, spec, layers, **protocol
+        As in :func:`measure_layers`.
+
+    Returns
+    -------
+    descriptors, random, embedding : DataFrame
+        Summaries: of classical descriptors, of all layers with random weights, and of the
+        full-network embedding of the layers of the embedding.
+    """
+    described, random = control_features(study, subject, spec, [*layers])
+    whole = np.hstack([layers[layer.name] for layer in study.backbone(spec).layers])
+    random = {f"{name}, random weights": values for name, values in random.items()}
+    found = []
+    for features in (described, random, {_EMBEDDING: whole}):
+        table = caltech_protocol(
+            features,
+            study.data(subject).labels,
+            seed=study.seed,
+            transformers={name: FullNetworkEmbedding() for name in features if name == _EMBEDDING},
+            **_PLAIN,
+            **protocol,
+        )
+        found.append(summarise_protocol(table))
+    return found[0], found[1], found[2]
 
 
 def _layers(
@@ -229,42 +209,3 @@ def _layers(
     X = extract(data, net, crops=CROPS, layers=names, progress=study.progress).compute()
     layers = X["layer"].to_numpy()
     return {name: X.values[:, layers == name] for name in names}
-
-
-def _coloured(study: Study, subject: str) -> tuple[ImageDataset, NDArray[np.str_], tuple[str, ...]]:
-    """Images to map, the group of each, and the groups in order."""
-    for name in study.reference_images:
-        data = study.data(name)
-        of_class = coarse_groups(data.classes)
-        if of_class is not None:
-            return data, of_class[data.labels], COARSE_GROUPS
-    data = study.data(subject)
-    return data, np.asarray(data.classes)[data.labels], tuple(data.classes)
-
-
-def _pooled_and_last(data: ImageDataset, net: Backbone) -> dict[str, Array]:
-    from analysis.features import extract  # loads PyTorch
-
-    found: dict[str, Array] = {}
-    if "pool1" in net.available:
-        X = extract(data, net, crops=CROPS, layers=["pool1"], pooling="flatten:100", progress=False)
-        found["pool1"] = np.asarray(X.values)
-    last = net.layers[-1].name
-    X = extract(data, net, crops=CROPS, layers=[last], progress=False)
-    return found | {last: np.asarray(X.values)}
-
-
-def _mapped(
-    name: str, X: Array, groups: NDArray[np.str_], order: tuple[str, ...], seed: int
-) -> SemanticMap:
-    rows = np.asarray(X, np.float64)
-    if rows.shape[1] > _PROJECTED:
-        rows = GaussianRandomProjection(_PROJECTED, random_state=seed).fit_transform(rows)
-    k = min(_NEIGHBOURS, len(rows) - 1)
-    scaled = (rows - rows.mean(axis=0)) / np.where(rows.std(axis=0) > 0, rows.std(axis=0), 1)
-    nearest = NearestNeighbors(n_neighbors=k).fit(scaled).kneighbors(return_distance=False)
-    alike = float(np.mean(groups[nearest] == groups[:, None]))
-    sizes = np.unique(groups, return_counts=True)[1]
-    chance = float((sizes * (sizes - 1)).sum() / (len(groups) * (len(groups) - 1)))
-    shown = tuple(each for each in order if (groups == each).any())
-    return SemanticMap(name, neighbour_map(rows, seed=seed), groups, shown, alike, chance)

@@ -1,0 +1,258 @@
+"""Figures of the chapter on layers as fixed features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import PercentFormatter
+
+from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+__all__ = [
+    "SemanticMap",
+    "plot_layer_accuracies",
+    "plot_module_times",
+    "plot_semantic_maps",
+    "plot_size_curve",
+]
+
+_LOOKS: dict[tuple[str, bool], dict[str, Any]] = {
+    ("linear SVM", False): {"color": PALETTE[0], "marker": "o", "linestyle": "-"},
+    ("linear SVM", True): {"color": PALETTE[0], "marker": "o", "linestyle": ":", "mfc": "white"},
+    ("logistic regression", False): {"color": PALETTE[1], "marker": "s", "linestyle": "-"},
+    ("logistic regression", True): {
+        "color": PALETTE[1],
+        "marker": "s",
+        "linestyle": ":",
+        "mfc": "white",
+    },
+}
+_FLAT: dict[str, Any] = {"color": PALETTE[2], "marker": "D", "linestyle": "none", "markersize": 6}
+_LEGIBLE = 12
+"""Layers whose names fit upright below a panel."""
+
+
+class SemanticMap(NamedTuple):
+    """Images in the plane, and how well neighbours agree.
+
+    Attributes
+    ----------
+    name : str
+        Of the features.
+    points : ndarray of float64, shape (images, 2)
+        Places, see :func:`analysis.statistics.neighbours.neighbour_map`.
+    groups : ndarray of str, shape (images,)
+        Group of each image.
+    order : tuple of str
+        Names of the groups, in the order of a legend.
+    alike : float
+        Share of an image's ten nearest neighbours, in the space that is mapped, that are of its
+        group.
+    chance : float
+        The same if every other image were as likely to be a neighbour.
+    """
+
+    name: str
+    points: NDArray[np.float64]
+    groups: NDArray[np.str_]
+    order: tuple[str, ...]
+    alike: float
+    chance: float
+
+
+def plot_layer_accuracies(summary: pd.DataFrame, others: Mapping[str, float]) -> Figure:
+    """Accuracy of every layer by classifier and dropout, beside other features.
+
+    Parameters
+    ----------
+    summary
+        :func:`analysis.transfer.summarise_protocol` of layers, ``"LAYER"`` or
+        ``"LAYER, flattened"``.
+    others
+        Name → accuracy (0 to 1) of features that are no layer, drawn in a panel to the right.
+
+    Returns
+    -------
+    Figure
+        Bars are one standard deviation over the splits.
+    """
+    flat = summary["features"].str.endswith(", flattened")
+    layers = list(dict.fromkeys(summary.loc[~flat, "features"]))
+    fig, (ax, side) = plt.subplots(
+        1,
+        2,
+        sharey=True,
+        figsize=(WIDTH, 4.4),
+        width_ratios=(max(3, len(layers)), max(2, len(others))),
+        layout="constrained",
+    )
+    for (classifier, dropout), look in _LOOKS.items():
+        of = (summary["classifier"] == classifier) & (summary["dropout"] == dropout)
+        part = summary[of & ~flat].set_index("features").reindex(layers)
+        name = f"{classifier}, dropout" if dropout else classifier
+        _line(part, range(len(layers)), name, look, ax)
+    part = summary[flat & (summary["classifier"] == "linear SVM") & ~summary["dropout"]]
+    places = [layers.index(name.removesuffix(", flattened")) for name in part["features"]]
+    _line(part, places, "linear SVM, layer flattened", _FLAT, ax)
+    ax.set_xticks(range(len(layers)), layers, rotation=90 if len(layers) > _LEGIBLE else 45)
+    ax.set_ylabel("mean accuracy per class")
+    ax.set_title("layers of the network")
+    chance = float(summary["chance"].iloc[0])
+    for panel in (ax, side):
+        panel.axhline(chance, color=NEUTRAL, linestyle="--", linewidth=1)
+        panel.grid(axis="y")
+    side.annotate(
+        "chance",
+        (1, chance),
+        (-2, 2),
+        ("axes fraction", "data"),
+        "offset points",
+        ha="right",
+        color=NEUTRAL,
+        fontsize=8.5,
+    )
+    side.plot(
+        range(len(others)),
+        list(others.values()),
+        linestyle="none",
+        marker="P",
+        markersize=7,
+        color=PALETTE[3],
+    )
+    side.set_xticks(range(len(others)), list(others), rotation=90, fontsize=8.5)
+    side.set_xlim(-0.6, max(len(others), 1) - 0.4)
+    side.set_title("other features")
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_ylim(0, 1.02)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return fig
+
+
+def plot_size_curve(summary: pd.DataFrame, layer: str, paper: float | None = None) -> Figure:
+    """Accuracy by the number of training images per class.
+
+    Parameters
+    ----------
+    summary
+        :func:`analysis.transfer.summarise_protocol` of a curve over ``n_train``.
+    layer
+        What the features are, for the title.
+    paper
+        The paper's accuracy with a single image per class, if the dataset is the paper's.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+    for (classifier, dropout), look in _LOOKS.items():
+        of = (summary["classifier"] == classifier) & (summary["dropout"] == dropout)
+        part = summary[of]
+        name = f"{classifier}, dropout" if dropout else classifier
+        _line(part, part["n_train"], name, look, ax)
+    if paper is not None:
+        ax.plot(
+            1,
+            paper,
+            marker="*",
+            markersize=12,
+            color=PALETTE[6],
+            linestyle="none",
+            label="DeCAF6, linear SVM, dropout (paper)",
+        )
+    ax.axhline(
+        float(summary["chance"].iloc[0]), color=NEUTRAL, linestyle="--", linewidth=1, label="chance"
+    )
+    ax.set_xticks(sorted(set(summary["n_train"])))
+    ax.set_xlabel("training images per class")
+    ax.set_ylabel("mean accuracy per class")
+    one = summary[(summary["n_train"] == 1) & ~summary["dropout"]]["mean"]
+    ends = f": {one.max():.0%} from one image per class" if len(one) else ""
+    ax.set_title(f"{layer}{ends}")
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_ylim(0, 1.02)
+    ax.grid(axis="y")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return fig
+
+
+def plot_semantic_maps(maps: Sequence[SemanticMap]) -> Figure:
+    """Images in the plane by several features, coloured by their group."""
+    rows = -(-len(maps) // 2)
+    fig, axes = plt.subplots(
+        rows,
+        2,
+        figsize=(WIDTH, 0.9 + rows * (WIDTH / 2 + 0.2)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax in axes.flat[len(maps) :]:
+        ax.remove()
+    for ax, each in zip(axes.flat, maps, strict=False):
+        for number, group in enumerate(each.order):
+            own = each.points[each.groups == group]
+            marker = MARKERS[(number // len(PALETTE)) % len(MARKERS)]
+            look = {"s": 11, "linewidth": 0, "alpha": 0.8, "color": PALETTE[number % len(PALETTE)]}
+            ax.scatter(*own.T, label=group, marker=marker, **look)
+        ax.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        ax.set_title(
+            f"{each.name}: {each.alike:.0%} of neighbours alike\n(by chance {each.chance:.0%})",
+            fontsize=10.5,
+        )
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower left", ncols=4, markerscale=1.8, fontsize=8.5)
+    return fig
+
+
+def plot_module_times(times: pd.DataFrame) -> Figure:
+    """Where the time of a forward pass goes, by layer and by type, a row for each network.
+
+    Parameters
+    ----------
+    times
+        :func:`analysis.studies.decaf.time_networks`.
+    """
+    networks = list(dict.fromkeys(times["network"]))
+    fig, axes = plt.subplots(
+        len(networks),
+        2,
+        figsize=(WIDTH, 0.4 + 3.1 * len(networks)),
+        squeeze=False,
+        width_ratios=(3, 1.5),
+        layout="constrained",
+    )
+    for (left, right), network in zip(axes, networks, strict=True):
+        part = times[times["network"] == network]
+        milliseconds = 1000 * part["seconds"].to_numpy()
+        kinds = part["kind"].where(part["module"] != "(rest)", "rest")
+        order = kinds.to_frame("kind").assign(ms=milliseconds).groupby("kind")["ms"].sum()
+        order = order.sort_values(ascending=False)
+        colours = {
+            k: PALETTE[i] if i < len(PALETTE) else NEUTRAL for i, k in enumerate(order.index)
+        }
+        left.bar(range(len(part)), milliseconds, color=[colours[kind] for kind in kinds])
+        for number in np.argsort(-milliseconds)[:4]:
+            name = part["layer"].iloc[number] or part["module"].iloc[number]
+            left.annotate(
+                name, (number, milliseconds[number]), ha="center", va="bottom", fontsize=8
+            )
+        left.set_xlabel("modules, in order")
+        left.set_ylabel("time [ms]")
+        left.set_title(f"{network}\n{order.sum():.1f} ms, mostly {order.index[0]}", fontsize=9.5)
+        left.margins(y=0.15)
+        right.barh(range(len(order)), order / order.sum(), color=[*colours.values()])
+        right.set_yticks(range(len(order)), order.index, fontsize=8.5)
+        right.invert_yaxis()
+        right.set_xlabel("share of the time")
+        right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return fig
+
+
+def _line(part: pd.DataFrame, places: Any, name: str, look: dict[str, Any], ax: Axes) -> None:
+    if part["mean"].notna().any():
+        ax.errorbar(places, part["mean"], yerr=part["std"], label=name, elinewidth=1, **look)
