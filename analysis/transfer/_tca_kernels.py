@@ -12,7 +12,7 @@ from analysis.transfer.adaptation._domains import Floats
 __all__ = ["KERNELS", "Kernel", "blocks", "kernel_for", "median_gamma"]
 
 KERNELS = ("linear", "rbf", "poly", "precomputed")
-_BLOCK = 256
+_BLOCK = 128
 _MEDIAN_OF = 2000
 
 
@@ -35,38 +35,47 @@ class Kernel:
 
     def between(self, X: Floats, Z: Floats) -> Floats:
         """Values (samples of X, samples of Z)."""
-        if self.name == "rbf":
-            centre = Z.mean(axis=0)
-            X, Z = X - centre, Z - centre
-        return self._of_products(X @ Z.T, _squares(X), _squares(Z))
+        centre = Z.mean(axis=0)
+        return self._of_products(self._left(self._right(X, centre)) @ self._right(Z, centre).T)
 
     def within(self, X: Floats) -> Floats:
         """Values (samples, samples): symmetric, each pair computed once, nothing else as large."""
-        if self.name == "rbf":
-            X = X - X.mean(axis=0)
-        squares = _squares(X)
+        right = self._right(X, X.mean(axis=0))
         K = np.empty((len(X), len(X)))
         for rows in blocks(len(X), _BLOCK):
-            part = X[rows] @ X[rows.start :].T
-            part = self._of_products(part, squares[rows], squares[rows.start :])
+            part = self._of_products(self._left(right[rows]) @ right[rows.start :].T)
             size = len(part)
             part[:, :size] = (part[:, :size] + part[:, :size].T) / 2
             K[rows, rows.start :] = part
             K[rows.stop :, rows] = part[:, size:].T
         return K
 
-    def _of_products(self, products: Floats, left: Floats, right: Floats) -> Floats:
-        """Values from inner products, in their place, and the squared lengths of both sides."""
+    def _right(self, X: Floats, centre: Floats) -> Floats:
+        """Columns whose products with those of :meth:`_left` are x·z, or -gamma ‖x - z‖²."""
+        if self.name != "rbf":
+            return X
+        sides = np.empty((len(X), X.shape[1] + 2))
+        np.subtract(X, centre, out=sides[:, :-2])
+        sides[:, -2] = 1
+        sides[:, -1] = -self.gamma * _squares(sides[:, :-2])
+        sides[:, :-2] *= np.sqrt(2 * self.gamma)
+        return sides
+
+    def _left(self, right: Floats) -> Floats:
+        if self.name != "rbf":
+            return right
+        left = right.copy()
+        left[:, -2:] = right[:, :-3:-1]
+        return left
+
+    def _of_products(self, products: Floats) -> Floats:
+        """Values, in the place of the products of both sides."""
         if self.name == "poly":
             products *= self.gamma
             products += self.coef0
             return np.power(products, self.degree, out=products)
         if self.name == "rbf":
-            products *= 2
-            products -= left[:, None]
-            products -= right
             np.minimum(products, 0, out=products)
-            products *= self.gamma
             np.exp(products, out=products)
         return products
 

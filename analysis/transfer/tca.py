@@ -139,8 +139,8 @@ class TransferComponentAnalysis(KernelComponents):
         features for ``"poly"``.
     mu : float
         Above 0. How much the size of w counts against the distance between the domains: the
-        smaller, the closer the domains. With an RBF kernel, whose values are at most 1, μ = 1
-        leaves little of that distance's say.
+        smaller, the closer the domains. The values of an RBF kernel are at most 1, so that μ = 1
+        weighs more with it than with most linear ones.
     degree, coef0 : float
         Of the polynomial kernel.
     scaling : {"unit", "variance"}
