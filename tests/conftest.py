@@ -67,9 +67,13 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def may_be_empty() -> set[str]:
     """Tables of the small book that need have no row: its files are whole and unlike each other,
-    and of its three classes none need share a unit.
+    of its three classes none need share a unit, and its one dataset has no other domain.
     """
     return {
+        "01-domains-accuracies",
+        "01-domains-means",
+        "01-domains-neighbours",
+        "01-domains-pairs",
         "02-shared-absences",
         "05-broken-files",
         "05-identical-files",
