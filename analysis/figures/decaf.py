@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -37,6 +38,7 @@ _LOOKS: dict[tuple[str, bool], dict[str, Any]] = {
     },
 }
 _FLAT: dict[str, Any] = {"color": PALETTE[2], "marker": "D", "linestyle": "none", "markersize": 6}
+_CHANCE: dict[str, Any] = {"color": NEUTRAL, "linestyle": "--", "linewidth": 1}
 _LEGIBLE = 12
 """Layers whose names fit upright below a panel."""
 
@@ -105,21 +107,12 @@ def plot_layer_accuracies(summary: pd.DataFrame, others: Mapping[str, float]) ->
     _line(part, places, "linear SVM, layer flattened", _FLAT, ax)
     ax.set_xticks(range(len(layers)), layers, rotation=90 if len(layers) > _LEGIBLE else 45)
     ax.set_ylabel("mean accuracy per class")
-    ax.set_title("layers of the network")
+    best = summary.loc[~flat].sort_values("mean").iloc[-1]
+    ax.set_title(f"Layers: up to {best['mean']:.0%}, {best['features']}")
     chance = float(summary["chance"].iloc[0])
     for panel in (ax, side):
-        panel.axhline(chance, color=NEUTRAL, linestyle="--", linewidth=1)
+        panel.axhline(chance, label="chance", **_CHANCE)
         panel.grid(axis="y")
-    side.annotate(
-        "chance",
-        (1, chance),
-        (-2, 2),
-        ("axes fraction", "data"),
-        "offset points",
-        ha="right",
-        color=NEUTRAL,
-        fontsize=8.5,
-    )
     side.plot(
         range(len(others)),
         list(others.values()),
@@ -128,11 +121,12 @@ def plot_layer_accuracies(summary: pd.DataFrame, others: Mapping[str, float]) ->
         markersize=7,
         color=PALETTE[3],
     )
-    side.set_xticks(range(len(others)), list(others), rotation=90, fontsize=8.5)
+    names = [fill(name, 15) for name in others]
+    side.set_xticks(range(len(others)), names, rotation=90, fontsize=8.5)
     side.set_xlim(-0.6, max(len(others), 1) - 0.4)
-    side.set_title("other features")
+    side.set_title("Other features")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.set_ylim(0, 1.02)
+    ax.set_ylim(0, min(1.02, 1.15 * max(summary["mean"].max(), *others.values())))
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return fig
 
@@ -165,9 +159,7 @@ def plot_size_curve(summary: pd.DataFrame, layer: str, paper: float | None = Non
             linestyle="none",
             label="DeCAF6, linear SVM, dropout (paper)",
         )
-    ax.axhline(
-        float(summary["chance"].iloc[0]), color=NEUTRAL, linestyle="--", linewidth=1, label="chance"
-    )
+    ax.axhline(float(summary["chance"].iloc[0]), label="chance", **_CHANCE)
     ax.set_xticks(sorted(set(summary["n_train"])))
     ax.set_xlabel("training images per class")
     ax.set_ylabel("mean accuracy per class")
@@ -175,7 +167,7 @@ def plot_size_curve(summary: pd.DataFrame, layer: str, paper: float | None = Non
     ends = f": {one.max():.0%} from one image per class" if len(one) else ""
     ax.set_title(f"{layer}{ends}")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.set_ylim(0, 1.02)
+    ax.set_ylim(0, min(1.02, 1.15 * summary["mean"].max()))
     ax.grid(axis="y")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return fig
@@ -200,6 +192,7 @@ def plot_semantic_maps(maps: Sequence[SemanticMap]) -> Figure:
             look = {"s": 11, "linewidth": 0, "alpha": 0.8, "color": PALETTE[number % len(PALETTE)]}
             ax.scatter(*own.T, label=group, marker=marker, **look)
         ax.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        ax.spines[:].set_visible(False)
         ax.set_title(
             f"{each.name}: {each.alike:.0%} of neighbours alike\n(by chance {each.chance:.0%})",
             fontsize=10.5,
@@ -215,7 +208,8 @@ def plot_module_times(times: pd.DataFrame) -> Figure:
     Parameters
     ----------
     times
-        :func:`analysis.studies.decaf.time_networks`.
+        :func:`analysis.studies.decaf_maps.time_networks`. What is in no module, such as calls and
+        measuring itself, is grey: the rest.
     """
     networks = list(dict.fromkeys(times["network"]))
     fig, axes = plt.subplots(
@@ -232,25 +226,37 @@ def plot_module_times(times: pd.DataFrame) -> Figure:
         kinds = part["kind"].where(part["module"] != "(rest)", "rest")
         order = kinds.to_frame("kind").assign(ms=milliseconds).groupby("kind")["ms"].sum()
         order = order.sort_values(ascending=False)
-        colours = {
-            k: PALETTE[i] if i < len(PALETTE) else NEUTRAL for i, k in enumerate(order.index)
-        }
-        left.bar(range(len(part)), milliseconds, color=[colours[kind] for kind in kinds])
-        for number in np.argsort(-milliseconds)[:4]:
+        own = [kind for kind in order.index if kind != "rest"]
+        colours = dict(zip(own, PALETTE, strict=False)) | {"rest": NEUTRAL}
+        left.bar(range(len(part)), milliseconds, color=[colours.get(k, NEUTRAL) for k in kinds])
+        for number in _slowest(milliseconds[:-1]):
             name = part["layer"].iloc[number] or part["module"].iloc[number]
-            left.annotate(
-                name, (number, milliseconds[number]), ha="center", va="bottom", fontsize=8
-            )
+            place = (number, milliseconds[number])
+            left.annotate(name, place, ha="center", va="bottom", fontsize=8)
         left.set_xlabel("modules, in order")
         left.set_ylabel("time [ms]")
-        left.set_title(f"{network}\n{order.sum():.1f} ms, mostly {order.index[0]}", fontsize=9.5)
+        most = f"{order[own[0]] / order.sum():.0%} in {own[0]}"
+        left.set_title(f"{network}\n{order.sum():.1f} ms, {most}", fontsize=9.5)
         left.margins(y=0.15)
-        right.barh(range(len(order)), order / order.sum(), color=[*colours.values()])
+        right.barh(
+            range(len(order)),
+            order / order.sum(),
+            color=[colours.get(k, NEUTRAL) for k in order.index],
+        )
         right.set_yticks(range(len(order)), order.index, fontsize=8.5)
         right.invert_yaxis()
         right.set_xlabel("share of the time")
         right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return fig
+
+
+def _slowest(milliseconds: NDArray[np.floating[Any]]) -> list[int]:
+    """Three modules that take longest, none so close to another that names would meet."""
+    chosen: list[int] = []
+    for number in np.argsort(-milliseconds):
+        if all(abs(number - other) > len(milliseconds) / 6 for other in chosen):
+            chosen.append(int(number))
+    return chosen[:3]
 
 
 def _line(part: pd.DataFrame, places: Any, name: str, look: dict[str, Any], ax: Axes) -> None:

@@ -13,7 +13,7 @@ flattened
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -45,9 +45,19 @@ CROPS = "whole"
 MOST_VALUES = 450_000_000
 """Images × values of a flattened layer, at most: 1.8 GB."""
 WORDS_FROM = 1000
-"""Reference images that 1,024 visual words are learnt from; from fewer images, 256 are."""
+"""Reference images that 1,024 visual words are learnt from."""
+FEW_WORDS = 256
+"""Visual words that are learnt from fewer images."""
 _PLAIN: dict[str, Any] = {"classifiers": ("linear SVM",), "dropout": (False,)}
 _EMBEDDING = "full-network embedding"
+
+
+class Sizes(TypedDict, total=False):
+    """Images of each class that train, those of them that validate, and how many splits."""
+
+    n_train: int
+    n_validate: int
+    n_splits: int
 
 
 def subject_of(study: Study, name: str = "") -> str:
@@ -137,11 +147,11 @@ def control_features(
 def words_of(study: Study) -> dict[str, Any]:
     """Name what visual words are learnt from: the study's reference images, and how many words."""
     images = study.reference(WORDS_FROM)
-    return {"words_from": images, "n_words": 1024 if len(images) >= WORDS_FROM else 256}
+    return {"words_from": images, "n_words": 1024 if len(images) >= WORDS_FROM else FEW_WORDS}
 
 
 def measure_layers(
-    study: Study, subject: str, spec: str, layers: Mapping[str, Array], **protocol: int
+    study: Study, subject: str, spec: str, layers: Mapping[str, Array], **protocol: Unpack[Sizes]
 ) -> pd.DataFrame:
     """Classify by every layer, with both classifiers, with and without dropout.
 
@@ -167,7 +177,7 @@ def measure_layers(
 
 
 def measure_others(
-    study: Study, subject: str, spec: str, layers: Mapping[str, Array], **protocol: int
+    study: Study, subject: str, spec: str, layers: Mapping[str, Array], **protocol: Unpack[Sizes]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Classify by what is no layer, with a linear SVM.
 
@@ -184,7 +194,7 @@ def measure_others(
     """
     described, random = control_features(study, subject, spec, [*layers])
     whole = np.hstack([layers[layer.name] for layer in study.backbone(spec).layers])
-    random = {f"{name}, random weights": values for name, values in random.items()}
+    random = {f"random weights, {name}": values for name, values in random.items()}
     found = []
     for features in (described, random, {_EMBEDDING: whole}):
         table = caltech_protocol(

@@ -27,6 +27,7 @@ LAYERS = {
     "SVM with dropout": "{svm_dropout}",
 }
 """Columns of :func:`layers_beside_paper`."""
+_RANDOM = "random weights, "
 CONTROLS = {
     "features": "{features}",
     "linear SVM": "{mean:.1%} ± {std:.1%}",
@@ -87,7 +88,7 @@ def other_features(
     DataFrame
         Rows of a summary, from the plainest features on.
     """
-    best = random[random["features"] == best_of(random)["features"]]
+    best = best_of(random).to_frame().T.infer_objects()
     return pd.concat([summary, best, embedding], ignore_index=True)
 
 
@@ -124,7 +125,7 @@ def decaf_facts(
     trained = plain.set_index(["features", "classifier", "dropout"])["mean"].unstack("dropout")
     gained = 100 * (trained[True] - trained[False])
     named = others.set_index("features")["mean"]
-    random = next(name for name in named.index if name.endswith(", random weights"))
+    random = next(name for name in named.index if name.startswith(_RANDOM))
     described = named[: list(named.index).index(random)]
     one = curve[
         (curve["n_train"] == curve["n_train"].min()) & (curve["classifier"] == "linear SVM")
@@ -146,7 +147,7 @@ def decaf_facts(
         "dropout_most": float(gained.max()),
         "dropout_better": int((gained > 0).sum()),
         "dropout_of": len(gained),
-        "random_layer": random.removesuffix(", random weights"),
+        "random_layer": random.removeprefix(_RANDOM),
         "random_mean": 100 * named[random],
         "descriptor": described.idxmax(),
         "descriptor_mean": 100 * described.max(),

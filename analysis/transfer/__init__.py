@@ -7,6 +7,8 @@ from analysis.transfer.adaptation import (
     MaxMarginDomainTransform,
     SubspaceAlignment,
 )
+from analysis.transfer.batched import BatchedLinearSVC, BatchedLogisticRegression
+from analysis.transfer.caltech import caltech_protocol, summarise_protocol, training_size_curve
 from analysis.transfer.candidates import (
     Candidate,
     LayerEmbedding,
@@ -28,6 +30,7 @@ from analysis.transfer.contrasts import (
 )
 from analysis.transfer.descriptors import (
     bag_of_words,
+    describe_dataset,
     gist,
     hog,
     learn_codebook,
@@ -59,6 +62,8 @@ from analysis.transfer.tca import TransferComponentAnalysis
 
 __all__ = [
     "RECOMMENDED",
+    "BatchedLinearSVC",
+    "BatchedLogisticRegression",
     "Candidate",
     "CorrelationAlignment",
     "FeatureAugmentation",
@@ -74,11 +79,13 @@ __all__ = [
     "affordable_n_train",
     "bag_of_words",
     "best_layer_over_pixels",
+    "caltech_protocol",
     "candidate_embeddings",
     "choose_smallest",
     "compare_features",
     "contrast",
     "contrast_full_network",
+    "describe_dataset",
     "explain_losses",
     "gist",
     "hog",
@@ -99,6 +106,8 @@ __all__ = [
     "summarise_accuracies",
     "summarise_contrasts",
     "summarise_losses",
+    "summarise_protocol",
     "table_of_office",
     "tabulate_accuracies",
+    "training_size_curve",
 ]

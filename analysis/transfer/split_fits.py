@@ -17,7 +17,7 @@ __all__ = ["CLASSIFIERS", "GRID", "SplitFit", "fit_split", "mean_by_class"]
 Rows = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """Values of C that are tried, for images of mean square length 1."""
 _PATIENCE = 2
 CLASSIFIERS: Mapping[str, Callable[..., Rows]] = {
