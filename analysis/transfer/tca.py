@@ -57,7 +57,7 @@ class KernelComponents(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     source_embedding_, target_embedding_ : ndarray of float64, shape (samples, n_components)
         Components of the samples of each domain, rows in their order.
     gamma_ : float
-        gamma of the kernel; given, or chosen from the samples.
+        Of a radial or polynomial kernel: as given, or as chosen from the samples.
     """
 
     n_components: int
@@ -106,7 +106,8 @@ class KernelComponents(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
 
     def _kernel_of(self, X: Floats) -> Kernel:
         kernel = kernel_for(X, self.kernel, self.gamma, self.degree, self.coef0, self.seed)
-        self.gamma_ = kernel.gamma
+        if kernel.name != "linear":
+            self.gamma_ = kernel.gamma
         return kernel
 
     def _keep(self, values: Floats, W: Floats, embedding: Floats, n_source: int) -> None:
