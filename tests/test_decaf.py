@@ -26,10 +26,10 @@ def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Three classes of eight drawn images."""
-    data = load_dataset("glyphs_clean")
+    """Three classes of eight images."""
+    data = load_dataset("digits")
     chosen = np.concatenate([np.flatnonzero(data.labels == k)[:8] for k in (0, 4, 7)])
-    folder = tmp_path_factory.mktemp("glyphs")
+    folder = tmp_path_factory.mktemp("digits")
     for index in chosen:
         home = folder / data.classes[data.labels[index]]
         home.mkdir(exist_ok=True)
@@ -48,11 +48,11 @@ def layers(study: Study, subject: str) -> dict[str, np.ndarray]:
 
 
 def test_the_subject_is_the_one_named_or_has_the_most_classes():
-    study = Study("two", "digits_rendered,materials", NETWORK, progress=False)
-    assert decaf.subject_of(study) == "materials"
-    assert decaf.subject_of(study, "digits_rendered") == "digits_rendered"
-    with pytest.raises(ValueError, match=r"dataset of the study .*, got 'digits'"):
-        decaf.subject_of(study, "digits")
+    study = Study("two", "digits,photographs", NETWORK, progress=False)
+    assert decaf.subject_of(study) == "photographs"
+    assert decaf.subject_of(study, "digits") == "digits"
+    with pytest.raises(ValueError, match=r"dataset of the study .*, got 'wood_grain'"):
+        decaf.subject_of(study, "wood_grain")
 
 
 def test_layers_that_the_network_lacks_are_left_out(study, layers):
