@@ -109,7 +109,7 @@ class TestWhereTheDistanceMatters:
         _, W = eigh(B, A, subset_by_index=[n - 30, n - 1])
         assert subspace_angles(W, tca.eigenvectors_).max() < 1e-6
 
-    @pytest.mark.parametrize(("kernel", "mu"), [("linear", 1.0), ("rbf", 0.01)])
+    @pytest.mark.parametrize(("kernel", "mu"), [("linear", 1.0), ("rbf", 1e-4)])
     def test_means_come_together(self, pooled, kernel, mu):
         Xs, ys, Xt, yt = pooled
         gaps, accuracies = [], []
@@ -119,5 +119,5 @@ class TestWhereTheDistanceMatters:
             gap = ((Zs.mean(axis=0) - Zt.mean(axis=0)) ** 2).sum()
             gaps.append(gap / np.vstack([Zs, Zt]).var(axis=0).sum())
             accuracies.append(nearest(Zs, ys, Zt, yt))
-        assert gaps[0] < gaps[1] / 10
+        assert gaps[0] < gaps[1] / 1000
         assert accuracies[0] >= accuracies[1]
