@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.statistics import FullNetworkEmbedding
 from analysis.studies.parameters import split_network
-from analysis.transfer.caltech import caltech_protocol, summarise_protocol
+from analysis.transfer import caltech_protocol, summarise_protocol
 from analysis.transfer.descriptors import describe_dataset
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from analysis.transfer.adaptation import (
     SubspaceAlignment,
 )
 from analysis.transfer.batched import BatchedLinearSVC, BatchedLogisticRegression
-from analysis.transfer.caltech import caltech_protocol, summarise_protocol, training_size_curve
+from analysis.transfer.caltech import caltech_protocol, training_size_curve
 from analysis.transfer.candidates import (
     Candidate,
     LayerEmbedding,
@@ -57,6 +57,7 @@ from analysis.transfer.protocols import (
 )
 from analysis.transfer.recommendation import RECOMMENDED, Recommendation, recommend
 from analysis.transfer.reuse import RecommendedEmbedding
+from analysis.transfer.split_protocol import protocol_on_splits, summarise_protocol
 from analysis.transfer.sstca import SemiSupervisedTransferComponentAnalysis
 from analysis.transfer.tca import TransferComponentAnalysis
 
@@ -99,6 +100,7 @@ __all__ = [
     "one_shot_accuracy",
     "one_shot_by_layer",
     "paired_differences",
+    "protocol_on_splits",
     "raw_pixels",
     "recommend",
     "split_accuracies",

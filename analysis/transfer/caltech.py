@@ -16,8 +16,8 @@ every set of features. No test image has a part in any of this. Features are not
 
 Dropout, in training, sets each raw value to 0 with probability one half. ``copies`` sets of zeros
 are drawn, and the machine is fitted to that many copies of every image, each counted
-``1 / copies``. In testing all values are halved; the intercept is not. The validation images are halved too. (The
-paper does not say how often it draws.)
+``1 / copies``. In testing all values are halved; the intercept is not. The validation images are
+halved too. (The paper does not say how often it draws.)
 """
 
 from __future__ import annotations
@@ -34,14 +34,20 @@ from sklearn.base import BaseEstimator
 
 from analysis.data import stratified_splits
 from analysis.transfer.protocols import affordable_n_train
-from analysis.transfer.reduction import inner_products, reduced_images
-from analysis.transfer.split_fits import CLASSIFIERS, GRID, SplitFit, fit_split, mean_by_class
+from analysis.transfer.reduction import reduced_images
+from analysis.transfer.split_fits import CLASSIFIERS, GRID, fit_split
+from analysis.transfer.split_protocol import (
+    COLUMNS,
+    checked,
+    derived_seed,
+    facts_of,
+    protocol_on_splits,
+)
 
 __all__ = [
     "FIXED_C",
     "SIZES",
     "caltech_protocol",
-    "summarise_protocol",
     "training_size_curve",
 ]
 
@@ -50,7 +56,6 @@ SIZES = (1, 3, 5, 10, 15, 20, 25, 30)
 """Training images per class of the curve."""
 FIXED_C: Mapping[str, float] = {"linear SVM": 1.0, "logistic regression": 30.0}
 """C of the curve over training sizes, the same for every size."""
-COLUMNS = ("split", "train", "test", "C", "validation", "accuracy", "chance", "seconds")
 
 
 def caltech_protocol(
@@ -115,47 +120,21 @@ def caltech_protocol(
         Shapes that do not fit, features that are not finite, fewer than two classes, classes too
         small to train, validate and test, or a classifier or C that is not known.
     """
-    y = _checked(features, labels, classifiers, Cs, copies)
-    instead = dict(transformers or {})
-    if unknown := sorted(set(instead) - set(features)):
-        raise ValueError(f"expected transformers of {list(features)}, got some of {unknown}")
+    y = checked(features, labels, classifiers, Cs, copies)
     n_train, n_validate = _affordable(y, n_train, n_validate, search=len(set(Cs)) > 1)
-    rows: list[tuple[Any, ...]] = []
-    for (name, X), dropped in product(features.items(), dropout):
-        values = np.asarray(X)
-        products = _shared_products(values, n_train * np.unique(y).size, dropped, instead.get(name))
-        splits = stratified_splits(y, n_train=n_train, n_splits=n_splits, seed=seed)
-        for number, (train, test) in enumerate(splits):
-            begun = perf_counter()
-            draws = copies if dropped else 0
-            images = reduced_images(
-                values,
-                train,
-                test,
-                draws=draws,
-                seed=_derived(seed, number),
-                transformer=instead.get(name),
-                products=products,
-            )
-            shared = perf_counter() - begun
-            for classifier in classifiers:
-                begun = perf_counter()
-                fit = fit_split(
-                    images,
-                    y[train],
-                    classifier=classifier,
-                    Cs=Cs,
-                    n_validate=n_validate,
-                    seed=_derived(seed, number),
-                    tol=tol,
-                )
-                seconds = shared + perf_counter() - begun
-                facts = _facts(fit, y, test)
-                key = (name, classifier, dropped, number, train.size, test.size)
-                rows.append((*key, *facts, seconds))
-    order = [*features, *classifiers]
-    rows.sort(key=lambda row: (order.index(row[0]), order.index(row[1]), row[2], row[3]))
-    return pd.DataFrame(rows, columns=["features", "classifier", "dropout", *COLUMNS])
+    return protocol_on_splits(
+        features,
+        y,
+        stratified_splits(y, n_train=n_train, n_splits=n_splits, seed=seed),
+        seed=seed,
+        n_validate=n_validate,
+        classifiers=classifiers,
+        dropout=dropout,
+        copies=copies,
+        Cs=Cs,
+        transformers=transformers,
+        tol=tol,
+    )
 
 
 def training_size_curve(
@@ -198,7 +177,7 @@ def training_size_curve(
     ValueError
         As there; or if a class is too small for one of ``sizes``.
     """
-    y = _checked(features, labels, tuple(Cs), tuple(Cs.values()), copies)
+    y = checked(features, labels, tuple(Cs), tuple(Cs.values()), copies)
     smallest = int(np.unique(y, return_counts=True)[1].min())
     wanted = sorted([size for size in SIZES if size < smallest] if sizes is None else sizes)
     if not wanted or wanted[0] < 1 or wanted[-1] >= smallest:
@@ -217,7 +196,9 @@ def training_size_curve(
                 train = most[inner[0].train]
             begun = perf_counter()
             draws = copies if dropped else 0
-            images = reduced_images(values, train, test, draws=draws, seed=_derived(seed, number))
+            images = reduced_images(
+                values, train, test, draws=draws, seed=derived_seed(seed, number)
+            )
             shared = perf_counter() - begun
             for classifier, C in Cs.items():
                 begun = perf_counter()
@@ -226,60 +207,8 @@ def training_size_curve(
                 )
                 seconds = shared + perf_counter() - begun
                 key = (name, classifier, dropped, size, number, train.size, test.size)
-                rows.append((*key, *_facts(fit, y, test), seconds))
+                rows.append((*key, *facts_of(fit, y, test), seconds))
     return pd.DataFrame(rows, columns=["features", "classifier", "dropout", "n_train", *COLUMNS])
-
-
-def summarise_protocol(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over the splits, as in the paper's Figure 4.
-
-    Parameters
-    ----------
-    table
-        From :func:`caltech_protocol` or :func:`training_size_curve`.
-
-    Returns
-    -------
-    DataFrame
-        One row per configuration: its columns, ``mean`` and ``std`` (n - 1 in the denominator) of
-        the accuracy, ``validation`` (mean, by which the paper picks its best), ``splits``, ``C``
-        (the median), ``chance`` and ``seconds`` (sum over the splits).
-    """
-    keys = ["features", "classifier", "dropout", "n_train"]
-    return (
-        table.groupby([key for key in keys if key in table], sort=False)
-        .agg(
-            mean=("accuracy", "mean"),
-            std=("accuracy", "std"),
-            validation=("validation", "mean"),
-            splits=("accuracy", "size"),
-            C=("C", "median"),
-            chance=("chance", "first"),
-            seconds=("seconds", "sum"),
-        )
-        .reset_index()
-    )
-
-
-def _shared_products(
-    values: Array, n_rows: int, dropped: bool, transformer: BaseEstimator | None
-) -> Array | None:
-    """Inner products that every split can use, where that is less work than features."""
-    if dropped or transformer is not None or values.shape[1] < n_rows:
-        return None
-    return inner_products(values)
-
-
-def _facts(fit: SplitFit, y: Array, test: Array) -> tuple[float, float, float, float]:
-    """C, validation accuracy, accuracy on the test images, chance."""
-    classes, members = np.unique(y, return_inverse=True)
-    accuracy = mean_by_class(members[test], fit.predicted())
-    return fit.C, fit.validation.get(fit.C, np.nan), accuracy, 1 / classes.size
-
-
-def _derived(seed: int, number: int) -> int:
-    """Seed of what is drawn within a split."""
-    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 def _affordable(y: Array, n_train: int, n_validate: int, search: bool) -> tuple[int, int]:
@@ -299,37 +228,3 @@ def _affordable(y: Array, n_train: int, n_validate: int, search: bool) -> tuple[
             "it out, or give a single C"
         )
     return fewer, max(1, n_validate * fewer // n_train)
-
-
-def _checked(
-    features: Mapping[str, ArrayLike],
-    labels: ArrayLike,
-    classifiers: Sequence[str],
-    Cs: Sequence[float],
-    copies: int,
-) -> Array:
-    """Labels, if all that is given fits together."""
-    if not features:
-        raise ValueError("expected at least one set of features to classify by, got none")
-    unknown = [name for name in classifiers if name not in CLASSIFIERS]
-    if unknown or not classifiers:
-        raise ValueError(f"expected classifiers among {list(CLASSIFIERS)}, got {list(classifiers)}")
-    if not len(Cs) or not all(np.isfinite(C) and C > 0 for C in Cs):
-        raise ValueError(f"expected values of C above 0, got {list(Cs)}")
-    if copies < 1:
-        raise ValueError(f"expected at least one copy of each image, got copies={copies}")
-    y = np.asarray(labels)
-    for name, X in features.items():
-        values = np.asarray(X)
-        if values.ndim != 2 or values.shape[1] < 1 or y.shape != values.shape[:1]:
-            raise ValueError(
-                f"{name}: expected features (images, features) and one label per image, got "
-                f"{values.shape} and {y.shape}"
-            )
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"{name}: expected finite features, got {(~np.isfinite(values)).sum()} that are not"
-            )
-    if np.unique(y).size < 2:
-        raise ValueError(f"expected at least two classes, got only {np.unique(y).tolist()}")
-    return y

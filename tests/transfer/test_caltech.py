@@ -11,9 +11,14 @@ from sklearn.svm import LinearSVC
 from analysis.data import stratified_splits
 from analysis.statistics import FullNetworkEmbedding
 from analysis.transfer import caltech, reduction, split_fits
-from analysis.transfer.caltech import caltech_protocol, summarise_protocol, training_size_curve
+from analysis.transfer.caltech import caltech_protocol, training_size_curve
 from analysis.transfer.reduction import reduced_images
 from analysis.transfer.split_fits import fit_split
+from analysis.transfer.split_protocol import (
+    derived_seed,
+    protocol_on_splits,
+    summarise_protocol,
+)
 
 SIZES = (14, 9, 23, 11)
 GRID = (0.1, 1.0, 10.0)
@@ -65,7 +70,7 @@ def test_a_split_is_what_plain_scikit_learn_makes_of_it(classifier, n_features):
     table = caltech_protocol({"a": X}, y, seed=3, **options)
     splits = stratified_splits(y, n_train=6, n_splits=2, seed=3)
     for row, (train, test) in zip(table.itertuples(), splits, strict=True):
-        seed = caltech._derived(3, row.split)
+        seed = derived_seed(3, row.split)
         members = np.unique(y[train], return_inverse=True)[1]
         inner = stratified_splits(members, n_train=4, n_test=2, n_splits=1, seed=seed)[0]
         expected = by_scikit_learn(X, y, train, test, *inner, REFERENCES[classifier])
@@ -180,7 +185,7 @@ def test_a_transformer_is_fitted_to_the_training_images_alone():
     with pytest.raises(ValueError, match=r"transformers of \['a'\], got some of \['b'\]"):
         caltech_protocol({"a": X}, y, seed=0, transformers={"b": fitted}, **options)
     table = caltech_protocol({"a": X}, y, seed=0, transformers={"a": fitted}, **options)
-    expected = fit_split(images, y[train], Cs=GRID, n_validate=2, seed=caltech._derived(0, 0))
+    expected = fit_split(images, y[train], Cs=GRID, n_validate=2, seed=derived_seed(0, 0))
     assert table["C"][0] == expected.C
     assert table["validation"][0] == expected.validation[expected.C]
 
@@ -289,3 +294,30 @@ def test_what_does_not_fit_is_refused(change, message):
     arguments = {"features": {"a": X}, "labels": y, "seed": 0} | QUICK | change
     with pytest.raises(ValueError, match=message):
         caltech_protocol(**arguments)
+
+
+def test_given_splits_are_measured_as_they_are():
+    X, y = problem(20)
+    drawn = stratified_splits(y, n_train=6, n_splits=2, seed=3)
+    ours = protocol_on_splits({"a": X}, y, drawn, seed=3, n_validate=2, Cs=GRID)
+    theirs = caltech_protocol({"a": X}, y, seed=3, **QUICK)
+    pd.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
+    train, test = drawn[0]
+    few = protocol_on_splits({"a": X}, y, [(train, test[:5])], seed=0, n_validate=2, Cs=GRID)
+    assert few["test"].unique().tolist() == [5]
+    assert few["split"].unique().tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (None, "at least one split, got none"),
+        (([0, 1, 2], [2, 3]), "none that train; got 2 test images of which 1 train"),
+        (([0, 1, 2], []), "got 0 test images"),
+        (([0, 1, 2], [3]), "more than 1 training images of every class, got . of class"),
+    ],
+)
+def test_splits_that_cannot_be_measured_are_refused(split, message):
+    X, y = problem()
+    with pytest.raises(ValueError, match=message):
+        protocol_on_splits({"a": X}, y, [split] if split else [], seed=0, n_validate=1)

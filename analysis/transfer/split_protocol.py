@@ -1,0 +1,217 @@
+"""Linear machines on given splits, one row per split, as every protocol of DeCAF wants them.
+
+The conventions are those of :mod:`analysis.transfer.caltech`; the splits are anybody's, such as the
+official one of the birds (:func:`analysis.data.read_bird_annotations`) and the published ones of
+SUN-397 (:func:`analysis.data.read_partitions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+
+from analysis.transfer.reduction import inner_products, reduced_images
+from analysis.transfer.split_fits import CLASSIFIERS, GRID, SplitFit, fit_split, mean_by_class
+
+__all__ = ["protocol_on_splits", "summarise_protocol"]
+
+Array = NDArray[Any]
+COLUMNS = ("split", "train", "test", "C", "validation", "accuracy", "chance", "seconds")
+
+
+def protocol_on_splits(
+    features: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    splits: Sequence[tuple[ArrayLike, ArrayLike]],
+    *,
+    seed: int,
+    n_validate: int = 5,
+    classifiers: Sequence[str] = tuple(CLASSIFIERS),
+    dropout: Sequence[bool] = (False, True),
+    copies: int = 1,
+    Cs: Sequence[float] = GRID,
+    transformers: Mapping[str, BaseEstimator] | None = None,
+    tol: float = 1e-3,
+) -> pd.DataFrame:
+    """Classify images by several sets of features, on splits that are given.
+
+    Parameters
+    ----------
+    features, labels, classifiers, dropout, copies, Cs, transformers, tol
+        As in :func:`analysis.transfer.caltech_protocol`.
+    splits : sequence of (train, test), array_like of int
+        Positions of training and of test images; no image in both.
+    seed : int
+        Seed of what validates, and of dropout.
+    n_validate : int
+        Training images of each class that choose ``C``. As many others of each class are fitted to
+        meanwhile as the smallest class has left.
+
+    Returns
+    -------
+    DataFrame
+        Columns of :func:`analysis.transfer.caltech_protocol`. Accuracies are means over the classes
+        that are tested.
+
+    Raises
+    ------
+    ValueError
+        As there; or no split, an image in both parts of a split, a class without training images,
+        or too few of a class to choose ``C`` by.
+    """
+    y = checked(features, labels, classifiers, Cs, copies)
+    instead = dict(transformers or {})
+    if unknown := sorted(set(instead) - set(features)):
+        raise ValueError(f"expected transformers of {list(features)}, got some of {unknown}")
+    parts = [_checked_split(y, *split, n_validate if len(set(Cs)) > 1 else 0) for split in splits]
+    if not parts:
+        raise ValueError("expected at least one split, got none")
+    rows: list[tuple[Any, ...]] = []
+    for (name, X), dropped in product(features.items(), dropout):
+        values = np.asarray(X)
+        fewest = min(train.size for train, _ in parts)
+        products = _shared_products(values, fewest, dropped, instead.get(name))
+        for number, (train, test) in enumerate(parts):
+            begun = perf_counter()
+            images = reduced_images(
+                values,
+                train,
+                test,
+                draws=copies if dropped else 0,
+                seed=derived_seed(seed, number),
+                transformer=instead.get(name),
+                products=products,
+            )
+            shared = perf_counter() - begun
+            for classifier in classifiers:
+                begun = perf_counter()
+                fit = fit_split(
+                    images,
+                    y[train],
+                    classifier=classifier,
+                    Cs=Cs,
+                    n_validate=n_validate,
+                    seed=derived_seed(seed, number),
+                    tol=tol,
+                )
+                seconds = shared + perf_counter() - begun
+                key = (name, classifier, dropped, number, train.size, test.size)
+                rows.append((*key, *facts_of(fit, y, test), seconds))
+    order = [*features, *classifiers]
+    rows.sort(key=lambda row: (order.index(row[0]), order.index(row[1]), row[2], row[3]))
+    return pd.DataFrame(rows, columns=["features", "classifier", "dropout", *COLUMNS])
+
+
+def summarise_protocol(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation over the splits, as in the paper's Figure 4.
+
+    Parameters
+    ----------
+    table
+        From :func:`protocol_on_splits`, :func:`analysis.transfer.caltech_protocol` or
+        :func:`analysis.transfer.training_size_curve`.
+
+    Returns
+    -------
+    DataFrame
+        One row per configuration: its columns, ``mean`` and ``std`` (n - 1 in the denominator) of
+        the accuracy, ``validation`` (mean, by which the paper picks its best), ``splits``, ``C``
+        (the median), ``chance`` and ``seconds`` (sum over the splits).
+    """
+    keys = ["features", "classifier", "dropout", "n_train"]
+    return (
+        table.groupby([key for key in keys if key in table], sort=False)
+        .agg(
+            mean=("accuracy", "mean"),
+            std=("accuracy", "std"),
+            validation=("validation", "mean"),
+            splits=("accuracy", "size"),
+            C=("C", "median"),
+            chance=("chance", "first"),
+            seconds=("seconds", "sum"),
+        )
+        .reset_index()
+    )
+
+
+def facts_of(fit: SplitFit, y: Array, test: Array) -> tuple[float, float, float, float]:
+    """C, validation accuracy, accuracy on the test images, chance."""
+    classes, members = np.unique(y, return_inverse=True)
+    accuracy = mean_by_class(members[test], fit.predicted())
+    return fit.C, fit.validation.get(fit.C, np.nan), accuracy, 1 / classes.size
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """Seed of what is drawn within a split."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+def checked(
+    features: Mapping[str, ArrayLike],
+    labels: ArrayLike,
+    classifiers: Sequence[str],
+    Cs: Sequence[float],
+    copies: int,
+) -> Array:
+    """Labels, if all that is given fits together."""
+    if not features:
+        raise ValueError("expected at least one set of features to classify by, got none")
+    unknown = [name for name in classifiers if name not in CLASSIFIERS]
+    if unknown or not classifiers:
+        raise ValueError(f"expected classifiers among {list(CLASSIFIERS)}, got {list(classifiers)}")
+    if not len(Cs) or not all(np.isfinite(C) and C > 0 for C in Cs):
+        raise ValueError(f"expected values of C above 0, got {list(Cs)}")
+    if copies < 1:
+        raise ValueError(f"expected at least one copy of each image, got copies={copies}")
+    y = np.asarray(labels)
+    for name, X in features.items():
+        values = np.asarray(X)
+        if values.ndim != 2 or values.shape[1] < 1 or y.shape != values.shape[:1]:
+            raise ValueError(
+                f"{name}: expected features (images, features) and one label per image, got "
+                f"{values.shape} and {y.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{name}: expected finite features, got {(~np.isfinite(values)).sum()} that are not"
+            )
+    if np.unique(y).size < 2:
+        raise ValueError(f"expected at least two classes, got only {np.unique(y).tolist()}")
+    return y
+
+
+def _checked_split(
+    y: Array, train: ArrayLike, test: ArrayLike, n_validate: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of a split, if it can be trained, validated and tested on."""
+    first, second = (np.asarray(part, dtype=np.int64) for part in (train, test))
+    if not second.size or np.intersect1d(first, second).size:
+        raise ValueError(
+            f"expected test images, and none that train; got {second.size} test images of which "
+            f"{np.intersect1d(first, second).size} train"
+        )
+    classes = np.unique(y)
+    sizes = np.array([np.count_nonzero(y[first] == name) for name in classes])
+    if sizes.min() <= n_validate:
+        name, size = classes[int(sizes.argmin())], int(sizes.min())
+        raise ValueError(
+            f"expected more than {n_validate} training images of every class, got {size} of class "
+            f"{name}; take fewer to validate, or give a single C"
+        )
+    return first, second
+
+
+def _shared_products(
+    values: Array, n_rows: int, dropped: bool, transformer: BaseEstimator | None
+) -> Array | None:
+    """Inner products that every split can use, where that is less work than features."""
+    if dropped or transformer is not None or values.shape[1] < n_rows:
+        return None
+    return inner_products(values)
