@@ -17,7 +17,7 @@ __all__ = ["CLASSIFIERS", "GRID", "SplitFit", "fit_split", "mean_by_class"]
 Rows = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Values of C that are tried, for images of mean square length 1."""
 _PATIENCE = 2
 CLASSIFIERS: Mapping[str, Callable[..., Rows]] = {
@@ -85,6 +85,7 @@ def fit_split(
     classes, members = np.unique(np.asarray(labels), return_inverse=True)
     ordered = sorted(set(Cs))
     tried: dict[float, float] = {}
+    found: dict[float, Rows] = {}
     if len(ordered) > 1:
         n_fit = int(np.bincount(members).min()) - n_validate
         inner = stratified_splits(members, n_train=n_fit, n_test=n_validate, n_splits=1, seed=seed)
@@ -92,13 +93,15 @@ def fit_split(
         W: Rows | None = None
         for C in ordered:
             W = _fitted(images, members, kept, classes.size, classifier, C, tol, start=W)
+            found[C] = W
             decided = _decided(images.clean[held], W)
             tried[C] = mean_by_class(members[held], decided)
             if _declined(list(tried.values())):
                 break
     C = max(ordered, key=lambda each: tried.get(each, 0.0))
     every = np.arange(members.size)
-    weights = _fitted(images, members, every, classes.size, classifier, C, tol)
+    start = found.get(C)
+    weights = _fitted(images, members, every, classes.size, classifier, C, tol, start=start)
     return SplitFit(C, tried, weights, images)
 
 
