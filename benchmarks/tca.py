@@ -7,7 +7,7 @@ one process, where each of the others runs between two of ours. Each gives the c
 samples it was fitted to. The others are not among the dependencies (adapt brings TensorFlow along);
 where they are not installed, they are not measured.
 
-``python -m benchmarks tca`` runs this file alone; about ten minutes where the others are installed.
+``python -m benchmarks tca`` runs this file alone; five minutes where the others are installed.
 """
 
 from __future__ import annotations
