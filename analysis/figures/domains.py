@@ -227,7 +227,11 @@ def _thumbnails(each: DomainMap, colours: dict[str, str], ax: Axes) -> None:
         x, y = corner + 0.06 * step
         side = 0.88 * step
         ax.imshow(fitted, extent=(x, x + side, y, y + side), interpolation="nearest", zorder=2)
-        frame = {"edgecolor": colours[str(each.domains[number])], "linewidth": 1.4, "zorder": 3}
+        frame: dict[str, Any] = {
+            "edgecolor": colours[str(each.domains[number])],
+            "linewidth": 1.4,
+            "zorder": 3,
+        }
         ax.add_patch(Rectangle((x, y), side, side, facecolor="none", **frame))
     ax.set(xlim=(left, right), ylim=(low, high), aspect="equal")
 

@@ -2,6 +2,8 @@
 
 Conventions
 -----------
+network
+    The first of the study that has learnt something: methods are compared here, not networks.
 layers
     Donahue et al. (DeCAF, ICML 2014, table 1) compare the sixth and the seventh layer of their
     network, the last two before the class scores. Here the last two of each network's embedding
@@ -249,7 +251,7 @@ def _features(
         yield SURF, SURF, [each for each in surf if each is not None]
     n_layers = 2 if published_pairs([pair]) else 1
     labels = [named_labels(study.data(name)) for name in pair]
-    for spec in study.networks:
+    for spec in study.trained[:1]:
         for layer in study.backbone(spec).layers[-n_layers:]:
             rows = [_layer(study, Pair(name, spec), layer.name) for name in pair]
             yield spec, layer.name, list(zip(rows, labels, strict=True))

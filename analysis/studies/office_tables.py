@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,7 +120,7 @@ def office_by_pair(summary: pd.DataFrame) -> pd.DataFrame:
         layer), ``network``, ``pair``, and a column in per cent for each support vector machine and
         adaptive method.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     last = summary[summary["last"].astype(bool)]
     for (network, layer), part in last.groupby(["network", "features"], sort=False):
         section = SURF if network == SURF else f"{network}, {layer}"
@@ -127,11 +128,12 @@ def office_by_pair(summary: pd.DataFrame) -> pd.DataFrame:
             means = own.set_index(["training", "method"])["mean"]
             accuracies = {name: 100 * float(means[key]) for name, key in _COLUMNS.items()}
             rows.append({"section": section, "network": network, "pair": pair} | accuracies)
-    table = pd.DataFrame(rows, columns=["section", "network", "pair", *_COLUMNS])
-    means = table.groupby(["section", "network"], sort=False, as_index=False)[[*_COLUMNS]].mean()
-    sizes = table.groupby(["section", "network"], sort=False).size().to_numpy()
-    means["pair"] = [f"mean of {size}" for size in sizes]
-    return pd.concat([table, means], ignore_index=True)[table.columns]
+    for section in dict.fromkeys(row["section"] for row in rows):
+        alike = [row for row in rows if row["section"] == section]
+        mean = {name: float(np.mean([row[name] for row in alike])) for name in _COLUMNS}
+        pair = f"mean of {len(alike)}"
+        rows.append({"section": section, "network": alike[0]["network"], "pair": pair} | mean)
+    return pd.DataFrame(rows, columns=["section", "network", "pair", *_COLUMNS])
 
 
 def state_office(by_pair: pd.DataFrame, networks: Sequence[str]) -> str:

@@ -174,8 +174,14 @@ def _each_standardised(task: Task) -> tuple[Floats, Floats, Floats]:
 
 def _spanned(n_components: int, source: Floats, target: Floats) -> int:
     """Components that both domains span, at most half of the features and ``n_components``."""
-    ranks = (int(np.linalg.matrix_rank(X - X.mean(axis=0))) for X in (source, target))
+    ranks = (_rank(X - X.mean(axis=0)) for X in (source, target))
     return max(1, min(n_components, int(source.shape[1]) // 2, *ranks))
+
+
+def _rank(X: Floats) -> int:
+    """Count directions whose variance is above rounding, by the smaller Gram matrix."""
+    squares = np.linalg.eigvalsh(X @ X.T if len(X) < X.shape[1] else X.T @ X)
+    return int((squares > np.finfo(np.float64).eps * max(X.shape) * squares[-1]).sum())
 
 
 _ALIGNMENTS: Mapping[str, Callable[[int], BaseEstimator]] = {

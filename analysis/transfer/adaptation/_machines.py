@@ -137,7 +137,7 @@ def _solver(Q: Floats, F: Floats | None, D: Floats) -> Callable[[Floats], Floats
 
     def once(r: Floats) -> Floats:
         x: Floats = r / D
-        return x - over @ cho_solve(inner, F.T @ x)
+        return np.asarray(x - over @ cho_solve(inner, F.T @ x))
 
     def refined(r: Floats) -> Floats:
         x = once(r)
