@@ -2,8 +2,6 @@
 
 Conventions
 -----------
-network
-    The first of the study that has learnt something: methods are compared here, not networks.
 layers
     Donahue et al. (DeCAF, ICML 2014, table 1) compare the sixth and the seventh layer of their
     network, the last two before the class scores. Here the last two of each network's embedding
@@ -57,7 +55,12 @@ _MEASURED = ["split", *_METHOD, "train", "test", "accuracy", "class_accuracy", "
 
 
 def measure_office(
-    study: Study, pairs: Sequence[DomainPair], *, n_target: int = N_TARGET, n_splits: int = 5
+    study: Study,
+    pairs: Sequence[DomainPair],
+    networks: Sequence[str] | None = None,
+    *,
+    n_target: int = N_TARGET,
+    n_splits: int = 5,
 ) -> pd.DataFrame:
     """Classify the images of every target by every method, features and pair of domains.
 
@@ -67,6 +70,8 @@ def measure_office(
         Where features come from; its seed is that of the draws.
     pairs : sequence of DomainPair
         As :func:`analysis.studies.domains.domain_pairs` gives them, with the same ``n_target``.
+    networks : sequence of str, optional
+        Networks of the study; by default those that have learnt something.
     n_target : int
         Labelled images of each class of the target.
     n_splits : int
@@ -78,9 +83,10 @@ def measure_office(
         Tables of :func:`analysis.transfer.office_protocol`, stacked, with ``network``, ``features``
         (a layer), ``source``, ``target`` and ``pair`` (both names) in front. No rows for no pairs.
     """
+    specs = study.trained if networks is None else networks
     parts = []
     for pair in pairs:
-        for network, name, both in _features(study, pair):
+        for network, name, both in _features(study, pair, specs):
             (X_source, y_source), (X_target, y_target) = both
             smallest = int(np.unique(y_source, return_counts=True)[1].min())
             table = office_protocol(
@@ -97,11 +103,9 @@ def measure_office(
             parts.append(table.assign(**cell)[[*_CELL, *_MEASURED]])
     if not parts:
         return pd.DataFrame(columns=[*_CELL, *_MEASURED])
-    networks = [SURF, *study.networks]
+    order = [SURF, *study.networks]
     stacked = pd.concat(parts, ignore_index=True)
-    return stacked.sort_values(
-        "network", key=lambda names: names.map(networks.index), kind="stable"
-    )
+    return stacked.sort_values("network", key=lambda names: names.map(order.index), kind="stable")
 
 
 def summarise_office(table: pd.DataFrame) -> pd.DataFrame:
@@ -243,7 +247,7 @@ class _Pictures:
 
 
 def _features(
-    study: Study, pair: DomainPair
+    study: Study, pair: DomainPair, specs: Sequence[str]
 ) -> Iterator[tuple[str, str, list[tuple[NDArray[Any], NDArray[Any]]]]]:
     """Name of the network, of the layer, and features with labels of source and target."""
     surf = [_surf(study.data(name)) for name in pair]
@@ -251,7 +255,7 @@ def _features(
         yield SURF, SURF, [each for each in surf if each is not None]
     n_layers = 2 if published_pairs([pair]) else 1
     labels = [named_labels(study.data(name)) for name in pair]
-    for spec in study.trained[:1]:
+    for spec in specs:
         for layer in study.backbone(spec).layers[-n_layers:]:
             rows = [_layer(study, Pair(name, spec), layer.name) for name in pair]
             yield spec, layer.name, list(zip(rows, labels, strict=True))

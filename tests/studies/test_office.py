@@ -40,6 +40,7 @@ class SmallStudy:
             for seed, (name, own) in enumerate(zip(names, kept, strict=True))
         }
         self.networks, self.seed = ["small@random", "large@random"], 0
+        self.trained = self.networks
 
     def data(self, name):
         return self.sets[name]
