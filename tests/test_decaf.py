@@ -200,6 +200,7 @@ def test_facts_are_those_of_the_tables(study, subject, layers, monkeypatch):
     maps = decaf_maps.semantic_maps(study, subject, NETWORK)
     facts = decaf_tables.decaf_facts(summary, others, curve, maps, times)
     assert facts["first_layer"] == "conv1_1"
+    assert {type(value) for value in facts.values()} == {str, float, int}  # to be formatted
     assert facts["dropout_of"] == 4
     svm = summary[(summary["classifier"] == "linear SVM") & ~summary["dropout"]]
     assert facts["top_mean"] == pytest.approx(100 * svm["mean"].max())

@@ -104,7 +104,8 @@ def plot_domain_accuracies(summary: pd.DataFrame) -> Figure:
     for ax, pair in zip(axes.flat, pairs, strict=False):
         _accuracy_panel(rows[rows["pair"] == pair], keys, ax)
         ax.set_title("\n".join(wrapped(pair, 26).splitlines()), fontsize=9.5)
-    axes[0, 0].set_yticks(range(len(keys)), [_method(*key) for key in keys], fontsize=8)
+    for ax in axes[:, 0]:
+        ax.set_yticks(range(len(keys)), [_method(*key) for key in keys], fontsize=8)
     axes[0, 0].set_ylim(len(keys) - 0.4, -0.6)
     for ax in axes.flat[max(0, len(pairs) - columns) : len(pairs)]:
         ax.set_xlabel("accuracy [%]")

@@ -132,7 +132,7 @@ def decaf_facts(
     ]
     first, last = maps[-2], maps[-1]
     whole = times.groupby("network", sort=False)["rate"].first()
-    return {
+    facts = {
         "chosen": _configuration(chosen),
         "chosen_mean": 100 * chosen["mean"],
         "chosen_std": 100 * chosen["std"],
@@ -164,6 +164,10 @@ def decaf_facts(
         "last_map": last.name,
         "first_map": first.name,
         "rates": _listed({name: f"{rate:,.0f}" for name, rate in whole.items()}),
+    }
+    return {
+        name: float(value) if isinstance(value, np.floating) else value
+        for name, value in facts.items()
     }
 
 
