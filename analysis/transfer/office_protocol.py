@@ -97,7 +97,7 @@ def office_protocol(
                     "training": training,
                     "method": name,
                     "unlabelled": method.unlabelled,
-                    "train": sizes.get(training, sum(sizes.values())),
+                    "train": sizes.get(training, draw.source.size + draw.few.size),
                     "test": draw.test.size,
                     "accuracy": float(np.mean(predicted == yt[draw.test])),
                     "class_accuracy": float(balanced_accuracy_score(yt[draw.test], predicted)),

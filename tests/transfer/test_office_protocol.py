@@ -166,11 +166,11 @@ def test_equals_one_split_computed_naively(width):
     accuracy, _ = scored(parts[0], ys[own], parts[2], LinearSVC(dual=False))
     assert found.loc[("S, unlabelled T", "SVM, each domain standardised"), "accuracy"] == accuracy
 
-    source, few, target = scaled(Xs[own], Xs[own]), scaled(Xt, Xt[few]), scaled(Xt, Xt)
+    source, labelled, target = scaled(Xs[own], Xs[own]), scaled(Xt, Xt[few]), scaled(Xt, Xt)
     pooled = np.vstack([source, target])
     axes = np.linalg.svd(pooled - pooled.mean(axis=0))[2][: min(20, width // 2, 17)].T
     machine = MaxMarginDomainTransform(0.05, 1.0, max_iter=2)
-    machine.fit(source @ axes, ys[own], few @ axes, yt[few])
+    machine.fit(source @ axes, ys[own], labelled @ axes, yt[few])
     expected = np.mean(machine.predict(target[test] @ axes) == yt[test])
     assert found.loc[("adapt", "Hoffman et al. (2013)"), "accuracy"] == expected
 
