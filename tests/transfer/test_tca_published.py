@@ -89,7 +89,7 @@ def test_published_mean_of_sampled_sources(surf):
 class TestWhereTheDistanceMatters:
     """Z-scores of both domains together leave their means apart; μ is small."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def pooled(self, shares):
         (Xs, ys), (Xt, yt) = shares["webcam"], shares["dslr"]
         both = np.vstack([Xs, Xt])
