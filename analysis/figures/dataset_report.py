@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from PIL import Image, ImageOps
 
 from analysis.figures.noise import plot_features_beyond_by_class
+from analysis.figures.nothing import plot_nothing
 from analysis.figures.pictures import show
 from analysis.figures.style import INNER, OUTER, PALETTE, WIDTH
 
@@ -128,7 +129,7 @@ def plot_image_pairs(pairs: Sequence[ImagePair]) -> Figure:
         Names and distance above each pair. Without pairs, words say that there are none.
     """
     if not pairs:
-        return _nothing("No two images are nearly the same.")
+        return plot_nothing("No two images are nearly the same.")
     n_rows = -(-len(pairs) // _PAIRS)
     gap, label, width = 0.25, 0.66, WIDTH / _PAIRS
     side = (width - gap) / 2 - 0.03
@@ -174,7 +175,7 @@ def plot_alternatives(table: pd.DataFrame, *, chance: float) -> Figure:
         Without rows, words say that nothing was tested.
     """
     if table.empty:
-        return _nothing("There are too few images in a class to test any features.")
+        return plot_nothing("There are too few images in a class to test any features.")
     y = np.arange(len(table))
     fig, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.24 * len(table)), layout="constrained")
     for place, row in zip(y, table.to_dict("records"), strict=True):
@@ -200,14 +201,6 @@ def _looks(row: Mapping[Hashable, Any]) -> tuple[str, str]:
 def _label(row: Mapping[Hashable, Any]) -> str:
     what = "" if row["what"] in ("single layer", "chosen") else f", {row['what']}"
     return f"{row['features']}{what} ({row['n_features']:,.0f})"
-
-
-def _nothing(words: str) -> Figure:
-    fig = plt.figure(figsize=(WIDTH, 0.5))
-    ax = fig.add_axes((0, 0, 1, 1))  # Jupyter shows no figure without axes
-    ax.axis("off")
-    ax.text(0.0, 0.5, words, va="center")
-    return fig
 
 
 def _short(name: str, most: int = _NAME) -> str:

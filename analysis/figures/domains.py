@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageOps
 
 from analysis.figures.datasets import wrapped
+from analysis.figures.nothing import plot_nothing
 from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def plot_domain_accuracies(summary: pd.DataFrame) -> Figure:
     """
     shown = summary[summary["last"].astype(bool) & (summary["method"] != "Logistic Reg.")]
     if shown.empty:
-        return _nothing("No two datasets of this study are domains of each other.")
+        return plot_nothing("No two datasets of this study are domains of each other.")
     rows = shown.assign(order=shown["training"].map([*_TRAININGS].index))
     rows = rows.sort_values("order", kind="stable")
     keys = list(dict.fromkeys(zip(rows["training"], rows["method"], strict=True)))
@@ -137,7 +138,7 @@ def plot_domain_maps(maps: Sequence[DomainMap]) -> Figure:
         nothing to show.
     """
     if not maps:
-        return _nothing("No two datasets of this study are domains of each other.")
+        return plot_nothing("No two datasets of this study are domains of each other.")
     fig, axes = plt.subplots(
         len(maps),
         2,
@@ -235,11 +236,3 @@ def _thumbnails(each: DomainMap, colours: dict[str, str], ax: Axes) -> None:
         }
         ax.add_patch(Rectangle((x, y), side, side, facecolor="none", **frame))
     ax.set(xlim=(left, right), ylim=(low, high), aspect="equal")
-
-
-def _nothing(words: str) -> Figure:
-    fig = plt.figure(figsize=(WIDTH, 0.5))
-    ax = fig.add_axes((0, 0, 1, 1))  # Jupyter shows no figure without axes
-    ax.axis("off")
-    ax.text(0.0, 0.5, words, va="center")
-    return fig

@@ -15,6 +15,7 @@ from matplotlib.textpath import text_to_path
 from PIL import Image, ImageOps
 
 from analysis.figures.datasets import wrapped
+from analysis.figures.nothing import plot_nothing
 from analysis.figures.pictures import show, square
 from analysis.figures.style import WIDTH
 
@@ -85,7 +86,7 @@ def plot_marked_classes(rows: Sequence[MarkedClass]) -> Figure:
         field; images of the class. Without rows, words say that there is nothing to show.
     """
     if not rows:
-        return _nothing("No pair of a feature and a class has such a distance here.")
+        return plot_nothing("No pair of a feature and a class has such a distance here.")
     n_crops, n_samples = (
         max(1, *(len(part) for part in parts))
         for parts in ([row.crops for row in rows], [row.samples for row in rows])
@@ -128,7 +129,7 @@ def plot_shared_absence(rows: Sequence[MarkedClass]) -> Figure:
         If the rows are not of one unit.
     """
     if not rows:
-        return _nothing("No unit is among the lowest distances of several classes here.")
+        return plot_nothing("No unit is among the lowest distances of several classes here.")
     units = {(row.dataset, row.layer, row.unit) for row in rows}
     if len(units) > 1:
         raise ValueError(f"expected classes that share one unit of one dataset, got {units}")
@@ -248,11 +249,3 @@ def _direction(rows: Sequence[MarkedClass]) -> str:
     if all(row.distance > 0 for row in rows):
         return "higher"
     return "lower" if all(row.distance < 0 for row in rows) else ""
-
-
-def _nothing(words: str) -> Figure:
-    fig = plt.figure(figsize=(WIDTH, 0.5))
-    ax = fig.add_axes((0, 0, 1, 1))  # Jupyter shows no figure without axes
-    ax.axis("off")
-    ax.text(0.0, 0.5, words, va="center")
-    return fig
