@@ -71,7 +71,7 @@ def caltech_protocol(
     copies: int = 1,
     Cs: Sequence[float] = GRID,
     transformers: Mapping[str, BaseEstimator] | None = None,
-    tol: float = 1e-3,
+    tol: float = 1e-4,
 ) -> pd.DataFrame:
     """Classify images by several sets of features, as the paper classifies Caltech-101.
 
@@ -147,7 +147,7 @@ def training_size_curve(
     Cs: Mapping[str, float] = FIXED_C,
     dropout: Sequence[bool] = (True,),
     copies: int = 1,
-    tol: float = 1e-3,
+    tol: float = 1e-4,
 ) -> pd.DataFrame:
     """Accuracy by the number of training images per class, from one on, with C fixed.
 

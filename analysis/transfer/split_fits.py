@@ -60,7 +60,7 @@ def fit_split(
     Cs: Sequence[float] = GRID,
     n_validate: int = 5,
     seed: int,
-    tol: float = 1e-3,
+    tol: float = 1e-4,
 ) -> SplitFit:
     """Choose C on a part of the training images, and fit to all of them.
 

@@ -38,7 +38,7 @@ def protocol_on_splits(
     copies: int = 1,
     Cs: Sequence[float] = GRID,
     transformers: Mapping[str, BaseEstimator] | None = None,
-    tol: float = 1e-3,
+    tol: float = 1e-4,
 ) -> pd.DataFrame:
     """Classify images by several sets of features, on splits that are given.
 
