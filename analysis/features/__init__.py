@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from analysis.features.atlas import UnitAtlas, unit_atlas
-from analysis.features.crops import CROPS, cut_crops
 from analysis.features.extraction import extract
 from analysis.features.pooling import Pooling
 from analysis.features.store import open_features
 from analysis.features.strongest import StrongCrop, strongest_crops
+from analysis.networks.crops import CROPS, cut_crops
 
 __all__ = [
     "CROPS",

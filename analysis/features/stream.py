@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 import torch
 
-from analysis.features.crops import cut_crops, n_crops
 from analysis.features.forward import DTYPES, Forward, Reduction
+from analysis.networks.crops import cut_crops, n_crops
 
 if TYPE_CHECKING:
     import numpy.typing as npt

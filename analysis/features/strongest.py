@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from analysis.features.crops import cut_crops
 from analysis.features.peaks import strongest_peaks
 from analysis.features.stream import Engine
 from analysis.networks import receptive_field
+from analysis.networks.crops import cut_crops
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,7 +33,7 @@ class StrongCrop:
     path : str
         The dataset's name of the image.
     crop : int
-        Which crop of the image, from 0, in the order of :mod:`analysis.features.crops`.
+        Which crop of the image, from 0, in the order of :mod:`analysis.networks.crops`.
     activation : float
         The unit's highest value over the crop.
     position : (int, int)

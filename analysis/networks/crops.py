@@ -27,7 +27,7 @@ from PIL import Image
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analysis.networks import Preprocessing
+    from analysis.networks.preprocessing import Preprocessing
 
 __all__ = ["CROPS", "cut_crops", "n_crops"]
 
