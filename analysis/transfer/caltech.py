@@ -23,8 +23,8 @@ halved too. (The paper does not say how often it draws.)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from analysis.data import stratified_splits
+from analysis.transfer.parallel import in_threads
 from analysis.transfer.protocols import affordable_n_train
-from analysis.transfer.reduction import reduced_images
-from analysis.transfer.split_fits import CLASSIFIERS, GRID, fit_split
+from analysis.transfer.split_fits import CLASSIFIERS, GRID
 from analysis.transfer.split_protocol import (
     COLUMNS,
     checked,
-    derived_seed,
-    facts_of,
+    measured_split,
     protocol_on_splits,
 )
 
@@ -185,30 +184,36 @@ def training_size_curve(
             f"expected sizes from 1 to {smallest - 1}, since the smallest class has {smallest} "
             f"images and one must be left to test on; got {wanted}"
         )
-    rows: list[tuple[Any, ...]] = []
     outer = stratified_splits(y, n_train=wanted[-1], n_splits=n_splits, seed=seed)
-    for (name, X), dropped, size in product(features.items(), dropout, wanted):
-        values = np.asarray(X)
-        for number, (most, test) in enumerate(outer):
-            train = most
-            if size < wanted[-1]:  # the same seed draws the same order, so that parts are nested
-                inner = stratified_splits(y[most], n_train=size, n_splits=1, seed=seed + number)
-                train = most[inner[0].train]
-            begun = perf_counter()
-            draws = copies if dropped else 0
-            images = reduced_images(
-                values, train, test, draws=draws, seed=derived_seed(seed, number)
-            )
-            shared = perf_counter() - begun
-            for classifier, C in Cs.items():
-                begun = perf_counter()
-                fit = fit_split(
-                    images, y[train], classifier=classifier, Cs=(C,), seed=seed, tol=tol
-                )
-                seconds = shared + perf_counter() - begun
-                key = (name, classifier, dropped, size, number, train.size, test.size)
-                rows.append((*key, *facts_of(fit, y, test), seconds))
-    return pd.DataFrame(rows, columns=["features", "classifier", "dropout", "n_train", *COLUMNS])
+    parts = [
+        (number, _part(y, most, size, seed + number), test)
+        for size, (number, (most, test)) in product(wanted, enumerate(outer))
+    ]
+    found = []
+    for (name, X), dropped in product(features.items(), dropout):
+        measure = partial(
+            measured_split,
+            np.asarray(X),
+            y,
+            grids={classifier: (C,) for classifier, C in Cs.items()},
+            seed=seed,
+            draws=copies if dropped else 0,
+            tol=tol,
+        )
+        tables = in_threads(measure, parts)
+        found.append(pd.concat(tables).assign(features=name, dropout=dropped))
+    table = pd.concat(found, ignore_index=True)
+    table["n_train"] = table["train"] // np.unique(y).size
+    return table[["features", "classifier", "dropout", "n_train", *COLUMNS]]
+
+
+def _part(y: Array, most: Array, size: int, seed: int) -> Array:
+    """Take some training images; the same seed draws the same order, so that parts are nested."""
+    if np.bincount(np.unique(y[most], return_inverse=True)[1]).min() == size:
+        return most
+    inner = stratified_splits(y[most], n_train=size, n_splits=1, seed=seed)
+    part: Array = most[inner[0].train]
+    return part
 
 
 def _affordable(y: Array, n_train: int, n_validate: int, search: bool) -> tuple[int, int]:

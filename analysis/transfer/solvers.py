@@ -11,7 +11,9 @@ The problems are scikit-learn's, so that the solutions are the same up to the to
 
 Newton's equations are solved by conjugate gradients. A step of these costs two matrix products for
 all classes together, where LIBLINEAR goes through the images class by class. In the basis of the
-principal components the penalised squares are nearly diagonal, hence few steps are needed.
+principal components the penalised squares are nearly diagonal, hence few steps are needed. These
+steps are taken in single precision; objectives, gradients and lengths of steps in double, so that
+what is found is as exact as ``tol`` says.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 from scipy.special import logsumexp
 
 __all__ = ["Basis", "principal_basis", "solve_softmax", "solve_squared_hinge"]
 
 Rows = NDArray[np.float64]
+Single = NDArray[np.float32]
 
 _NEGLIGIBLE = 1e-13  # of the greatest eigenvalue
 _CG_STEPS = 60
@@ -124,6 +126,7 @@ def solve_squared_hinge(
     signs = np.where(members[:, None] == np.arange(n_classes), 1.0, -1.0)
     signs = signs[:, 1:] if n_classes == 2 else signs
     wide = np.hstack([X, np.ones((len(X), 1))])
+    single = wide.astype(np.float32)
     squares = np.square(wide).sum(axis=0)[:, None]
     W = np.zeros((wide.shape[1], signs.shape[1])) if start is None else start.copy()
     scale = np.linalg.norm(2 * C * wide.T @ signs, axis=0)
@@ -135,12 +138,14 @@ def solve_squared_hinge(
         live = np.flatnonzero(norms > tol * scale + _ROUNDING * C * len(X))
         if live.size == 0:
             return W
-        active = (short[:, live] > 0).astype(np.float64)
+        weights = 2 * C * (short[:, live] > 0).astype(np.float32)
 
-        def curved(Q: Rows, active: Rows = active) -> Rows:
-            return Q + 2 * C * (wide.T @ (active * (wide @ Q)))
+        def curved(Q: Single, weights: Single = weights) -> Single:
+            answers = single @ Q
+            answers *= weights
+            return Q + single.T @ answers
 
-        inverse = 1 / (1 + 2 * C * squares * active.mean(axis=0))
+        inverse = 1 / (1 + squares * weights.mean(axis=0, dtype=np.float64))
         goal = norms[live] * np.minimum(0.1, np.sqrt(norms[live] / scale[live]))
         D = _conjugate_gradients(curved, gradient[:, live], inverse, goal)
         ZD = wide @ D
@@ -170,6 +175,7 @@ def solve_softmax(
     wide = np.hstack([X, np.ones((len(X), 1))])
     penalised = np.ones((wide.shape[1], 1))
     penalised[-1] = 0.0
+    single = wide.astype(np.float32)
     squares = np.square(wide)
     W = np.zeros((wide.shape[1], n_classes)) if start is None else start.copy()
     scale = float(np.linalg.norm(C * (wide.T @ (1 / n_classes - wanted))))
@@ -181,10 +187,15 @@ def solve_softmax(
         if norm <= tol * scale + _ROUNDING * C * len(X):
             return W
 
-        def curved(Q: Rows, P: Rows = P) -> Rows:
-            spread = P * (wide @ Q)
+        narrow = P.astype(np.float32)
+
+        def curved(Q: Single, P: Single = narrow) -> Single:
+            spread = P * (single @ Q)
             spread -= P * spread.sum(axis=1, keepdims=True)
-            return penalised * Q + C * (wide.T @ spread)
+            spread *= np.float32(C)
+            answers = single.T @ spread
+            answers[:-1] += Q[:-1]
+            return answers
 
         inverse = 1 / (penalised + C * (squares.T @ (P * (1 - P))) + 1e-12)
         goal = np.array([norm * min(0.1, np.sqrt(norm / scale))])
@@ -198,35 +209,48 @@ def solve_softmax(
 
 def _leading(symmetric: Rows) -> tuple[Rows, Rows]:
     """Eigenvalues above rounding, greatest first, and their vectors."""
-    values, vectors = eigh(symmetric, driver="evd")
+    values, vectors = np.linalg.eigh(symmetric)  # SciPy would stop all other threads
     keep = values > _NEGLIGIBLE * max(float(values[-1]), np.finfo(float).tiny)
     return values[keep][::-1], np.ascontiguousarray(vectors[:, keep][:, ::-1])
 
 
 def _conjugate_gradients(
-    curved: Callable[[Rows], Rows], gradient: Rows, inverse: Rows, goal: Rows, jointly: bool = False
+    curved: Callable[[Single], Single],
+    gradient: Rows,
+    inverse: Rows,
+    goal: Rows,
+    jointly: bool = False,
 ) -> Rows:
-    """Newton direction, each column by itself or all jointly, until the residuals are short."""
+    """Newton direction, each column by itself or all jointly, until the residuals are short.
 
-    def inner(A: Rows, B: Rows) -> Rows:
-        sums: Rows = np.einsum("ij,ij->j", A, B)
+    In single precision: a direction need not be exact, since gradients and steps are.
+    """
+
+    def inner(A: Single, B: Single) -> Rows:
+        sums: Rows = np.einsum("ij,ij->j", A, B).astype(np.float64)
         return sums.sum(keepdims=True) if jointly else sums
 
-    D, R = np.zeros_like(gradient), -gradient
-    Q = inverse * R
+    size = np.linalg.norm(gradient) if jointly else np.linalg.norm(gradient, axis=0)
+    tiny = np.finfo(np.float32).tiny
+    R = (-gradient / size).astype(np.float32)
+    D = np.zeros_like(R)
+    preconditioner = inverse.astype(np.float32)
+    Q = preconditioner * R
     rz = inner(R, Q)
     for _ in range(_CG_STEPS):
+        left = np.sqrt(inner(R, R)) > goal / size
+        if not left.any():
+            break
         HQ = curved(Q)
-        length = rz / np.maximum(inner(Q, HQ), np.finfo(float).tiny)
+        length = np.where(left, rz / np.maximum(inner(Q, HQ), tiny), 0).astype(np.float32)
         D += length * Q
         R -= length * HQ
-        if (np.sqrt(inner(R, R)) <= goal).all():
-            break
-        scaled = inverse * R
+        scaled = preconditioner * R
         following = inner(R, scaled)
-        Q = scaled + following / np.maximum(rz, np.finfo(float).tiny) * Q
+        Q *= (following / np.maximum(rz, tiny)).astype(np.float32)
+        Q += scaled
         rz = following
-    return D
+    return D.astype(np.float64) * size
 
 
 def _hinge_steps(W: Rows, D: Rows, Z: Rows, ZD: Rows, signs: Rows, C: float) -> Rows:

@@ -8,6 +8,7 @@ SUN-397 (:func:`analysis.data.read_partitions`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from time import perf_counter
 from typing import Any
@@ -17,12 +18,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from analysis.transfer.parallel import in_threads
 from analysis.transfer.reduction import inner_products, reduced_images
-from analysis.transfer.split_fits import CLASSIFIERS, GRID, SplitFit, fit_split, mean_by_class
+from analysis.transfer.split_fits import CLASSIFIERS, GRID, fit_split, mean_by_class
 
 __all__ = ["protocol_on_splits", "summarise_protocol"]
 
 Array = NDArray[Any]
+Positions = NDArray[np.int64]
 COLUMNS = ("split", "train", "test", "C", "validation", "accuracy", "chance", "seconds")
 
 
@@ -73,40 +76,32 @@ def protocol_on_splits(
     parts = [_checked_split(y, *split, n_validate if len(set(Cs)) > 1 else 0) for split in splits]
     if not parts:
         raise ValueError("expected at least one split, got none")
-    rows: list[tuple[Any, ...]] = []
+    found = []
     for (name, X), dropped in product(features.items(), dropout):
         values = np.asarray(X)
         fewest = min(train.size for train, _ in parts)
-        products = _shared_products(values, fewest, dropped, instead.get(name))
-        for number, (train, test) in enumerate(parts):
-            begun = perf_counter()
-            images = reduced_images(
-                values,
-                train,
-                test,
-                draws=copies if dropped else 0,
-                seed=derived_seed(seed, number),
-                transformer=instead.get(name),
-                products=products,
-            )
-            shared = perf_counter() - begun
-            for classifier in classifiers:
-                begun = perf_counter()
-                fit = fit_split(
-                    images,
-                    y[train],
-                    classifier=classifier,
-                    Cs=Cs,
-                    n_validate=n_validate,
-                    seed=derived_seed(seed, number),
-                    tol=tol,
-                )
-                seconds = shared + perf_counter() - begun
-                key = (name, classifier, dropped, number, train.size, test.size)
-                rows.append((*key, *facts_of(fit, y, test), seconds))
-    order = [*features, *classifiers]
-    rows.sort(key=lambda row: (order.index(row[0]), order.index(row[1]), row[2], row[3]))
-    return pd.DataFrame(rows, columns=["features", "classifier", "dropout", *COLUMNS])
+        shared = _shared_products(values, fewest, dropped, instead.get(name))
+        measure = partial(
+            measured_split,
+            values,
+            y,
+            grids={classifier: Cs for classifier in classifiers},
+            seed=seed,
+            draws=copies if dropped else 0,
+            n_validate=n_validate,
+            tol=tol,
+            transformer=instead.get(name),
+            products=shared,
+        )
+        tables = in_threads(measure, [(number, *part) for number, part in enumerate(parts)])
+        found.append(pd.concat(tables).assign(features=name, dropout=dropped))
+    given = {"features": [*features], "classifier": [*classifiers]}
+    table = pd.concat(found, ignore_index=True)[["features", "classifier", "dropout", *COLUMNS]]
+    return table.sort_values(
+        ["features", "classifier", "dropout", "split"],
+        key=lambda column: column.map(given[column.name].index) if column.name in given else column,
+        ignore_index=True,
+    )
 
 
 def summarise_protocol(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,11 +136,52 @@ def summarise_protocol(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def facts_of(fit: SplitFit, y: Array, test: Array) -> tuple[float, float, float, float]:
-    """C, validation accuracy, accuracy on the test images, chance."""
+def measured_split(
+    values: Array,
+    y: Array,
+    split: tuple[int, Positions, Positions],
+    *,
+    grids: Mapping[str, Sequence[float]],
+    seed: int,
+    draws: int,
+    tol: float,
+    n_validate: int = 5,
+    transformer: BaseEstimator | None = None,
+    products: Array | None = None,
+) -> pd.DataFrame:
+    """Rows of one split: a classifier each, with its values of C; columns of the protocol."""
+    number, train, test = split
+    drawn = derived_seed(seed, number)
     classes, members = np.unique(y, return_inverse=True)
-    accuracy = mean_by_class(members[test], fit.predicted())
-    return fit.C, fit.validation.get(fit.C, np.nan), accuracy, 1 / classes.size
+    begun = perf_counter()
+    images = reduced_images(
+        values, train, test, draws=draws, seed=drawn, transformer=transformer, products=products
+    )
+    shared = perf_counter() - begun
+    rows = []
+    for classifier, Cs in grids.items():
+        begun = perf_counter()
+        fit = fit_split(
+            images,
+            y[train],
+            classifier=classifier,
+            Cs=Cs,
+            n_validate=n_validate,
+            seed=drawn,
+            tol=tol,
+        )
+        row = {
+            "split": number,
+            "train": train.size,
+            "test": test.size,
+            "C": fit.C,
+            "validation": fit.validation.get(fit.C, np.nan),
+            "accuracy": mean_by_class(members[test], fit.predicted()),
+            "chance": 1 / classes.size,
+            "seconds": shared + perf_counter() - begun,
+        }
+        rows.append({"classifier": classifier, **row})
+    return pd.DataFrame(rows)
 
 
 def derived_seed(seed: int, number: int) -> int:
@@ -189,7 +225,7 @@ def checked(
 
 def _checked_split(
     y: Array, train: ArrayLike, test: ArrayLike, n_validate: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Positions, Positions]:
     """Positions of a split, if it can be trained, validated and tested on."""
     first, second = (np.asarray(part, dtype=np.int64) for part in (train, test))
     if not second.size or np.intersect1d(first, second).size:
