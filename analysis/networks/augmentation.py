@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-__all__ = ["augment", "centre"]
+from analysis.networks.preprocessing import Preprocessing
+
+__all__ = ["augment", "centre", "channel_statistics"]
 
 _MARGIN = 8  # pixels that a crop leaves of the enlarged image
 _BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.2, 0.2
@@ -60,6 +62,13 @@ def centre(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch
     enlarged = _enlarged(images.float().div_(255))
     start, side = _MARGIN // 2, images.shape[-1]
     return (enlarged[..., start : start + side, start : start + side] - mean) / std
+
+
+def channel_statistics(preprocessing: Preprocessing) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the channels, float32, each of shape (1, 3, 1, 1)."""
+    values = (preprocessing.mean, preprocessing.std)
+    mean, std = (torch.tensor(value).reshape(1, 3, 1, 1) for value in values)
+    return mean, std
 
 
 def _enlarged(images: torch.Tensor) -> torch.Tensor:

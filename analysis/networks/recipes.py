@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Recipe"]
+from analysis.networks.crops import CROPS
+
+__all__ = ["FineTuning", "Recipe"]
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,68 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(
-                f"expected epochs >= 1 and batch_size >= 2, got {self.epochs} and {self.batch_size}"
-            )
-        if not self.learning_rate > 0 or not self.weight_decay >= 0:
-            raise ValueError(
-                "expected learning_rate > 0 and weight_decay >= 0, got "
-                f"{self.learning_rate} and {self.weight_decay}"
-            )
-        for name in ("momentum", "label_smoothing", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"expected 0 <= {name} < 1, got {getattr(self, name)}")
+        _check_descent(self)
+        _check_shares(self, "momentum", "label_smoothing", "dropout")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"unknown precision {self.precision!r}; known: float32, bfloat16")
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How the last layers of a network are trained on.
+
+    The defaults are those of dos Santos and Ponti (2019, section IV). They give neither a schedule
+    of the learning rate nor changes of the images; here there are none. Weight decay is for all
+    weights that are free, biases included.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the images.
+    batch_size
+        Images in a step, at most: an epoch takes ``ceil(images / batch_size)`` steps of as equal
+        size as can be, so that no image is left out and no step has a handful.
+    learning_rate
+        The same from the first step to the last.
+    momentum, weight_decay
+        Of stochastic gradient descent, without Nesterov's.
+    crops
+        What is seen of an image: ``"whole"``, as in that paper, ``"center"`` or ``"warp"``, see
+        :mod:`analysis.networks.crops`.
+    """
+
+    epochs: int = 100
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    crops: str = "whole"
+
+    def __post_init__(self) -> None:
+        _check_descent(self)
+        _check_shares(self, "momentum")
+        single = [name for name, number in CROPS.items() if number == 1]
+        if self.crops not in single:
+            raise ValueError(
+                f"expected crops that give one per image ({', '.join(single)}), got {self.crops!r}"
+            )
+
+
+def _check_descent(recipe: Recipe | FineTuning) -> None:
+    """Refuse numbers with which nothing descends."""
+    if recipe.epochs < 1 or recipe.batch_size < 2:
+        raise ValueError(
+            f"expected epochs >= 1 and batch_size >= 2, got {recipe.epochs} and {recipe.batch_size}"
+        )
+    if not recipe.learning_rate > 0 or not recipe.weight_decay >= 0:
+        raise ValueError(
+            "expected learning_rate > 0 and weight_decay >= 0, got "
+            f"{recipe.learning_rate} and {recipe.weight_decay}"
+        )
+
+
+def _check_shares(recipe: Recipe | FineTuning, *names: str) -> None:
+    """Refuse values outside of [0, 1)."""
+    for name in names:
+        if not 0 <= getattr(recipe, name) < 1:
+            raise ValueError(f"expected 0 <= {name} < 1, got {getattr(recipe, name)}")

@@ -7,11 +7,7 @@ with as many threads and the same versions.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import logging
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,17 +21,15 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from analysis.data.source_tasks import Part, SourceTask
-from analysis.networks.augmentation import augment, centre
-from analysis.networks.checkpoints import read_checkpoint, write_checkpoint, write_whole
+from analysis.networks.augmentation import augment, centre, channel_statistics
+from analysis.networks.epochs import Row, check_seed, epoch_seed, require_finite, run_epochs
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING, MiniVGG
 from analysis.networks.recipes import Recipe
 
 __all__ = ["Training", "measure", "pretrain"]
 
-_LOG = logging.getLogger(__name__)
 _EVALUATION_BATCH = 250
 _FEWEST_STEPS = 6  # a rise over a fifth of fewer steps is none
-_LARGEST_SEED = 2**40  # epochs are counted in the 20 bits below the seed
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Training:
     """
 
     module: MiniVGG
-    history: list[dict[str, float]]
+    history: list[Row]
 
 
 def pretrain(
@@ -90,27 +84,18 @@ def pretrain(
     # Activations on huge pages, as in load_backbone: the same bits, 1.1 to 1.4 times as fast.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _check(task, recipe, seed)
-    folder.mkdir(parents=True, exist_ok=True)
     run = json.dumps(
         {"task": task.fingerprint, "seed": seed, "recipe": asdict(recipe)}, sort_keys=True
     )
     trainer = _Trainer(task, recipe, seed)
-    history = trainer.resume(folder / "checkpoint.pt", run)
-    if history:  # it may have been killed between the two files
-        write_whole(folder / "history.csv", _csv(history).encode())
-    epochs = tqdm(
-        range(len(history), recipe.epochs),
-        initial=len(history),
-        total=recipe.epochs,
-        unit="epoch",
-        disable=not progress,
+    history = run_epochs(
+        trainer,
+        recipe.epochs,
+        folder,
+        run,
+        told=lambda row: f"val top-1 {row['val_top1']:.1%}",
+        progress=progress,
     )
-    for epoch in epochs:
-        history.append(trainer.epoch(epoch, progress))
-        trainer.save(folder / "checkpoint.pt", run, history)
-        write_whole(folder / "history.csv", _csv(history).encode())
-        epochs.set_postfix_str(f"val top-1 {history[-1]['val_top1']:.1%}")
-        _LOG.info("epoch %d of %d: %s", epoch + 1, recipe.epochs, history[-1])
     return Training(trainer.module.eval(), history)
 
 
@@ -132,7 +117,7 @@ def measure(module: nn.Module, part: Part) -> tuple[float, torch.Tensor]:
         (n, classes), float32.
     """
     module.eval()
-    mean, std = _statistics()
+    mean, std = channel_statistics(MINIVGG_PREPROCESSING)
     batches = torch.split(torch.from_numpy(part.images), _EVALUATION_BATCH)
     with torch.inference_mode():
         scores = torch.cat([module(centre(batch, mean, std)) for batch in batches])
@@ -163,14 +148,14 @@ class _Trainer:
             cycle_momentum=False,
         )
 
-    def epoch(self, number: int, progress: bool) -> dict[str, float]:
+    def epoch(self, number: int, progress: bool) -> Row:
         """Train one epoch; give its row of the history."""
         started = perf_counter()
-        generator = torch.Generator().manual_seed((self.seed << 20) + number)
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, number))
         self.module.train()
         losses, hits, seen = 0.0, 0, 0
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((self.seed << 20) + number)  # dropout draws from here
+            torch.manual_seed(epoch_seed(self.seed, number))  # dropout draws from here
             for images, labels in tqdm(
                 self._batches(generator),
                 total=len(self.task.train.labels) // self.recipe.batch_size,
@@ -181,7 +166,7 @@ class _Trainer:
                 loss, correct = self._step(images, labels)
                 losses, hits, seen = losses + loss * len(labels), hits + correct, seen + len(labels)
         val_loss, scores = measure(self.module, self.task.val)
-        self._check_finite(val_loss)
+        require_finite(val_loss, self.recipe.learning_rate)
         best = scores.topk(min(5, scores.shape[1])).indices.numpy()
         right = best == self.task.val.labels[:, None]
         return {
@@ -197,7 +182,7 @@ class _Trainer:
 
     def _batches(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Give changed images and labels in a new order; an incomplete last batch is left out."""
-        mean, std = _statistics()
+        mean, std = channel_statistics(MINIVGG_PREPROCESSING)
         images, labels = map(torch.from_numpy, (self.task.train.images, self.task.train.labels))
         order = torch.randperm(len(labels), generator=generator)
         for chosen in torch.split(order, self.recipe.batch_size):
@@ -213,40 +198,26 @@ class _Trainer:
             scores.float(), labels, label_smoothing=self.recipe.label_smoothing
         )
         value = float(loss.detach())
-        self._check_finite(value)
+        require_finite(value, self.recipe.learning_rate)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.schedule.step()
         return value, int((scores.argmax(1) == labels).sum())
 
-    def _check_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is no longer finite ({loss}); train with a learning rate below "
-                f"{self.recipe.learning_rate}, in another folder"
-            )
-
-    def save(self, file: Path, run: str, history: list[dict[str, float]]) -> None:
-        """Write a checkpoint whole."""
-        held = {
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epochs depend on."""
+        return {
             "module": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "history": history,
         }
-        write_checkpoint(file, run, held)
 
-    def resume(self, file: Path, run: str) -> list[dict[str, float]]:
-        """Take up a checkpoint, if there is one; give the history so far."""
-        held = read_checkpoint(file, run)
-        if held is None:
-            return []
-        self.module.load_state_dict(held["module"])
-        self.optimiser.load_state_dict(held["optimiser"])
-        self.schedule.load_state_dict(held["schedule"])
-        history: list[dict[str, float]] = held["history"]
-        return history
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up a state."""
+        self.module.load_state_dict(state["module"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
 
 
 def _check(task: SourceTask, recipe: Recipe, seed: int) -> None:
@@ -269,15 +240,7 @@ def _check(task: SourceTask, recipe: Recipe, seed: int) -> None:
             f"expected at least {_FEWEST_STEPS} steps, got {steps}: {recipe.epochs} epochs of "
             f"{n // recipe.batch_size} batches; pass more epochs or a smaller batch size"
         )
-    if not 0 <= seed < _LARGEST_SEED:
-        raise ValueError(f"expected a seed from 0 to 2**40 - 1, got {seed}")
-
-
-def _statistics() -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the preprocessing, (1, 3, 1, 1)."""
-    values = (MINIVGG_PREPROCESSING.mean, MINIVGG_PREPROCESSING.std)
-    mean, std = (torch.tensor(value).reshape(1, 3, 1, 1) for value in values)
-    return mean, std
+    check_seed(seed)
 
 
 def _initialise(module: MiniVGG) -> None:
@@ -294,11 +257,3 @@ def _grouped(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
     ]
-
-
-def _csv(rows: list[dict[str, float]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
