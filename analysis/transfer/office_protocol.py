@@ -21,6 +21,7 @@ from sklearn.metrics import balanced_accuracy_score
 from analysis.data import stratified_splits
 from analysis.transfer.adaptation._domains import Floats, checked_labels, two_domains
 from analysis.transfer.office_methods import OFFICE_METHODS, UNLABELLED, Task
+from analysis.transfer.parallel import in_threads
 
 __all__ = ["office_n_source", "office_protocol", "table_of_office"]
 
@@ -85,26 +86,31 @@ def office_protocol(
     ys = checked_labels(y_source, source, "source images")
     yt = checked_labels(y_target, target, "target images")
     chance = 1 / _shared_classes(ys, yt).size
-    rows = []
-    for split, draw in enumerate(_draws(ys, yt, n_source, n_target, n_splits, seed)):
+    draws = enumerate(_draws(ys, yt, n_source, n_target, n_splits, seed))
+
+    def measured(numbered: tuple[int, Draw]) -> list[dict[str, Any]]:
+        split, draw = numbered
         task = _task(source, ys, target, yt, draw, n_components)
-        sizes = {"S": draw.source.size, UNLABELLED: draw.source.size, "T": draw.few.size}
-        for (training, name), method in OFFICE_METHODS.items():
-            predicted = method.predict(task)
-            rows.append(
-                {
-                    "split": split,
-                    "training": training,
-                    "method": name,
-                    "unlabelled": method.unlabelled,
-                    "train": sizes.get(training, draw.source.size + draw.few.size),
-                    "test": draw.test.size,
-                    "accuracy": float(np.mean(predicted == yt[draw.test])),
-                    "class_accuracy": float(balanced_accuracy_score(yt[draw.test], predicted)),
-                    "chance": chance,
-                }
-            )
-    return pd.DataFrame(rows)
+        return [{"split": split, **row, "chance": chance} for row in _measured(task, yt[draw.test])]
+
+    return pd.DataFrame([row for rows in in_threads(measured, draws) for row in rows])
+
+
+def _measured(task: Task, truth: Labels) -> Iterator[dict[str, Any]]:
+    """Rows of one split, a method each."""
+    few = {"S": 0, UNLABELLED: 0}
+    for (training, name), method in OFFICE_METHODS.items():
+        predicted = method.predict(task)
+        own = 0 if training == "T" else len(task.source)
+        yield {
+            "training": training,
+            "method": name,
+            "unlabelled": method.unlabelled,
+            "train": own + few.get(training, len(task.few)),
+            "test": truth.size,
+            "accuracy": float(np.mean(predicted == truth)),
+            "class_accuracy": float(balanced_accuracy_score(truth, predicted)),
+        }
 
 
 def office_n_source(domain: str) -> int:
