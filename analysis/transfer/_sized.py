@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.svm import LinearSVC
+
+from analysis.transfer.batched import BatchedLinearSVC, BatchedLogisticRegression
 
 __all__ = ["linear_machine", "logistic_regression", "mean_norm", "standardise"]
 
@@ -31,28 +31,20 @@ def mean_norm(X: Floats) -> float:
 
 def linear_machine(C: float = 1.0) -> Pipeline:
     """Build a support vector machine, one class against the rest, squared hinge loss."""
-    return make_pipeline(_Sized(), LinearSVC(C=C, dual=False))
+    return make_pipeline(_Sized(), BatchedLinearSVC(C))
 
 
 def logistic_regression(C: float = 100.0) -> Pipeline:
     """Build a multinomial logistic regression."""
-    return make_pipeline(_Sized(), LogisticRegression(C=C, max_iter=1000))
+    return make_pipeline(_Sized(), BatchedLogisticRegression(C))
 
 
 class _Sized(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Samples over their root mean squared norm, in a basis of what they span if it is smaller.
-
-    No machine that penalises squared weights sees the directions that its samples do not span.
-    """
+    """Samples over their root mean squared norm."""
 
     def fit(self, X: Floats, y: Any = None) -> Self:
-        self.basis_: Floats = np.eye(1)
-        self.turned_ = len(X) < X.shape[1]
-        if self.turned_:
-            self.basis_ = np.linalg.qr(X.T)[0]
         self.size_ = mean_norm(X)
         return self
 
     def transform(self, X: Floats) -> Floats:
-        rows: Floats = X @ self.basis_ if self.turned_ else X
-        return rows / self.size_
+        return X / self.size_
