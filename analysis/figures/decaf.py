@@ -107,7 +107,7 @@ def plot_layer_accuracies(summary: pd.DataFrame, others: Mapping[str, float]) ->
     _line(part, places, "linear SVM, layer flattened", _FLAT, ax)
     ax.set_xticks(range(len(layers)), layers, rotation=90 if len(layers) > _LEGIBLE else 45)
     ax.set_ylabel("mean accuracy per class")
-    best = summary.loc[~flat].sort_values("mean").iloc[-1]
+    best = summary.sort_values("mean").iloc[-1]
     ax.set_title(f"Layers: up to {best['mean']:.0%}, {best['features']}")
     chance = float(summary["chance"].iloc[0])
     for panel in (ax, side):
