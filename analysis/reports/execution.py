@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _LOCATIONS = ("LAYERBOOK_HOME", "LAYERBOOK_DATA", "LAYERBOOK_WEIGHTS")
 
 
@@ -109,7 +110,8 @@ def run_notebooks(
     """Execute notebooks, each as :func:`run_notebook` does.
 
     The first runs alone, as it takes the features, with every processor. The others find these in
-    the store and run side by side.
+    the store and run side by side, each with one thread for matrix products unless the environment
+    says otherwise: threads that wait for a processor which another notebook has cost both time.
 
     Parameters
     ----------
@@ -133,7 +135,7 @@ def run_notebooks(
     first, *others = keys
     with _absolute_locations():
         done = [run_notebook(first, parameters, key=keys[first], cache=cache, progress=progress)]
-        with ThreadPoolExecutor(processors()) as pool:
+        with _single_blas_thread(), ThreadPoolExecutor(processors()) as pool:
             running = [
                 pool.submit(
                     run_notebook, notebook, parameters, key=keys[notebook], cache=cache,
@@ -236,6 +238,18 @@ def _absolute_locations() -> Iterator[None]:
         yield
     finally:
         os.environ.update(before)
+
+
+@contextmanager
+def _single_blas_thread() -> Iterator[None]:
+    """Give kernels that begin meanwhile one thread for NumPy's matrix products."""
+    unset = [name for name in _BLAS_THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(unset, "1"))
+    try:
+        yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)
 
 
 def _publishable(executed: Path) -> None:

@@ -1,6 +1,7 @@
 """Assembling a book: what is refused, what is executed again, what is left after a failure."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -284,6 +285,18 @@ def test_notebooks_side_by_side_run_in_their_own_folders(tmp_path, monkeypatch):
     assert [folder.name for folder in done] == list(keys.values())
     assert [(folder / "here").read_text() for folder in done] == ["0", "1", "2", "3"]
     assert Path.cwd() == tmp_path
+
+
+def test_notebooks_side_by_side_have_one_thread_each_for_matrix_products(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    notebooks = [tmp_path / f"{number}.ipynb" for number in range(2)]
+    asks = "import os, pathlib; n = os.environ.get('OPENBLAS_NUM_THREADS', 'all')"
+    for notebook in notebooks:
+        write_notebook(notebook, asks, "pathlib.Path('threads').write_text(n)")
+    keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
+    done = execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
+    assert [(folder / "threads").read_text() for folder in done] == ["all", "1"]
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
 def test_of_notebooks_side_by_side_the_broken_one_is_named(tmp_path):
