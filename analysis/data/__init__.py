@@ -5,19 +5,23 @@ from analysis.data.decoding import BrokenImageError
 from analysis.data.download import fetch_dataset
 from analysis.data.images import ImageDataset
 from analysis.data.joined import join_datasets
+from analysis.data.pairs import PAIRS, Pair, load_pair
 from analysis.data.readers import load_dataset
 from analysis.data.splits import Split, shuffle_labels, stratified_splits
 from analysis.data.surf import surf_features
 
 __all__ = [
     "CARDS",
+    "PAIRS",
     "BrokenImageError",
     "DatasetCard",
     "ImageDataset",
+    "Pair",
     "Split",
     "fetch_dataset",
     "join_datasets",
     "load_dataset",
+    "load_pair",
     "shuffle_labels",
     "stratified_splits",
     "surf_features",

@@ -265,7 +265,7 @@ LAYOUTS: dict[str, Layout] = {
         partial(_folders, "Training"),
         ("", "fruits-360", "fruits-360_dataset", "fruits-360_dataset/fruits-360"),
     ),
-    "supermarket_produce": Layout(("*",), class_folders),
+    "supermarket_produce": Layout(("*",), class_folders, ("tropical-fruits-DB-1024x768", "")),
     "ham10000": Layout((_HAM_TABLES, "HAM10000_images_part_1"), _ham10000),
     "ph2": Layout(("PH2 Dataset images", "PH2_dataset.txt"), _ph2, ("PH2Dataset", "")),
     "corel1000": Layout(("image.orig",), _corel1000),

@@ -177,7 +177,8 @@ def fruits360(folder: Path) -> Expected:
 
 
 def supermarket_produce(folder: Path) -> Expected:
-    return _class_folders(folder, ["kiwi/a.png", "plum/b.png"], "")
+    files = ["fuji_apple/fuji_apple_001.jpg", "taiti_lime/taiti_lime_001.jpg"]
+    return _class_folders(folder, files, "tropical-fruits-DB-1024x768")
 
 
 def ham10000(folder: Path) -> Expected:
