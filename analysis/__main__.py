@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from analysis.commands import dks, extract, print_table, report
+from analysis.commands import dks, extract, fine_tune, print_table, report
 
 __all__ = ["app"]
 
@@ -182,6 +182,7 @@ def pretrain(
     typer.echo(f"written to {out / f'minivgg16-{name}.safetensors'}")
 
 
+app.command()(fine_tune)
 app.command()(dks)
 app.command()(report)
 

@@ -1,4 +1,4 @@
-"""Commands that measure images: ``extract``, ``dks`` and ``report``.
+"""Commands on images: ``extract``, ``fine-tune``, ``dks`` and ``report``.
 
 Packages that take long to import are imported inside the commands, so that help comes at once.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["dks", "extract", "print_table", "report"]
+__all__ = ["dks", "extract", "fine_tune", "print_table", "report"]
 
 Dataset = Annotated[
     str, typer.Argument(help="A name from `layerbook datasets`, or `folder:/path/to/images`.")
@@ -70,6 +70,65 @@ def extract(
     typer.echo(f"{features.sizes['image']:,} images × {features.sizes['feature']:,} features")
     if out is not None:
         typer.echo(f"written to {write_zarr(features, out)}")
+
+
+def fine_tune(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, curves and weights.")],
+    network: Annotated[
+        str, typer.Option(help="As for other commands: `NAME`, or `NAME@WEIGHTS`.")
+    ] = "minivgg16@bundled",
+    weights: Weights = None,
+    name: Annotated[
+        str, typer.Option(help="What the weights are called: `NETWORK-NAME.safetensors`.")
+    ] = "tuned",
+    free: Annotated[
+        str,
+        typer.Option(
+            help="How many of the last layers learn (convolutions, ReLUs, poolings and the like "
+            "all count), or the first that does: `fire8`."
+        ),
+    ] = "7",
+    validation: Annotated[
+        str | None, typer.Option(help="A dataset with the same classes, measured every epoch.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Images in a step, at most.")] = 256,
+    learning_rate: Annotated[float, typer.Option(help="The same for all steps.")] = 0.1,
+    momentum: Annotated[float, typer.Option(help="Of the descent.")] = 0.9,
+    weight_decay: Annotated[float, typer.Option(help="Of all weights that learn.")] = 1e-4,
+    crops: Annotated[
+        str, typer.Option(help="`whole` (the image in a square), `center`, or `warp`.")
+    ] = "whole",
+    seed: Annotated[int, typer.Option(help="Seed of every draw.", min=0)] = 0,
+) -> None:
+    """Train the last layers of a network on a dataset's classes; the others stay as they are.
+
+    Writes the weights, what they come from (`.json`), and after every epoch a checkpoint and the
+    curves so far: a run that was stopped goes on where it was.
+
+    Example: `layerbook fine-tune folder:/path/to/images --out tuned --epochs 20 --learning-rate
+    0.01`, and then `layerbook dks digits minivgg16 --weights tuned/minivgg16-tuned.safetensors`
+    """
+    from analysis import load_dataset, networks
+    from analysis.networks.model_cards import weights_name
+
+    file = out / f"{network.partition('@')[0]}-{weights_name(name)}.safetensors"
+    recipe = networks.FineTuning(epochs, batch_size, learning_rate, momentum, weight_decay, crops)
+    tuned = networks.fine_tune(
+        _backbone(network, weights),
+        load_dataset(dataset, progress=True),
+        seed=seed,
+        free=int(free) if free.isdecimal() else free,
+        recipe=recipe,
+        validation=None if validation is None else load_dataset(validation, progress=True),
+        checkpoint=out,
+    )
+    last = tuned.history.iloc[-1]
+    typer.echo(f"accuracy on the images it learnt from: {last['accuracy']:.1%}")
+    if validation is not None:
+        typer.echo(f"accuracy on the validation images: {last['val_accuracy']:.1%}")
+    typer.echo(f"written to {tuned.save(file)}")
 
 
 def dks(

@@ -13,7 +13,17 @@ from typer.testing import CliRunner
 
 from analysis.__main__ import app
 
-COMMANDS = ["datasets", "networks", "fetch", "extract", "pretrain", "dks", "report", "book"]
+COMMANDS = [
+    "datasets",
+    "networks",
+    "fetch",
+    "extract",
+    "pretrain",
+    "fine-tune",
+    "dks",
+    "report",
+    "book",
+]
 
 
 def run(*arguments):

@@ -21,7 +21,7 @@ from analysis.networks.layers import Layer
 from analysis.networks.preprocessing import Preprocessing
 from analysis.networks.sources import SOURCES, Network, find_network, weights_file
 
-__all__ = ["load_backbone"]
+__all__ = ["assemble", "load_backbone"]
 
 
 def load_backbone(
@@ -95,7 +95,7 @@ def load_backbone(
     provenance = {"network": network.name, "weights": label, **provenance}
     if stem is not None:
         provenance["stem"] = stem
-    return _assemble(network.name, module, prepared, label, provenance, layers, network.card)
+    return assemble(network.name, module, prepared, label, provenance, layers, network.card)
 
 
 def _from_module(
@@ -118,10 +118,10 @@ def _from_module(
         )
     own = copy.deepcopy(module).cpu().float()
     provenance: dict[str, str | int] = {"network": name, "weights": "own"}
-    return _assemble(name, own, _preprocessing(preprocess), "own", provenance, layers, None)
+    return assemble(name, own, _preprocessing(preprocess), "own", provenance, layers, None)
 
 
-def _assemble(
+def assemble(
     name: str,
     module: nn.Module,
     preprocessing: Preprocessing,
@@ -130,7 +130,22 @@ def _assemble(
     layers: Sequence[str | Layer] | None,
     card: NetworkCard | None,
 ) -> Backbone:
-    """Find the layers of a filled module."""
+    """Find the layers of a filled module.
+
+    Parameters
+    ----------
+    name, module, preprocessing, weights, provenance
+        As in :class:`Backbone`; the module is set to evaluation mode, without gradients.
+    layers
+        As in :func:`load_backbone`.
+    card
+        Where the names of layers come from; None for the modules' paths.
+
+    Raises
+    ------
+    ValueError
+        If a layer is unknown, named twice, or cannot be read safely.
+    """
     module.eval().requires_grad_(False)
     discovery = Discovery(module, preprocessing.crop)
     available, refused = _all_layers(discovery, card)

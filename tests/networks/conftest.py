@@ -7,12 +7,16 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from analysis.networks import Backbone, Layer, load_backbone
 
-sys.path.insert(0, str(Path(__file__).parent))  # for small_tasks
+CLASSES = ("blue", "dark", "green", "light blue", "red")
+
+sys.path.insert(0, str(Path(__file__).parent))  # for small_tasks, killed_trainings
 
 Reader = Callable[[Backbone, list[Layer], str, torch.Tensor], dict[str, torch.Tensor]]
 
@@ -28,6 +32,20 @@ def one_thread():
 @pytest.fixture(scope="package")
 def random_backbone() -> Callable[[str], Backbone]:
     return cache(lambda name: load_backbone(name, weights="random", seed=0))
+
+
+@pytest.fixture(scope="package")
+def images(tmp_path_factory) -> Path:
+    """Make a folder of five classes, eleven images of each."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    colours = ((0, 0, 150), (0, 0, 0), (0, 150, 0), (150, 150, 150), (150, 0, 0))
+    for name, colour in zip(CLASSES, colours, strict=True):
+        (folder / name).mkdir()
+        for number in range(11):  # two of them are held out
+            pixels = rng.integers(0, 105, (66, 70, 3)) + np.array(colour)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:02d}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from killed_trainings import needs_fork, run_killed
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
 from analysis.networks import load_backbone
 from analysis.networks.model_cards import read_model_card
-
-ROOT = Path(__file__).parents[2]
-CLASSES = ("blue", "dark", "green", "light blue", "red")
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    colours = ((0, 0, 150), (0, 0, 0), (0, 150, 0), (150, 150, 150), (150, 0, 0))
-    for name, colour in zip(CLASSES, colours, strict=True):
-        (folder / name).mkdir()
-        for number in range(11):  # two of them are held out
-            pixels = rng.integers(0, 105, (66, 70, 3)) + np.array(colour)
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:02d}.png")
-    return folder
 
 
 def pretrain(images: Path, out: Path, *options: str):
@@ -43,16 +22,7 @@ def pretrain(images: Path, out: Path, *options: str):
 
 @needs_fork
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(images, tmp_path):
-    run = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("killed_trainings.py")), images, tmp_path],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert run.returncode == 0, run.stderr
-    whole, killed = (tmp_path / name / "minivgg16-toy.safetensors" for name in ("whole", "killed"))
+    whole, killed = run_killed("pretrain", images, tmp_path)
     assert killed.read_bytes() == whole.read_bytes()
     cards = [read_model_card(file) for file in (whole, killed)]
     for card in cards:
