@@ -17,7 +17,8 @@ local
     averaged over its own length. ``"pool 2D"``: one mean per unit.
 fusion
     Both, concatenated. The paper says nothing of scaling them first, so that the part of the larger
-    numbers decides the distances; see :func:`fuse`.
+    numbers decides the distances. On drawn images, components of unpooled maps drowned the global
+    part until both were brought to one size, and means were better left as they are.
 domains
     Whatever is learnt here is learnt from the source's features alone, and no labels are asked for.
 """

@@ -4,7 +4,11 @@ Conventions
 -----------
 TCA
     Transfer components of all images of both domains. They are nested: the largest number is found
-    once, and cut.
+    once, and cut. Neither μ nor the width of the kernel is in the alignment paper. Here μ, where
+    Pan et al. have it, is 0.001 and the width that of the median distance. On digits and glyphs,
+    each drawn in two ways, accuracy hardly differed between 0.0001 and 0.01; at 1 the components
+    were those of kernel PCA, and what alignment gains was gone. A kernel ten times narrower
+    or wider was at best as good.
 CORAL, geodesic flow
     Of domains that are each standardised by itself. CORAL keeps all features. The geodesic flow
     kernel makes two numbers of each dimension of its subspaces, which are therefore half as many as
@@ -52,7 +56,7 @@ class Alignment:
     """
 
     sizes: Sequence[int] = SIZES
-    mu: float = 1.0
+    mu: float = 0.001
     gamma: float | None = None
     kernel: str = "rbf"
     seed: int = 0

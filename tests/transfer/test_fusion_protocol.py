@@ -93,7 +93,7 @@ class TestTable:
     def test_transfer_components_cut_are_those_fitted_anew(self, pair, table, size):
         descriptors, ys, yt = pair
         for each in descriptors:
-            found = TransferComponentAnalysis(size).fit(*each.domains)
+            found = TransferComponentAnalysis(size, mu=FEW.mu).fit(*each.domains)
             predicted = plain_svm(found.source_embedding_, ys, found.target_embedding_)
             rows = table[
                 (table["descriptor"] == each.kind)
