@@ -103,10 +103,7 @@ class ChunkedPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
         self.mean_: Floats = np.empty(self.n_features_in_)
         products = np.zeros((n, n))
         for columns in column_blocks(self.max_bytes, X):
-            block = read_block(X, columns)
-            self.mean_[columns] = _finite(block.mean(axis=0, dtype=np.float64))
-            for part in _parts(self._centred(block, columns)):
-                products += part @ part.T
+            self._add_products(X, columns, products)
         self._decompose(products, float(np.finfo(_dtype_of(X)).eps))
         self._images = X
         return self
@@ -128,10 +125,7 @@ class ChunkedPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
             )
         scores = np.zeros((X.shape[0], self.n_components_))
         for columns in column_blocks(self.max_bytes, self._images, X, extra=self.n_components_):
-            components = self._components_of(columns)
-            block = self._centred(read_block(X, columns), columns)
-            for part, own in zip(_parts(block), _parts(components), strict=True):
-                scores += part @ own.T
+            self._add_scores(X, columns, scores)
         return _finite(scores)
 
     @property
@@ -142,6 +136,19 @@ class ChunkedPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
         for columns in column_blocks(self.max_bytes, self._images, extra=self.n_components_):
             made[:, columns] = self._components_of(columns)
         return made
+
+    def _add_products(self, X: Any, columns: slice, products: Floats) -> None:
+        """Add what some features contribute; their block is gone before the next one is read."""
+        block = read_block(X, columns)
+        self.mean_[columns] = _finite(block.mean(axis=0, dtype=np.float64))
+        for part in _parts(self._centred(block, columns)):
+            products += part @ part.T
+
+    def _add_scores(self, X: Any, columns: slice, scores: Floats) -> None:
+        components = self._components_of(columns)
+        block = self._centred(read_block(X, columns), columns)
+        for part, own in zip(_parts(block), _parts(components), strict=True):
+            scores += part @ own.T
 
     def _components_of(self, columns: slice) -> Block:
         """Part of the components (n_components_, columns), in the precision of the features."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import dask.array
 import numpy as np
@@ -165,6 +166,17 @@ class TestKindsOfArrays:
                 blocks = [*column_blocks(max_bytes, array)]
                 assert_array_equal(np.hstack([read_block(array, each) for each in blocks]), X)
                 assert max(each.stop - each.start for each in blocks) * 25 * 8 <= max_bytes
+
+    def test_one_block_is_held_at_a_time(self, tmp_path, monkeypatch):
+        """Of 32 MB on disk, little more than the block of 4 MB, and matrices of images × images."""
+        monkeypatch.setattr(chunked_pca, "_SUMMED", 500)
+        X = np.memmap(tmp_path / "map", np.float32, "w+", shape=(200, 40_000))
+        X[:] = np.random.default_rng(0).normal(size=X.shape)
+        tracemalloc.start()
+        ChunkedPCA(10, max_bytes=4_000_000).fit(X).transform(X[:50])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 7_000_000
 
     def test_chunks_that_fit_into_a_block_are_read_once(self, tmp_path):
         stored = kinds_of_array(images((25, 200)), tmp_path)["zarr"]
