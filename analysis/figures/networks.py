@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from analysis.figures.nothing import plot_nothing
 from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
 
 if TYPE_CHECKING:
@@ -62,8 +63,11 @@ def plot_fine_tuning(history: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        On the left the losses, on the right the accuracies; training dashed.
+        On the left the losses, on the right the accuracies; training dashed. Without rows, words
+        say so.
     """
+    if history.empty:
+        return plot_nothing("Nothing was trained.")
     return _curves(history, "run", "images that are learnt from")
 
 

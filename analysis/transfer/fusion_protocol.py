@@ -41,12 +41,22 @@ from analysis.transfer.fusion import Descriptor
 from analysis.transfer.fusion_alignments import ALIGNMENTS, Alignment
 from analysis.transfer.label_free import domain_gap, source_accuracy
 
-__all__ = ["Outcome", "classify_targets", "fusion_table", "predict_linear", "table_of_fusion"]
+__all__ = [
+    "FUSION_COLUMNS",
+    "Outcome",
+    "classify_targets",
+    "fusion_table",
+    "predict_linear",
+    "table_of_fusion",
+]
 
 Labels = NDArray[Any]
 
 _KEYS = ["descriptor", "layer", "selection", "alignment"]
 _MEASURED = ["align_seconds", "classify_seconds", "gap", "source_accuracy"]
+_FACTS = ["accuracy", "class_accuracy", "chance", "majority", "train", "test"]
+FUSION_COLUMNS = (*_KEYS, "n_components", *_FACTS, *_MEASURED)
+"""Of :func:`fusion_table`."""
 
 
 class Outcome(NamedTuple):
@@ -218,8 +228,7 @@ def fusion_table(
         "test": yt.size,
     }
     rows = [_scored(each, yt) | facts for each in classify_targets(descriptors, ys, **options)]
-    columns = [*_KEYS, "n_components", "accuracy", "class_accuracy", *facts, *_MEASURED]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=FUSION_COLUMNS)
 
 
 def _scored(outcome: Outcome, yt: Labels) -> dict[str, Any]:
