@@ -260,11 +260,11 @@ def _split(data: ImageDataset, seed: int) -> Pair:
         f"{data.name} is split at random by class (seed {seed}): {source.sum():,} images to learn "
         f"from, {(~source).sum():,} to be tested on."
     )
-    parts = (
-        replace(data.subset(chosen), name=f"{data.name} ({part})")
-        for chosen, part in ((source, "source"), (~source, "target"))
+    return Pair(
+        replace(data.subset(source), name=f"{data.name} (source)"),
+        replace(data.subset(~source), name=f"{data.name} (target)"),
+        note=note,
     )
-    return Pair(*parts, note=note)
 
 
 def _drawn(labels: npt.NDArray[np.int64], seed: int, data: ImageDataset) -> npt.NDArray[np.bool_]:

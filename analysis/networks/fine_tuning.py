@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from analysis.networks.backbone import Backbone
 from analysis.networks.cards import NETWORKS
 from analysis.networks.epochs import Row, check_seed, epoch_seed, require_finite, run_epochs
-from analysis.networks.freezing import class_layer, cut_before, free_parts, replace_class_layer
+from analysis.networks.freezing import cut_before, free_parts, n_scores, replace_class_layer
 from analysis.networks.kept import Examples, Way, shown
 from analysis.networks.loading import assemble
 from analysis.networks.recipes import FineTuning
@@ -119,7 +119,7 @@ def fine_tune(
     rng = np.random.default_rng(0)
     probe = shown(rng.integers(0, 256, (2, crop, crop, 3), dtype=np.uint8), net.preprocessing)
     cut = cut_before(module, parts, probe)
-    way = Way(net.preprocessing, recipe.crops, cut and cut.front, cache, memory, folder)
+    way = Way(net.preprocessing, recipe.crops, cut.front if cut else None, cache, memory, folder)
     sets = [Examples(one, way, progress=progress) for one in (data, validation) if one is not None]
     trainer = _Trainer(module, cut.tail if cut else module, parts, sets, recipe, seed)
     described = _described(net, data, validation, free, recipe, seed)
@@ -217,7 +217,7 @@ class _Trainer:
     def _measured(self) -> tuple[float, float]:
         """Loss and accuracy of the validation images."""
         (held_out,) = self.validation
-        positions = torch.arange(len(held_out)).split(_EVALUATION_BATCH)
+        positions = torch.split(torch.arange(len(held_out)), _EVALUATION_BATCH)
         with torch.no_grad():
             scores = torch.cat([self.tail(*held_out.batch(chosen)) for chosen in positions])
         loss = float(functional.cross_entropy(scores, held_out.labels))
@@ -294,7 +294,7 @@ def _finished(
 ) -> FineTuned:
     """Make a backbone of the trained module."""
     label = f"{net.weights} tuned on {data.name}"
-    kept = {key: net.provenance[key] for key in ("network", "stem") if key in net.provenance}
+    kept = {key: value for key, value in net.provenance.items() if key in ("network", "stem")}
     base = {f"base_{key}": net.provenance[key] for key in net.provenance.keys() - kept.keys()}
     provenance: dict[str, str | int] = {
         **kept,
@@ -313,7 +313,7 @@ def _finished(
     }
     module = module.to(memory_format=torch.contiguous_format)
     card = NETWORKS.get(net.name) if net.weights != "own" else None
-    n_before = net.module.get_submodule(class_layer(net.module)).weight.shape[0]
+    n_before = n_scores(net.module)
     layers = [layer.name if layer.units == n_before else layer for layer in net.layers]
     found = assemble(net.name, module, net.preprocessing, label, provenance, layers, card)
     return FineTuned(

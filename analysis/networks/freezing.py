@@ -19,6 +19,7 @@ frozen
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ from torch import fx, nn
 
 from analysis.networks.trace import Trace, record
 
-__all__ = ["Cut", "class_layer", "cut_before", "free_parts", "replace_class_layer"]
+__all__ = ["Cut", "class_layer", "cut_before", "free_parts", "n_scores", "replace_class_layer"]
 
 _DROPPING = (nn.modules.dropout._DropoutNd, torchvision.ops.StochasticDepth)
 _FIRST_SCORES_STD = 0.01  # as torchvision draws the class layers of VGG and SqueezeNet
@@ -43,12 +44,12 @@ def class_layer(module: nn.Module) -> str:
     ValueError
         If there is none.
     """
-    weighted = [
-        path for path, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)
-    ]
-    if not weighted:
-        raise ValueError(f"{type(module).__name__} has neither convolutions nor linear layers")
-    return weighted[-1]
+    return _last_weighted(module)[0]
+
+
+def n_scores(module: nn.Module) -> int:
+    """Count the class scores of a network."""
+    return int(_last_weighted(module)[1].weight.shape[0])
 
 
 def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: int) -> None:
@@ -70,8 +71,7 @@ def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: i
     ValueError
         If the network's last layer does not give its result.
     """
-    path = class_layer(module)
-    old = module.get_submodule(path)
+    path, old = _last_weighted(module)
     trace = record(module, (2, 3, crop, crop))
     result = None if trace.result is None else trace.shapes[trace.result]
     if result != (2, old.weight.shape[0]):
@@ -80,18 +80,12 @@ def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: i
             f"scores ({old.weight.shape[0]} per image); it returns an array of shape {result} for "
             "2 images"
         )
-    new: nn.Conv2d | nn.Linear
-    if isinstance(old, nn.Conv2d):
-        shape = {name: getattr(old, name) for name in ("kernel_size", "stride", "padding")}
-        new = nn.utils.skip_init(nn.Conv2d, old.in_channels, n_classes, **shape)
-    else:
-        assert isinstance(old, nn.Linear)
-        new = nn.utils.skip_init(nn.Linear, old.in_features, n_classes)
+    new = copy.deepcopy(old)
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        new.weight.normal_(0, _FIRST_SCORES_STD, generator=generator)
-        assert new.bias is not None
-        new.bias.zero_()
+    first = torch.empty(n_classes, *old.weight.shape[1:])
+    first.normal_(0, _FIRST_SCORES_STD, generator=generator)
+    new.weight, new.bias = nn.Parameter(first), nn.Parameter(torch.zeros(n_classes))
+    setattr(new, "out_channels" if isinstance(new, nn.Conv2d) else "out_features", n_classes)
     module.set_submodule(path, new)
 
 
@@ -235,6 +229,17 @@ class _Uses:
             elif taken_in in taken:  # what has modules inside begins where its input is taken
                 known[path] = taken[taken_in]
         return known
+
+
+def _last_weighted(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
+    weighted = [
+        (path, part)
+        for path, part in module.named_modules()
+        if isinstance(part, nn.Conv2d | nn.Linear)
+    ]
+    if not weighted:
+        raise ValueError(f"{type(module).__name__} has neither convolutions nor linear layers")
+    return weighted[-1]
 
 
 def _learns_or_drops(part: nn.Module) -> bool:

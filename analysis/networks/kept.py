@@ -105,7 +105,7 @@ class Examples:
         images = shown(pixels, way.preprocessing)
         if way.front is None:
             return (images,)
-        singly = [_passed(way.front, image) for image in images.split(1)]
+        singly = [_passed(way.front, image) for image in torch.split(images, 1)]
         return tuple(torch.cat(parts) for parts in zip(*singly, strict=True))
 
     def _rows(self, data: ImageDataset) -> Iterator[list[npt.NDArray[np.generic]]]:
@@ -134,4 +134,4 @@ def _room(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:  # the array keeps it open, without a name
-        return np.memmap(file, dtype, "w+", shape=shape)  # type: ignore[arg-type]
+        return np.memmap(file, dtype, "w+", shape=shape)

@@ -17,7 +17,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import analysis.networks.model_cards  # noqa: F401 - imported here, so that no child has to
+import analysis.networks.model_cards
+import analysis.studies  # noqa: F401
 from analysis.__main__ import app
 
 ROOT = Path(__file__).parents[2]

@@ -14,6 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
+from analysis.data import load_dataset
 from analysis.data.images import ImageArrays, ImageDataset
 from analysis.features import extract
 from analysis.networks import FineTuning, Preprocessing, fine_tune, fine_tuning, load_backbone
@@ -248,9 +249,12 @@ def test_the_history_says_what_the_network_does(tuned):
 
 
 def test_it_learns():
-    net = load_backbone("minivgg16", weights="bundled")
-    run = tune(net, recipe=replace(RECIPE, epochs=15, learning_rate=0.01), validation=DATA)
-    assert run.history["val_accuracy"].iloc[-1] == 1 > run.history["accuracy"].iloc[0]
+    digits = load_dataset("digits_rendered")
+    first = np.concatenate([np.flatnonzero(digits.labels == label)[:12] for label in range(10)])
+    data, net = digits.subset(first), load_backbone("minivgg16", weights="bundled")
+    recipe = FineTuning(epochs=8, batch_size=24, learning_rate=0.01)
+    run = tune(net, data, recipe=recipe, validation=data)
+    assert run.history["val_accuracy"].iloc[-1] > 0.6  # chance is 0.1
 
 
 def test_a_finished_run_is_taken_up_as_it_is(tuned, tmp_path, monkeypatch):
