@@ -22,6 +22,7 @@ __all__ = [
     "plot_against_global",
     "plot_alignment",
     "plot_choices",
+    "plot_runs",
     "plot_sensitivity",
 ]
 
@@ -149,7 +150,7 @@ def plot_sensitivity(table: pd.DataFrame) -> Figure:
     if table.empty:
         return plot_nothing(_NO_PAIRS)
     fig, axes = _two_panels(sharey=True)
-    labels = {"μ": "μ", "γ": "γ, as a multiple of what the median distance gives"}
+    labels = {"μ": "μ", "γ": "γ, multiples of the median's"}
     of = table.assign(name=[_named(row) for row in table.to_dict("records")])
     names = [*dict.fromkeys(of["name"])]
     for ax, (varied, label) in zip(axes, labels.items(), strict=True):
@@ -164,6 +165,40 @@ def plot_sensitivity(table: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("accuracy on the target [%]")
     handles, labelled = axes[0].get_legend_handles_labels()
     fig.legend(handles, labelled, loc="outside lower left", ncols=2)
+    return fig
+
+
+def plot_runs(histories: pd.DataFrame) -> Figure:
+    """Loss and accuracy on the images that are learnt from, a line for each run.
+
+    Parameters
+    ----------
+    histories
+        Columns ``run``, ``epoch``, ``loss`` (nats) and ``accuracy`` (shares).
+
+    Returns
+    -------
+    Figure
+        Two panels. Without rows, words say why.
+    """
+    if histories.empty:
+        return plot_nothing(_NO_PAIRS)
+    fig, axes = _two_panels(sharey=False)
+    runs = histories.groupby("run", sort=False)
+    for (run, part), colour, marker in zip(runs, PALETTE, MARKERS, strict=False):
+        look = {"color": colour, "marker": marker, "markevery": max(1, len(part) // 5)}
+        axes[0].plot(part["epoch"], part["loss"], label=str(run), **look)
+        axes[1].plot(part["epoch"], 100 * part["accuracy"], **look)
+    last = 100 * runs["accuracy"].last()
+    axes[0].set_title("Learning the source")
+    axes[1].set_title(f"At the end {last.min():.0f} to {last.max():.0f} %")
+    axes[0].set_ylabel("loss [nats]")
+    axes[1].set_ylabel("accuracy [%]")
+    axes[1].set_ylim(0, 102)
+    for ax in axes:
+        ax.set_xlabel("epoch")
+        ax.grid(axis="y")
+    fig.legend(loc="outside lower left", ncols=2)
     return fig
 
 

@@ -12,6 +12,7 @@ above the noise
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def measure_others(
     ----------
     study, described, network, how
         As in :func:`analysis.studies.fusion.measure_fusion`; the global descriptor, and those fused
-        with the means of a block, are measured.
+        with the means of a block, are measured, in the smallest number of components.
 
     Returns
     -------
@@ -151,7 +152,8 @@ def measure_others(
         labels = named_labels(study.data(pair.source))
         own = _global_and_means(descriptors)
         chosen[pair] = [*own, *(_above_noise(each, labels, study.seed) for each in own)]
-    return measure_fusion(study, chosen, network, how=how, alignments=_OTHERS)
+    few = replace(how, sizes=(min(how.sizes),))
+    return measure_fusion(study, chosen, network, how=few, alignments=_OTHERS)
 
 
 def above_noise(X: NDArray[Any], labels: NDArray[Any], *, seed: int) -> NDArray[np.bool_]:

@@ -165,7 +165,7 @@ def _written(wide: pd.DataFrame, stars: pd.DataFrame, of: str) -> pd.DataFrame:
 
 
 def compare_alignments(table: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy by alignment, in the mean over pairs and numbers of components.
+    """Accuracy by alignment, in the mean over the pairs.
 
     Parameters
     ----------

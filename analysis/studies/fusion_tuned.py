@@ -56,7 +56,7 @@ def describe_tuned(
     Returns
     -------
     described : mapping of DomainPair to list of Descriptor
-        With other global features.
+        With other global features, and without local descriptors alone, which stay.
     histories : DataFrame
         Columns of :attr:`analysis.networks.FineTuned.history`, and ``run`` (source and rate).
 
@@ -81,7 +81,7 @@ def describe_tuned(
                 for each in described[pair]
                 if each.kind == "local"
             }
-            found[pair] = fusion_descriptors(last, domains, local)
+            found[pair] = fusion_descriptors(last, domains, local, with_local=False)
     columns = ["run", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
     stacked = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
     return {pair: found[pair] for pair in described}, stacked.reindex(columns=columns)

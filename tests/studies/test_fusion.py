@@ -13,7 +13,6 @@ from sklearn.decomposition import PCA
 from analysis import extract
 from analysis.data import load_dataset
 from analysis.figures import fusion as figures
-from analysis.figures.networks import plot_fine_tuning
 from analysis.studies import Study, fusion, fusion_checks, fusion_tables, fusion_tuned
 from analysis.studies.domains import domain_pairs
 from analysis.studies.fusion_tuned import describe_tuned
@@ -102,10 +101,14 @@ def test_training_changes_the_global_descriptor_alone(study, pairs, described):
     net = study.backbone(NETWORK)
     tuned, histories = describe_tuned(study, described, net, epochs=3)
     assert histories.groupby("run").size().tolist() == [3, 3]
-    for before, after in zip(described[pairs[1]], tuned[pairs[1]], strict=True):
-        same = [np.array_equal(*both) for both in zip(before.domains, after.domains, strict=True)]
-        assert same == [before.kind == "local"] * 2
-    plt.close(plot_fine_tuning(histories))
+    before, after = described[pairs[1]], tuned[pairs[1]]
+    assert [each.kind for each in after] == ["global"] + 9 * ["fusion"]
+    width = before[0].domains.source.shape[1]
+    for one, other in zip(before, after, strict=False):
+        for both in zip(one.domains, other.domains, strict=True):
+            assert not np.array_equal(*(X[:, :width] for X in both))
+            np.testing.assert_array_equal(*(X[:, width:] for X in both))
+    plt.close(figures.plot_runs(histories))
 
 
 def test_blocks_that_are_trained_are_refused(study, described, monkeypatch):
@@ -220,7 +223,7 @@ def test_without_pairs_there_are_words(study):
         figures.plot_choices(choices),
         figures.plot_alignment(fusion_checks.before_and_after(described, [], HOW)),
         figures.plot_sensitivity(fusion_checks.measure_sensitivity(study, described, [], size=4)),
-        plot_fine_tuning(histories),
+        figures.plot_runs(histories),
     ):
         assert figure.texts or figure.axes[0].texts
     plt.close("all")
