@@ -21,10 +21,12 @@ plausible
     that an image is not of a class, which features that tell little do well. So a candidate is
     passed over if fewer of the images left out are classified rightly than by the candidate that
     does best there, by more than two standard errors of that difference.
-one standard error
+tolerance
     Of the plausible candidates whose mean loss exceeds the least one by at most ``tolerance``
     standard errors of that difference, taken image by image, the one with the fewest features is
-    chosen (of equals: fewer bytes, then the lesser loss).
+    chosen (of equals: fewer bytes, then the lesser loss). By default only equals are that close:
+    one standard error cost more accuracy on fresh tasks than its fewer features were worth
+    (:mod:`analysis.transfer.recommendation`).
 """
 
 from __future__ import annotations
@@ -244,7 +246,7 @@ def judge_scaled(
 
 
 def choose_smallest(
-    candidates: Sequence[Candidate], judged: LeftOut, *, tolerance: float = 1.0
+    candidates: Sequence[Candidate], judged: LeftOut, *, tolerance: float = 0.0
 ) -> pd.DataFrame:
     """Choose the smallest candidate among those about as good as the best.
 

@@ -23,7 +23,9 @@ best alternative
 
 The procedure itself (which candidates, which criterion, dropping features that no class keeps) was
 settled by comparing some 70 variants by test accuracy on ``minivgg16`` and the drawn tasks. There,
-each run's accuracies are nested, but the choice of the procedure is not independent of them.
+each run's accuracies are nested, but the choice of the procedure is not independent of them. The
+tolerance, one standard error at first, became 0 by comparing 29 variants on twenty fresh tasks,
+which are in no study: no study's images had a part in that change.
 """
 
 from __future__ import annotations
@@ -112,7 +114,7 @@ def recommend(
     feature_layers: ArrayLike | None = None,
     n_train: int = 20,
     n_splits: int = 5,
-    tolerance: float = 1.0,
+    tolerance: float = 0.0,
     n_shuffles: int = 5,
 ) -> Recommendation:
     """Recommend layers, and compare that with what else could be done.
@@ -201,7 +203,7 @@ def _chosen_within(
     telling = split.telling[BY_DISTANCE]
     return {
         CHOSEN_DISCRETISED: ("chosen", candidates[plain[int(among["chosen"].argmax())]], None),
-        BEST_CANDIDATE: ("diagnostic", best, worth_keeping(best, layers, telling)),
+        BEST_CANDIDATE: ("diagnostic", best, None),
         RECOMMENDED: ("chosen", smallest, worth_keeping(smallest, layers, telling)),
     }
 

@@ -157,6 +157,7 @@ def test_the_smallest_within_the_tolerance_is_chosen():
     assert table["near"].tolist() == [True, True, False, False]
     assert table["chosen"].tolist() == [False, True, False, False]
     assert choose_smallest(candidates, judged, tolerance=1.0)["chosen"].tolist()[0]
+    assert choose_smallest(candidates, judged)["chosen"].tolist()[0]
     assert choose_smallest(candidates, judged, tolerance=2.0)["chosen"].tolist()[2]
 
 
@@ -211,6 +212,10 @@ def test_features_that_no_class_keeps_are_dropped_from_what_is_recommended():
     assert not found.features[5]
     splits = stratified_splits(labels, n_train=5, n_splits=2, seed=0)
     recommended = found.splits[found.splits["features"] == "recommended"]
+    whole = found.splits[found.splits["features"] == "best candidate"]
+    assert whole["layers"].tolist() == recommended["layers"].tolist() == ["middle"] * 2
+    assert whole["n_features"].tolist() == [6, 6]
+    assert (recommended["n_features"] < 6).all()
     for (train, test), (_, row) in zip(splits, recommended.iterrows(), strict=True):
         thresholds = noise_thresholds(X[train], labels[train], seed=0)
         beyond = np.asarray(kept(signed_ks(X[train], labels[train]), thresholds)).any(axis=0)
@@ -318,12 +323,12 @@ def test_nothing_of_test_images_reaches_a_choice(monkeypatch):
 
 def test_on_noise_the_recommended_accuracy_is_at_chance_and_the_best_in_hindsight_is_not():
     recommended, best = [], []
-    for seed in range(12):
+    for seed in range(100, 124):
         X, labels = problem(0.0, sizes=(30, 30), seed=seed)
         losses = explain_losses(advised(X, labels, seed=seed).splits.assign(dataset="noise"))
         recommended.append(losses["recommended"].item())
         best.append(losses["best_accuracy"].item())
-    errors = np.std([recommended, best], axis=1, ddof=1) / np.sqrt(12)
+    errors = np.std([recommended, best], axis=1, ddof=1) / np.sqrt(24)
     assert abs(np.mean(recommended) - 0.5) < 3 * errors[0]
     assert np.mean(best) - 0.5 > 2 * errors[1]
 
