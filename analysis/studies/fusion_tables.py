@@ -212,9 +212,9 @@ def state_fusion(table: pd.DataFrame, tuned: pd.DataFrame, choices: pd.DataFrame
     trained = 100 * float(_of_global(tuned).mean() - _of_global(table).mean())
     lines = [
         f"**Fusion** exceeds the global layer in {int((fused['points'] > 0).sum())} of "
-        f"{len(fused)} cases, by {fused['points'].mean():+.1f} points on average; the best column "
-        f"is {', '.join(best)}, {by_column.max():+.1f}. In the paper's four tables it is "
-        f"{_paper_mean():+.1f} on average.",
+        f"{len(fused)} cases; the mean over all of them is {fused['points'].mean():+.1f} points, "
+        f"that of the best column, {', '.join(best)}, {by_column.max():+.1f}. The mean of the "
+        f"paper's four tables is {_paper_mean():+.1f}.",
         "**Local alone**, points from the global layer, by block: "
         + ", ".join(f"{name} {value:+.1f}" for name, value in by_block.items())
         + ". The paper's first block is nearest to its global layer, and its third furthest.",
