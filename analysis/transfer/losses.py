@@ -6,8 +6,8 @@ parts of a difference
     From the best alternative (known only in hindsight) to the recommended procedure, in three
     steps that add up. ``hindsight``: what one loses by having to foresee which alternative is
     best, here from the other splits. ``choice``: from there to the best candidate, by images left
-    out of the training images. ``size``: from there to what is recommended, which is smaller: it
-    lacks the features that no class keeps. Negative parts are losses.
+    out of the training images. ``size``: from there to what is recommended, without the
+    features that no class keeps. Negative parts are losses.
 foreseeable alternative
     The alternative that is best by the *other* splits. The best alternative in hindsight is the
     highest of many noisy numbers, so that whatever is as good as it falls behind it on average; the
