@@ -132,7 +132,7 @@ def summarise_losses(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 def state_verdicts(losses: pd.DataFrame) -> str:
-    """Say of each network whether its recommendation is as accurate as the best alternative.
+    """Say whether what is recommended is as accurate as the best alternative.
 
     Parameters
     ----------
@@ -142,10 +142,16 @@ def state_verdicts(losses: pd.DataFrame) -> str:
     Returns
     -------
     str
-        A line of Markdown for each network.
+        A line of Markdown for all networks together, if there are several: of each dataset the
+        mean over the networks counts, whose errors are combined as if they shared no images. Then
+        one for each network.
     """
+    rows = summarise_losses(losses).to_dict("records")
+    if len(rows) > 1:
+        (together,) = summarise_losses(_over_networks(losses)).to_dict("records")
+        rows.insert(0, together | {"network": "all networks"})
     lines = []
-    for row in summarise_losses(losses).to_dict("records"):
+    for row in rows:
         error = np.nanmax([row["over_datasets"], row["standard_error"]])
         lines.append(
             f"- *{row['network']}*: {100 * row['difference']:+.2f} points from the best "
@@ -157,6 +163,16 @@ def state_verdicts(losses: pd.DataFrame) -> str:
             f"features, fewer than all on {row['smaller']}."
         )
     return "\n".join(lines)
+
+
+def _over_networks(losses: pd.DataFrame) -> pd.DataFrame:
+    """Of each dataset the means over the networks, and their combined errors."""
+    errors = ["standard_error", "corrected_error", "foreseeable_error"]
+    by = losses["dataset"]
+    means = losses[["difference", "foreseeable", "share"]].groupby(by, sort=False).mean()
+    squares = losses[errors].pow(2).groupby(by, sort=False)
+    combined = squares.sum().pow(0.5).div(by.groupby(by, sort=False).size(), axis=0)
+    return means.join(combined).reset_index()
 
 
 def _verdict(within: bool) -> str:

@@ -100,7 +100,9 @@ def test_accuracies_are_laid_out_in_order():
 
 
 def test_a_verdict_says_what_the_errors_allow(splits):
-    worse, better = state_verdicts(explain_losses(splits)).splitlines()[::-1]
+    losses = explain_losses(splits)
+    together, better, worse = state_verdicts(losses).splitlines()
+    assert together.startswith(f"- *all networks*: {100 * losses['difference'].mean():+.2f} points")
     assert worse.startswith("- *n*: -30.00 points")
     assert "**not** within one standard error, 0.00" in worse
     assert better.startswith("- *m*:")
