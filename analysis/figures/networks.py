@@ -10,23 +10,15 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from analysis.figures.nothing import plot_nothing
 from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
     from numpy.typing import NDArray
 
-__all__ = [
-    "plot_accuracies",
-    "plot_class_accuracy",
-    "plot_filters",
-    "plot_fine_tuning",
-    "plot_training",
-]
+__all__ = ["plot_accuracies", "plot_class_accuracy", "plot_filters", "plot_training"]
 
 ORIGIN_COLOURS = {"photographs": PALETTE[0], "drawn": PALETTE[1]}
 FILTERS_PER_ROW = 16
@@ -47,33 +39,7 @@ def plot_training(history: pd.DataFrame) -> Figure:
     Figure
         On the left the losses, on the right the accuracies; training dashed.
     """
-    names = {"train_loss": "loss", "train_accuracy": "accuracy", "val_top1": "val_accuracy"}
-    return _curves(history.rename(columns=names), "weights", "training images, changed")
-
-
-def plot_fine_tuning(history: pd.DataFrame) -> Figure:
-    """Loss and accuracy after every epoch of fine-tuning, a row of panels per run.
-
-    Parameters
-    ----------
-    history
-        Columns ``run``, ``epoch``, ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy``; the
-        last two are not a number where a run had no validation images.
-
-    Returns
-    -------
-    Figure
-        On the left the losses, on the right the accuracies; training dashed. Without rows, words
-        say so.
-    """
-    if history.empty:
-        return plot_nothing("Nothing was trained.")
-    return _curves(history, "run", "images that are learnt from")
-
-
-def _curves(history: pd.DataFrame, groups: str, training: str) -> Figure:
-    """Draw a row of two panels for each group: losses, and accuracies."""
-    parts = list(history.groupby(groups, sort=False))
+    parts = list(history.groupby("weights", sort=False))
     fig, axes = plt.subplots(
         len(parts),
         2,
@@ -82,26 +48,36 @@ def _curves(history: pd.DataFrame, groups: str, training: str) -> Figure:
         squeeze=False,
         layout="constrained",
     )
-    panels = (("loss (nats)", "loss"), ("accuracy (top 1)", "accuracy"))
-    lines: dict[str, Line2D] = {}
-    for row, (name, part) in zip(axes, parts, strict=True):
-        marker = "o" if len(part) == 1 else None
-        for ax, (what, column) in zip(row, panels, strict=True):
-            for values, label, colour, style in (
-                (part[column], training, PALETTE[1], "--"),
-                (part[f"val_{column}"], "validation images", PALETTE[0], "-"),
-            ):
-                if values.notna().any():
-                    (lines[label],) = ax.plot(
-                        part["epoch"], values, color=colour, linestyle=style, marker=marker
-                    )
+    panels = (
+        ("loss (nats)", "train_loss", "val_loss"),
+        ("accuracy (top 1)", "train_accuracy", "val_top1"),
+    )
+    for row, (weights, part) in zip(axes, parts, strict=True):
+        for ax, (what, training, validation) in zip(row, panels, strict=True):
+            marker = "o" if len(part) == 1 else None
+            ax.plot(
+                part["epoch"],
+                part[training],
+                color=PALETTE[1],
+                linestyle="--",
+                marker=marker,
+                label="training images, changed",
+            )
+            ax.plot(
+                part["epoch"],
+                part[validation],
+                color=PALETTE[0],
+                marker=marker,
+                label="validation images",
+            )
             ax.set(xlabel="epoch", ylabel=what)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.grid(axis="y")
-        row[0].set_title(str(name))
+        row[0].set_title(str(weights))
         row[1].set_ylim(bottom=0)
         row[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    fig.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=2)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=2)
     return fig
 
 

@@ -69,19 +69,6 @@ def test_a_single_epoch_is_a_point():
     assert all(line.get_marker() == "o" for ax in fig.axes for line in ax.lines)
 
 
-def test_runs_of_fine_tuning_have_their_curves_and_none_where_nothing_was_measured():
-    names = {"weights": "run", "train_loss": "loss", "train_accuracy": "accuracy"}
-    runs = history().rename(columns=names | {"val_top1": "val_accuracy"})
-    runs.loc[runs["run"] == "whole", ["val_loss", "val_accuracy"]] = np.nan
-    fig = networks.plot_fine_tuning(runs)
-    assert [len(ax.lines) for ax in fig.axes] == [1, 1, 2, 2]
-    assert fig.axes[0].lines[0].get_ydata().tolist() == [4, 3, 2]
-    assert fig.axes[3].lines[1].get_ydata().tolist() == [1 / 8, 2 / 8, 3 / 8]
-    (legend,) = fig.legends
-    told = [text.get_text() for text in legend.get_texts()]
-    assert told == ["images that are learnt from", "validation images"]
-
-
 def test_classes_are_sorted_and_those_at_the_ends_named():
     fig = networks.plot_class_accuracy(class_table(), n_named=3)
     every, ends = fig.axes[:2]
