@@ -2,11 +2,67 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, Protocol
 
 import pytest
+
+_WITHSTOOD = pytest.StashKey[list[dict[str, object]]]()
+
+
+class Record(Protocol):
+    """Note, at the end of a test, what was withstood; see :func:`withstood`."""
+
+    def __call__(self, kind: Literal["fault", "attack"], what: str, *, tried: int) -> None: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the long tests (make check)")
+    parser.addoption(
+        "--withstood",
+        type=Path,
+        metavar="FILE",
+        help="write which faults and attacks the tests tried, and how often, to a JSON file",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; left out without --long")
+    config.stash[_WITHSTOOD] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        skip = pytest.mark.skip(reason="a long test: make check, or --long")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skip)
+
+
+@pytest.fixture
+def withstood(request: pytest.FixtureRequest) -> Record:
+    """Note which fault or attack a test tried and how often, for the table in the book.
+
+    To be called last: what is noted was tried so often, and nothing was lost, which is what the
+    test has asserted.
+    """
+
+    def record(kind: Literal["fault", "attack"], what: str, *, tried: int) -> None:
+        row = {"kind": kind, "what": what, "tried": tried, "test": request.node.nodeid}
+        request.config.stash[_WITHSTOOD].append(row)
+
+    return record
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the table, of a run in which every test passed."""
+    file = session.config.getoption("--withstood")
+    if file is not None and exitstatus == pytest.ExitCode.OK:
+        rows = sorted(session.config.stash[_WITHSTOOD], key=lambda row: (row["kind"], row["what"]))
+        file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)
