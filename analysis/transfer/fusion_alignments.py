@@ -70,17 +70,12 @@ class Embedded(NamedTuple):
     target: Floats | None
 
 
-class _AllThereAre(TransferComponentAnalysis):
-    """Transfer components, fewer than asked for where rounding errors leave no more."""
-
-    def _keep(self, values: Floats, W: Floats, embedding: Floats, n_source: int) -> None:
-        rank = max(1, int((values > 0).sum()))
-        super()._keep(values[:rank], W[:rank], embedding[:rank], n_source)
-
-
 def _by_tca(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
     most = min(max(how.sizes), len(source) + len(target) - 1)
-    found = _AllThereAre(most, how.kernel, how.gamma, how.mu, seed=how.seed).fit(source, target)
+    method = TransferComponentAnalysis(
+        most, how.kernel, how.gamma, how.mu, allow_fewer=True, seed=how.seed
+    )
+    found = method.fit(source, target)
     Zs, Zt = found.source_embedding_, found.target_embedding_
     return _cut(how.sizes, Zs.shape[1], lambda k: (Zs[:, :k], Zt[:, :k]))
 

@@ -110,9 +110,13 @@ class KernelComponents(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             self.gamma_ = kernel.gamma
         return kernel
 
-    def _keep(self, values: Floats, W: Floats, embedding: Floats, n_source: int) -> None:
+    def _keep(
+        self, values: Floats, W: Floats, embedding: Floats, n_source: int, *, fewer: bool = False
+    ) -> None:
         """Keep eigenvectors (k, n), with wᵀ A w = 1, and K W as they are to be scaled."""
         rank = int((values > 0).sum())
+        if fewer and rank:
+            values, W, embedding = values[:rank], W[:rank], embedding[:rank]
         if rank < len(values):
             raise ValueError(
                 f"expected n_components from 1 to {rank}, as many as rounding errors leave of this "
@@ -151,6 +155,8 @@ class TransferComponentAnalysis(KernelComponents):
         samples than a matrix (samples, samples) has room for.
     n_landmarks : int
         Of both domains together, drawn without regard to domain; only for ``"nystrom"``.
+    allow_fewer : bool
+        Whether to give fewer components where rounding errors leave no more, instead of an error.
     seed : int
         Of landmarks, of the samples whose distances give gamma, and of the vectors that the solver
         starts from; on these the exact components depend by rounding errors only.
@@ -176,6 +182,7 @@ class TransferComponentAnalysis(KernelComponents):
         scaling: str = "unit",
         solver: str = "exact",
         n_landmarks: int = 1000,
+        allow_fewer: bool = False,
         seed: int = 0,
     ) -> None:
         self.n_components = n_components
@@ -187,6 +194,7 @@ class TransferComponentAnalysis(KernelComponents):
         self.scaling = scaling
         self.solver = solver
         self.n_landmarks = n_landmarks
+        self.allow_fewer = allow_fewer
         self.seed = seed
 
     def fit(self, X_source: ArrayLike, X_target: ArrayLike) -> Self:
@@ -208,7 +216,7 @@ class TransferComponentAnalysis(KernelComponents):
         e = domain_weights(len(source), len(target))
         product, mapped = self._prepare(source, target)
         values, W = transfer_components(product, e, self.mu, self.n_components, self.seed)
-        self._keep(values, W, product(W), len(source))
+        self._keep(values, W, product(W), len(source), fewer=self.allow_fewer)
         self._weights = mapped(self.eigenvectors_)
         return self
 

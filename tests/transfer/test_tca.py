@@ -347,6 +347,13 @@ class TestRefusals:
         with pytest.raises(ValueError, match=message):
             TransferComponentAnalysis(**{"n_components": 5} | options).fit(*domains(0))
 
+    def test_fewer_components_than_asked_for_only_where_that_is_allowed(self):
+        source, target = domains(0)  # of 30 features, and so of at most 30 linear components
+        asked = TransferComponentAnalysis(60, "linear", allow_fewer=True).fit(source, target)
+        exact = TransferComponentAnalysis(30, "linear").fit(source, target)
+        assert asked.source_embedding_.shape[1] == 30
+        np.testing.assert_allclose(asked.eigenvalues_, exact.eigenvalues_, rtol=1e-8)
+
     def test_samples(self):
         source, target = domains(0)
         broken = np.where(source == source[0, 0], np.nan, source)
