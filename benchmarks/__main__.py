@@ -1,11 +1,13 @@
 """Run the benchmarks, print a table, and write ``benchmarks/results.json`` for the book.
 
-``python -m benchmarks extraction`` runs one module and writes nothing: the file holds only
-measurements that were taken together, on one machine.
+``python -m benchmarks extraction`` runs one module and writes nothing; with ``--update`` its rows
+replace those in the file, if that is of the same machine and the same versions: the file never
+mixes two.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -99,30 +101,57 @@ def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def main(wanted: list[str]) -> int:
+def others(wanted: list[str], facts: Row) -> list[Row]:
+    """Rows of the file that stay when the modules named are measured again.
+
+    Raises
+    ------
+    SystemExit
+        If the file is of another machine or of other versions.
+    """
+    content = json.loads(RESULTS.read_text("utf-8"))
+    before = content["machine"]
+    changed = [name for name in facts if name != "date" and facts[name] != before.get(name)]
+    if changed:
+        raise SystemExit(
+            f"expected the machine and the versions of benchmarks/{RESULTS.name}, but "
+            f"{', '.join(changed)} changed: renew all of it with make bench"
+        )
+    return [row for row in content["results"] if row["benchmark"] not in wanted]
+
+
+def main(wanted: list[str], *, update: bool = False) -> int:
     """Run the modules named, or all; return 0 when each ran and met its targets."""
     known = modules()
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise SystemExit(f"unknown benchmarks {unknown}; known: {', '.join(sorted(known))}")
+    facts = machine_facts()
+    kept = others(wanted, facts) if update and wanted else []
     rows: list[Row] = []
     broken = []
     for name in wanted or sorted(known):
         print(f"-- {name} --", flush=True)
         try:
-            rows += checked(known[name](), name)
+            own = {"benchmark": name, "date": facts["date"]}
+            rows += [row | own for row in checked(known[name](), name)]
         except Exception:
             traceback.print_exc()
             broken.append(name)
     print(table(rows))
     if broken:
         print(f"Broken, so nothing was written: {', '.join(broken)}", file=sys.stderr)
-    elif rows and not wanted:
-        content = {"machine": machine_facts(), "results": rows}
+    elif rows and (update or not wanted):
+        rows_by_benchmark = sorted(kept + rows, key=lambda row: row["benchmark"])
+        content = {"machine": facts, "results": rows_by_benchmark}
         RESULTS.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
         print(f"Written: benchmarks/{RESULTS.name}")
     return int(bool(broken) or any(row["passed"] is False for row in rows))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("benchmarks", nargs="*", help="modules to run; all, if none is named")
+    parser.add_argument("--update", action="store_true", help="replace their rows in the file")
+    given = parser.parse_args()
+    raise SystemExit(main(given.benchmarks, update=given.update))
