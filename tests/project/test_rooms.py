@@ -17,6 +17,7 @@ import analysis
 PACKAGE = Path(analysis.__file__).parent
 ROOMS = (
     "paths",
+    "cluster",
     "data",
     "networks",
     "features",
@@ -28,7 +29,7 @@ ROOMS = (
     "commands",
     "__main__",
 )
-WITHOUT_TORCH = ("paths", "data", "statistics", "transfer", "figures")
+WITHOUT_TORCH = ("paths", "cluster", "data", "statistics", "transfer", "figures")
 # The front door names things of every room, and fetches them when they are asked for.
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
