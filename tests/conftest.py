@@ -10,6 +10,10 @@ from typing import Literal, Protocol
 
 import pytest
 
+# The tests multiply many small matrices. OpenBLAS cuts each among its threads, which then wait for
+# one another longer than one of them would have computed. It reads this when NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 _WITHSTOOD = pytest.StashKey[list[dict[str, object]]]()
 
 

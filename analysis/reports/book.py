@@ -172,6 +172,7 @@ def _assemble(
         "datasets.md": pages.datasets_page(study),
         "networks.md": pages.networks_page(study),
         "benchmarks.md": pages.benchmarks_page(sources.benchmark_results),
+        "faults.md": pages.faults_page(sources.withstood),
         "study.yml": yaml.safe_dump(
             {key: value for key, value in parameters.items() if key != "results"},
             sort_keys=False,

@@ -1,4 +1,4 @@
-"""Pages that are written anew for each study: its facts, the datasets, networks and benchmarks.
+"""Pages that are written anew: facts of the study, datasets, networks, benchmarks, faults.
 
 Each function returns MyST Markdown.
 """
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from analysis.networks import Backbone, Layer
     from analysis.studies import Study
 
-__all__ = ["benchmarks_page", "datasets_page", "networks_page", "study_facts"]
+__all__ = ["benchmarks_page", "datasets_page", "faults_page", "networks_page", "study_facts"]
 
-_NUMBERS = {"Images", "Classes", "Layers", "Features", "Units", "Value", "Target"}
+_NUMBERS = {"Images", "Classes", "Layers", "Features", "Units", "Value", "Target", "Tries"}
 
 
 def study_facts(study: Study) -> str:
@@ -169,6 +169,57 @@ def benchmarks_page(results: Path) -> str:
             ),
         ]
     )
+
+
+def faults_page(withstood: Path) -> str:
+    """Which faults and attacks a run of the tests tried, and how often.
+
+    Parameters
+    ----------
+    withstood
+        JSON file that ``pytest --withstood`` writes when every test has passed: a list of
+        ``kind`` (``fault`` or ``attack``), ``what``, ``tried`` (how often), ``test``.
+    """
+    heading = "# What was tried against it"
+    if not withstood.is_file():
+        return (
+            f"{heading}\n\nThis copy of the book came without a record of the tests. "
+            "`make check` in a checkout makes one; the next build shows it here."
+        )
+    rows = json.loads(withstood.read_text(encoding="utf-8"))
+    return "\n\n".join(
+        [
+            heading,
+            f"The tests break things on purpose, {_tries(rows)} times in the run that wrote this "
+            "page, and then compare with what an undisturbed run gives. The record is written "
+            "only when every test has passed, so nothing was lost in any row; what a row asserts, "
+            "its test says. `make check` repeats them all.",
+            *_of_kind(rows, "fault", "## Faults", "What goes wrong without anybody wanting it."),
+            *_of_kind(rows, "attack", "## Attacks", "What somebody prepared in order to do harm."),
+        ]
+    )
+
+
+def _of_kind(rows: Sequence[Mapping[str, Any]], kind: str, *above: str) -> list[str]:
+    together: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["kind"] == kind:
+            together.setdefault(row["what"], []).append(row)
+    if not together:
+        return []
+    lines = [
+        (_plain(what), _tries(same), "nothing", ", ".join(_test_files(same)))
+        for what, same in sorted(together.items())
+    ]
+    return [*above, _table(("What was tried", "Tries", "Lost", "Test"), lines)]
+
+
+def _tries(rows: Iterable[Mapping[str, Any]]) -> str:
+    return f"{sum(row['tried'] for row in rows):,}"
+
+
+def _test_files(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return sorted({f"`{row['test'].partition('::')[0]}`" for row in rows})
 
 
 def _target(row: Mapping[str, Any]) -> str:

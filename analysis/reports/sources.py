@@ -11,7 +11,7 @@ import yaml
 
 __all__ = ["GENERATED_PAGES", "BookSources", "find_sources"]
 
-GENERATED_PAGES = ("datasets", "networks", "benchmarks")
+GENERATED_PAGES = ("datasets", "networks", "benchmarks", "faults")
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -38,6 +38,11 @@ class BookSources:
     def benchmark_results(self) -> Path:
         """Measurements of the benchmarks page; the file may be missing."""
         return self.root / "benchmarks" / "results.json"
+
+    @property
+    def withstood(self) -> Path:
+        """Faults and attacks that the tests tried, of the page on them; the file may be missing."""
+        return self.root / "benchmarks" / "withstood.json"
 
     def pages(self) -> list[str]:
         """Names of all pages in the table of contents, without ending, in order."""

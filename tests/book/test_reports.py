@@ -389,6 +389,34 @@ def test_benchmarks_page(tmp_path):
     assert "| d | 0.00123 | s | – | – |" in page
 
 
+def test_page_of_what_was_withstood(tmp_path):
+    file = tmp_path / "withstood.json"
+    assert "`make check` in a checkout makes one" in pages.faults_page(file)
+    rows = [
+        {
+            "kind": "fault",
+            "what": "A <b>kill</b> | of *all*",
+            "tried": 990,
+            "test": "tests/x.py::a",
+        },
+        {"kind": "fault", "what": "A disk that is full", "tried": 1, "test": "tests/z.py::a[1]"},
+        {"kind": "fault", "what": "A <b>kill</b> | of *all*", "tried": 10, "test": "tests/y.py::b"},
+    ]
+    file.write_text(json.dumps(rows))
+    page = pages.faults_page(file)
+    assert "on purpose, 1,001 times" in page
+    assert (
+        r"| A \<b\>kill\</b\> \| of \*all\* | 1,000 | nothing | `tests/x.py`, `tests/y.py` |"
+        in page
+    )
+    assert "| A disk that is full | 1 | nothing | `tests/z.py` |" in page
+    assert "Attacks" not in page
+    file.write_text(json.dumps([*rows, rows[0] | {"kind": "attack", "what": "A bomb"}]))
+    faults, _, attacks = pages.faults_page(file).partition("## Attacks")
+    assert "A bomb" in attacks
+    assert "A bomb" not in faults
+
+
 def test_expected_cost_counts_all_images_and_features(root):
     images = sources.BookSources(root).root / "images"
     study = Study("x", f"folder:{images},photographs", "minivgg16@random", crops="center")
