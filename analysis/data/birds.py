@@ -142,6 +142,8 @@ def read_bird_annotations(data: ImageDataset) -> BirdAnnotations:
         )
     except KeyError as error:
         raise ValueError(f"expected a line for image (and part) {error} in {root}") from error
+    except ValueError as error:
+        raise ValueError(f"expected numbers in the annotation in {root}: {error}") from error
 
 
 def _rows(file: Path, columns: int) -> list[list[str]]:

@@ -6,23 +6,44 @@ Colour spaces and palettes are converted by Pillow. Transparency is composited o
 16-bit grey is scaled (65535 becomes 255), not clipped; 16-bit colour PNGs are reduced by Pillow to
 their high byte. The orientation that a camera wrote is applied. Of animations and pages, the first
 frame is taken. Values whose range nobody defines (float, 32-bit) are refused.
+
+Nothing but ordinary files in the formats of :data:`FORMATS` is read, whatever a file is called:
+Pillow would start Ghostscript for a PostScript file named ``.jpg``, and wait for ever for what
+somebody may write into a pipe.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
+from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["IMAGE_SUFFIXES", "BrokenImageError", "open_image"]
+__all__ = [
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "MOST_PIXELS",
+    "BrokenImageError",
+    "open_image",
+    "open_ordinary",
+]
 
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
     | {".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """Lower-case endings of the files that are taken for images."""
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may decode: pixels, and neither programs nor what refers to other files."""
+
+MOST_PIXELS = 178_956_970
+"""Pixels of an image at the most: more is taken for a decompression bomb, as Pillow does."""
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -40,13 +61,15 @@ class BrokenImageError(OSError):
     """A file that should hold an image cannot be read as one; the message names its full path."""
 
 
-def open_image(path: str | Path) -> Image.Image:
+def open_image(path: str | Path, *, inside: str | Path | None = None) -> Image.Image:
     """Read an image file as RGB.
 
     Parameters
     ----------
     path : str or Path
         The file.
+    inside : str or Path, optional
+        Folder that the file must lie in when links have been followed.
 
     Returns
     -------
@@ -56,22 +79,75 @@ def open_image(path: str | Path) -> Image.Image:
     Raises
     ------
     BrokenImageError
-        If the file is missing, no image, truncated, larger than Pillow's limit for decompression
-        bombs, or in a mode whose range of values is not defined.
+        If the file is missing, no ordinary file, behind a link that leads out of ``inside``, of
+        none of the :data:`FORMATS`, truncated, of more than :data:`MOST_PIXELS`, or in a mode whose
+        range of values is not defined.
+    MemoryError
+        If there is no memory for it; the message names the path.
     """
     try:
-        with Image.open(path) as image:
+        with (
+            open_ordinary(path, inside=inside) as file,
+            Image.open(file, "r", _known_formats()) as image,
+        ):
+            _refuse_bomb(image)
             image.load()
             return _as_rgb(_upright(image))
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise MemoryError(f"there is not enough memory to read the image {path}") from error
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
         raise BrokenImageError(f"cannot read the image {path}: {_reason(error)}") from error
 
 
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Those of the formats that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def open_ordinary(path: str | Path, *, inside: str | Path | None = None) -> BinaryIO:
+    """Open a file for reading, if it is one: no folder, pipe, socket or device.
+
+    Parameters
+    ----------
+    path, inside
+        As in :func:`open_image`.
+
+    Raises
+    ------
+    OSError
+        If it is something else, leads out of ``inside``, or cannot be opened.
+    """
+    if inside is not None and not _is_inside(path, inside):
+        raise PermissionError(f"it is a link that leads out of {inside}")
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is no ordinary file")
+    return os.fdopen(descriptor, "rb")
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # on Windows alone
+
+
+def _is_inside(path: str | Path, folder: str | Path) -> bool:
+    found, root = os.path.realpath(path), os.path.realpath(folder)
+    return found.startswith(os.path.join(root, ""))  # noqa: PTH118 - a string that ends in "/"
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MOST_PIXELS:  # Pillow's own limit can be switched off
+        raise ValueError(
+            f"{width} x {height} pixels are more than {MOST_PIXELS}: it could be a decompression "
+            "bomb"
+        )
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "no image format that Pillow knows"
+        return f"it is in none of the formats {', '.join(FORMATS)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

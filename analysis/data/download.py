@@ -12,7 +12,7 @@ import pooch
 from tqdm.auto import tqdm
 
 from analysis import paths
-from analysis.data.archives import is_archive, unpack
+from analysis.data.archives import is_archive, most_unpacked, unpack
 from analysis.data.cards import DatasetCard, Source, card_of
 from analysis.data.layouts import LAYOUTS
 from analysis.data.locations import find_dataset, read_listing
@@ -112,11 +112,22 @@ def _install(card: DatasetCard, place: Path, *, progress: bool) -> None:
         # Named as the dataset's own folder, so that it can be listed before it is in place.
         unpacked = Path(temporary) / card.folder
         unpacked.mkdir()
-        for source in card.sources:
-            _add(source, _download(source, downloads, progress=progress), unpacked)
-        _check(card, Path(temporary))
+        try:
+            for source in card.sources:
+                _add(source, _download(source, downloads, progress=progress), unpacked)
+            _check(card, Path(temporary))
+        except ValueError:
+            _forget_unverified(card, downloads)
+            raise
         _rename(unpacked, place, card)
     shutil.rmtree(downloads, ignore_errors=True)
+
+
+def _forget_unverified(card: DatasetCard, downloads: Path) -> None:
+    """Remove what was refused; what agrees with a checksum need not be downloaded again."""
+    for source in card.sources:
+        if source.checksum is None:
+            (downloads / _file_name(source)).unlink(missing_ok=True)
 
 
 def _require_space(card: DatasetCard, root: Path) -> None:
@@ -177,12 +188,13 @@ def _add(source: Source, file: Path, folder: Path) -> None:
     if not is_archive(file.name):
         shutil.copyfile(file, folder / file.name)
         return
-    unpack(file, folder)
+    most = most_unpacked(file)  # also of an archive inside
+    unpack(file, folder, most=most)
     for nested in source.nested:
         inner = folder / nested
         if not inner.is_file():
             raise ValueError(f"expected {nested} in {file}, and it is not there")
-        unpack(inner, inner.parent)
+        unpack(inner, inner.parent, most=most)
         inner.unlink()
 
 

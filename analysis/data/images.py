@@ -16,9 +16,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from analysis.data.cards import OverlapGroup
-from analysis.data.decoding import open_image
+from analysis.data.decoding import BrokenImageError, open_image, open_ordinary
 
-__all__ = ["ImageArrays", "ImageDataset", "ImageFiles", "ImageSource", "hashing_threads"]
+__all__ = [
+    "ChangedImageError",
+    "ImageArrays",
+    "ImageDataset",
+    "ImageFiles",
+    "ImageSource",
+    "hashing_threads",
+]
+
+
+class ChangedImageError(OSError):
+    """An image is not the one that was there before; the message names its path."""
 
 
 class ImageSource(Protocol):
@@ -44,25 +55,33 @@ class ImageFiles:
     ----------
     files : tuple of str
         Full paths.
+    inside : str, optional
+        Folder that no file may lead out of when links are followed. None: links may lead anywhere.
     """
 
     files: tuple[str, ...]
+    inside: str | None = None
 
     def __len__(self) -> int:
         return len(self.files)
 
     def image(self, index: int) -> Image.Image:
         """Image number ``index`` as RGB; raises ``BrokenImageError`` with the file's path."""
-        return open_image(self.files[index])
+        return open_image(self.files[index], inside=self.inside)
 
     def digest(self, index: int) -> bytes:
-        """Hash of the bytes of the file."""
-        with open(self.files[index], "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered
-            return _hash(file.read())
+        """Hash of the bytes of the file; raises ``BrokenImageError`` as :meth:`image` does."""
+        path = self.files[index]
+        try:
+            with open_ordinary(path, inside=self.inside) as file:
+                return _hash(file.read())
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
 
     def take(self, indices: npt.NDArray[np.int64]) -> ImageFiles:
         """Restrict to some of the files."""
-        return ImageFiles(tuple(self.files[index] for index in indices))
+        return replace(self, files=tuple(self.files[index] for index in indices))
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,11 +242,33 @@ class ImageDataset:
         total = hashlib.sha256()
         for name in self.classes:
             total.update(_delimited(name))
-        with hashing_threads() as pool:
-            digests = pool.map(self.source.digest, range(len(self)))
-            for path, label, digest in zip(self.paths, self.labels.tolist(), digests, strict=True):
-                total.update(_delimited(path) + label.to_bytes(8, "little") + digest)
+        for path, label, digest in zip(
+            self.paths, self.labels.tolist(), self._digests, strict=True
+        ):
+            total.update(_delimited(path) + label.to_bytes(8, "little") + digest)
         return total.hexdigest()
+
+    @cached_property
+    def _digests(self) -> tuple[bytes, ...]:
+        with hashing_threads() as pool:
+            return tuple(pool.map(self.source.digest, range(len(self))))
+
+    def verified(self, index: int) -> Image.Image:
+        """Image number ``index``, if it is the one that :attr:`fingerprint` stands for.
+
+        Raises
+        ------
+        ChangedImageError
+            If it has another content than when the fingerprint was taken.
+        """
+        try:
+            return self[index]
+        finally:  # after reading, and also if that fails: a file may be half replaced
+            if self.source.digest(index) != self._digests[index]:
+                raise ChangedImageError(
+                    f"image {self.paths[index]!r} of {self.name!r} has changed since the dataset "
+                    "was opened; open it again: with other images it has features of its own"
+                )
 
 
 def _delimited(text: str) -> bytes:

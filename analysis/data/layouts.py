@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from analysis.data.listing import Listing, by_index, class_folders, files_of
+from analysis.data.matlab import read_matlab
 
 __all__ = ["LAYOUTS", "Layout"]
 
@@ -79,16 +77,9 @@ def _labelled(root: Path, entries: Iterable[tuple[str, str]]) -> Listing:
     return by_index(root, ((file, position[name]) for file, name in pairs), classes)
 
 
-def _matlab(file: Path, variable: str) -> npt.NDArray[np.generic]:
-    """Read one variable of a MATLAB file."""
-    from scipy.io import loadmat  # slow to import, and seldom needed
-
-    values: npt.NDArray[np.generic] = np.atleast_1d(loadmat(file, squeeze_me=True)[variable])
-    return values
-
-
 def _flowers102(root: Path) -> Listing:
-    labels = _matlab(root / "imagelabels.mat", "labels").astype(int)
+    (labels,) = read_matlab(root / "imagelabels.mat", "labels", squeeze=True)
+    labels = labels.astype(int)
     entries = ((f"jpg/image_{n:05d}.jpg", label - 1) for n, label in enumerate(labels.tolist(), 1))
     return by_index(root, entries, (f"{label:03d}" for label in range(1, labels.max() + 1)))
 
@@ -135,9 +126,9 @@ def _imagenet(root: Path) -> Listing:
             f"{images} holds no folders by wnid, so that the labels of the development kit are "
             f"needed, and they are not in {devkit}; unpack ILSVRC2012_devkit_t12.tar.gz in {root}"
         )
-    synsets = _matlab(devkit / "meta.mat", "synsets")
+    (synsets,) = read_matlab(devkit / "meta.mat", "synsets", squeeze=True)
     wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
-    truth = (devkit / "ILSVRC2012_validation_ground_truth.txt").read_text().split()
+    truth = (devkit / "ILSVRC2012_validation_ground_truth.txt").read_text("utf-8").split()
     return _labelled(
         images,
         ((f"ILSVRC2012_val_{n:08d}.JPEG", wnids[int(number)]) for n, number in enumerate(truth, 1)),

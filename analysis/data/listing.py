@@ -8,11 +8,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from analysis.data.decoding import IMAGE_SUFFIXES
 
-__all__ = ["Listing", "by_index", "class_folders", "files_of", "is_image"]
+__all__ = ["Listing", "by_index", "class_folders", "files_of", "is_image", "links_out"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,14 +58,34 @@ def is_image(name: str) -> bool:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Names of the images directly in a folder, sorted; what is passed over is logged."""
+    """Names of the images directly in a folder, sorted; what is passed over is logged.
+
+    Whatever is called like an image is listed, also a folder, a pipe or a broken link: opening it
+    tells what is wrong with it, so that it is named among the broken files.
+
+    Raises
+    ------
+    ValueError
+        If a name is not Unicode, or the same as another one but for the composition of Unicode.
+    """
     images, folders, others = _contents(folder)
     if others:
         endings = ", ".join(f"{n} x {ending}" for ending, n in sorted(others.items()))
         _LOG.info("%s: %d files are not images: %s", folder, others.total(), endings)
-    if folders and images:
-        _LOG.warning("%s: %d folders inside are passed over", folder, len(folders))
+    inner = [name for name in folders if not is_image(name)]
+    images = sorted(images + [name for name in folders if is_image(name)], key=composed)
+    if inner and images:
+        named = ", ".join(map(repr, inner[:5])) + (" ..." if len(inner) > 5 else "")
+        _LOG.warning("%s: %d folders inside are passed over: %s", folder, len(inner), named)
     return images
+
+
+def links_out(root: Path) -> list[str]:
+    """Names of the folders directly in a folder that are links to places outside of it."""
+    inside = root.resolve()
+    return [
+        name for name in _contents(root)[1] if not (root / name).resolve().is_relative_to(inside)
+    ]
 
 
 def class_folders(root: Path) -> Listing:
@@ -74,7 +94,8 @@ def class_folders(root: Path) -> Listing:
     Raises
     ------
     ValueError
-        If there are no class folders, if one holds no image, or if images lie beside the folders.
+        If there are no class folders, if one holds no image, if images lie beside the folders, or
+        if a name is not Unicode, or the same as another one but for the composition of Unicode.
     """
     strays, folders, _ = _contents(root)
     if not folders:
@@ -102,19 +123,42 @@ def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[s
     Raises
     ------
     ValueError
-        If none of the files is there.
+        If none of the files is there, the index names one outside of the folder, or a label is of
+        no class.
     """
-    listed = list(entries)
-    there = [(file, label) for file, label in listed if (root / file).is_file()]
+    listed, classes = list(entries), tuple(classes)
+    outside = next((file for file, _ in listed if not _stays_inside(file)), None)
+    if outside is not None:
+        raise ValueError(f"the dataset's index names {outside!r:.200}, which is not in {root}")
+    unknown = next((row for row in listed if not 0 <= row[1] < len(classes)), None)
+    if unknown is not None:
+        raise ValueError(
+            f"the dataset's index gives {unknown[0]!r} class {unknown[1]} (counted from 0), and "
+            f"there are {len(classes)} classes"
+        )
+    there = [(file, label) for file, label in listed if _is_there(root / file)]
     if not there:
         raise ValueError(f"none of the {len(listed)} images of the dataset's index is in {root}")
     return Listing(
         root=root,
         files=tuple(file for file, _ in there),
         labels=tuple(label for _, label in there),
-        classes=tuple(classes),
+        classes=classes,
         absent=len(listed) - len(there),
     )
+
+
+def _stays_inside(file: str) -> bool:
+    """Whether a relative path leads to a place below where it starts, by its spelling."""
+    path = PurePosixPath(file.replace("\\", "/"))
+    return not path.is_absolute() and ".." not in path.parts and not PureWindowsPath(file).drive
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # no name that the file system could hold
+        return False
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str], Counter[str]]:
@@ -126,13 +170,44 @@ def _contents(folder: Path) -> tuple[list[str], list[str], Counter[str]]:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 folders.append(entry.name)
-            elif entry.is_file() and is_image(entry.name):
+            elif is_image(entry.name):
                 images.append(entry.name)
             else:
                 others[Path(entry.name).suffix.lower() or "no ending"] += 1
+    _refuse_odd_names(folder, images + folders)
     return sorted(images, key=composed), sorted(folders, key=composed), others
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _refuse_odd_names(folder: Path, names: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name.isascii():
+            _refuse_undecodable(folder, name)
+        other = seen.setdefault(composed(name), name)
+        if other != name:
+            raise ValueError(
+                f"{other!a} and {name!a} in {folder} are one name in two spellings of "
+                "Unicode; rename one"
+            )
+
+
+def _refuse_undecodable(folder: Path, name: str) -> None:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the name {name!a} in {folder} is not Unicode, so that no table could hold it; "
+            "rename it"
+        ) from error
 
 
 def _say_empty(root: Path, empty: list[str], *, all_of_them: bool) -> str:

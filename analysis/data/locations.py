@@ -38,12 +38,15 @@ def read_listing(card: DatasetCard, roots: tuple[Path, ...] | None = None) -> Li
     FileNotFoundError
         If it is not there.
     ValueError
-        If what is there is not what the archive unpacks to.
+        If what is there is not what the archive unpacks to; the message names the folder.
     """
     base = find_dataset(card, roots)
     if base is None:
         raise FileNotFoundError(f"dataset {card.name!r} is not on disk")
     try:
         return LAYOUTS[card.layout].read(base)
-    except (KeyError, ValueError, StopIteration) as error:
-        raise ValueError(f"dataset {card.name!r} in {base} cannot be read: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:  # a damaged index can be anything: short lines, no numbers, a list
+        told = str(error) or type(error).__name__
+        raise ValueError(f"dataset {card.name!r} in {base} cannot be read: {told}") from error

@@ -15,7 +15,7 @@ from analysis.data.cards import DatasetCard, card_of
 from analysis.data.decoding import BrokenImageError
 from analysis.data.download import fetch_dataset, how_to_get
 from analysis.data.images import ImageDataset, ImageFiles, hashing_threads
-from analysis.data.listing import Listing, class_folders
+from analysis.data.listing import Listing, class_folders, links_out
 from analysis.data.locations import find_dataset, read_listing
 
 __all__ = ["load_dataset"]
@@ -35,7 +35,8 @@ def load_dataset(
     ----------
     name : str
         A name of ``CARDS``, or ``folder:/path/to/images`` for a folder of your own with one
-        sub-folder per class.
+        sub-folder per class. Nothing outside of that folder is read: links that lead out of it are
+        refused, folders at once and images when they are opened.
     on_error : {"raise", "skip"}
         "raise": a file that cannot be read raises ``BrokenImageError`` when it is opened.
         "skip": every file is read once now, and those that cannot be are left out, listed in
@@ -53,7 +54,8 @@ def load_dataset(
     Raises
     ------
     ValueError
-        For a name that is not known, or a folder that is not one sub-folder per class.
+        For a name that is not known, or a folder that is not one sub-folder per class, has class
+        folders that are links to elsewhere, or names that are not Unicode.
     FileNotFoundError
         If the dataset or the folder is not on disk; the message says how to get it and where to
         put it.
@@ -87,17 +89,27 @@ def _own_folder(spelled: str) -> Listing:
         raise FileNotFoundError(f"no such folder: {root} (from {Path.cwd()})")
     if not root.is_dir():
         raise ValueError(f"expected a folder with one sub-folder per class, got the file {root}")
+    if leading := links_out(root):
+        named = ", ".join(map(repr, leading[:10])) + (" ..." if len(leading) > 10 else "")
+        raise ValueError(
+            f"class folder(s) {named} of {root} are links that lead out of it, and nothing outside "
+            "of the folder is read; put the images there instead (cp -rL follows links)"
+        )
     return class_folders(root)
 
 
 def _from_listing(name: str, listing: Listing, card: DatasetCard | None = None) -> ImageDataset:
+    """Dataset of a listing; images of a folder of one's own are not read from outside of it."""
     root = listing.root.absolute()
     return ImageDataset(
         name=name,
         classes=listing.classes,
         labels=np.array(listing.labels, dtype=np.int64),
         paths=listing.paths,
-        source=ImageFiles(tuple(f"{root}/{file}" for file in listing.files)),
+        source=ImageFiles(
+            tuple(f"{root}/{file}" for file in listing.files),
+            inside=str(root) if card is None else None,
+        ),
         overlap_group=card.overlap_group if card else None,
     )
 

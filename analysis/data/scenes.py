@@ -137,7 +137,7 @@ def _partitions() -> Path:
 
 def _positions(file: Path, position: dict[str, int]) -> npt.NDArray[np.int64]:
     """Positions of the images that a list names, sorted."""
-    names = [composed(name) for name in file.read_text("utf-8").split()]
+    names = [composed(name) for name in file.read_text("utf-8", "replace").split()]
     unknown = [name for name in names if name not in position]
     if unknown:
         raise ValueError(

@@ -212,7 +212,7 @@ def _restricted(data: ImageDataset, keep: Collection[str] | None) -> ImageDatase
 def _titles(folder: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     """Readable names of classes."""
     table = folder / "classes.tsv"
-    text = table.read_text("utf-8-sig") if table.is_file() else ""
+    text = table.read_text("utf-8-sig", "replace") if table.is_file() else ""
     lines = [line for line in text.splitlines() if line.strip()]
     bare = [line for line in lines if "\t" not in line]
     if bare:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analysis import paths
 from analysis.data.cards import CARDS
+from analysis.data.matlab import read_matlab
 
 __all__ = ["surf_features"]
 
@@ -72,17 +73,11 @@ def surf_features(
 
 
 def _read(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    from scipy.io import loadmat, matlab  # slow to import, and seldom needed
-
-    try:
-        content = loadmat(file)
-    except (ValueError, NotImplementedError, matlab.MatReadError) as error:
-        raise ValueError(f"{file} cannot be read as a MATLAB file: {error}") from error
-    missing = {"fts", "labels"} - content.keys()
-    if missing:
-        raise ValueError(f"expected fts and labels in {file}, but {sorted(missing)} is missing")
-    counts = np.asarray(content["fts"], np.float64)
-    numbers = np.asarray(content["labels"]).ravel()
+    fts, numbers = read_matlab(file, "fts", "labels")
+    numbers = numbers.ravel()
+    if not all(np.issubdtype(values.dtype, np.number) for values in (fts, numbers)):
+        raise ValueError(f"expected numbers in {file}, got {fts.dtype} and {numbers.dtype}")
+    counts = np.asarray(fts, np.float64)
     if counts.ndim != 2 or counts.shape[1] != _WORDS or numbers.size != len(counts):
         raise ValueError(
             f"expected fts (images, {_WORDS}) and a label for each image in {file}, got "
@@ -92,4 +87,6 @@ def _read(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         raise ValueError(
             f"expected labels from 1 to {_CLASSES} in {file}, got {np.unique(numbers)}"
         )
+    if not np.isfinite(counts).all() or counts.min(initial=0) < 0:
+        raise ValueError(f"expected counts from 0 in {file}, got others")
     return counts, numbers.astype(np.int64) - 1

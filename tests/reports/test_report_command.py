@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from analysis import load_dataset
 from analysis.__main__ import app
+from analysis.data.decoding import FORMATS
 from analysis.data.listing import composed
 from analysis.reports.dataset_report import DatasetStudy, command, report_dataset
 from analysis.reports.dataset_report.findings import broken_files, identical_files, warnings_of
@@ -192,7 +193,10 @@ def test_broken_and_identical_files_are_named(tmp_path: Path) -> None:
     (second / "07.png").write_bytes((first / "00.png").read_bytes())
     data = load_dataset(images, on_error="skip")
     assert broken_files(data).to_numpy().tolist() == [
-        [f"{ODD[0]}/03.png", "no image format that Pillow knows"]
+        [
+            f"{ODD[0]}/03.png",
+            f"it is in none of the formats {', '.join(FORMATS)}",
+        ]
     ]
     assert identical_files(data)[["class", "classes"]].to_numpy().tolist() == [
         [ODD[0], 2],
