@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,7 +84,7 @@ def map_in_order(
     *,
     ahead: int | None = None,
     retries: int = 3,
-) -> Iterator[R]:
+) -> Generator[R]:
     """Like ``map``, on a cluster.
 
     Parameters

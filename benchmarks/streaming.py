@@ -23,7 +23,8 @@ import numpy as np
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
-from analysis.features.store import Builder, block_rows, open_features
+from analysis.features.building import Builder, block_rows
+from analysis.features.store import open_features
 from analysis.statistics import signed_ks
 from analysis.statistics.blocks import blocks_of, conform
 from benchmarks.extraction import _memory
@@ -54,12 +55,11 @@ def write_store(folder: Path) -> Path:
     n_dense = n_features - LAYERS["fc6"] - LAYERS["fc7"]
     group = folder / "random.zarr"
     builder = Builder(group, data, LAYERS, {}, block_rows(n_features, 10))
-    while builder.images_done < N_IMAGES:
-        rows = min(builder.rows, N_IMAGES - builder.images_done)
-        values = rng.gamma(2.0, size=(rows, n_features)).astype(np.float32)
-        silent = rng.random((rows, n_features - n_dense)) < 0.7
+    for block in builder.missing:
+        values = rng.gamma(2.0, size=(len(block), n_features)).astype(np.float32)
+        silent = rng.random((len(block), n_features - n_dense)) < 0.7
         values[:, n_dense:][silent] = 0
-        builder.write(values)
+        builder.writer.write(block, values)
     builder.finish()
     return group
 

@@ -6,7 +6,8 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,16 +18,19 @@ import torch
 from tqdm.auto import tqdm
 
 from analysis import paths
+from analysis.features.building import Builder, block_rows
 from analysis.features.pooling import Pooling
-from analysis.features.store import Builder, block_rows, finished, key_of, locked, open_features
+from analysis.features.shards import Job, on_cluster
+from analysis.features.store import finished, key_of, locked, open_features
 from analysis.features.stream import Engine
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
+    from distributed import Client
 
     from analysis.data import ImageDataset
-    from analysis.networks import Backbone, Layer
+    from analysis.networks import Backbone
 
 __all__ = ["extract"]
 
@@ -49,6 +53,7 @@ def extract(
     batch_size: int | None = None,
     store: str | Path | None = None,
     progress: bool = True,
+    client: Client | None = None,
 ) -> xr.DataArray:
     """Compute the features of images, or open them if they were computed before.
 
@@ -80,6 +85,11 @@ def extract(
         Folder of the feature store; None for :func:`analysis.paths.store_root`.
     progress
         Show a progress bar.
+    client
+        A cluster whose workers compute the features, block by block, see
+        :func:`analysis.cluster.connect`; None for this process. They see the images and the store
+        under the same names, and have the device. Each of their threads runs one forward pass, as
+        one of this process would: the same bits come out.
 
     Returns
     -------
@@ -93,12 +103,15 @@ def extract(
     ValueError
         For names that are not known, a device that is not there, or values that are not finite
         (the message names image and layer).
+        Also if a newer Layerbook has written what is in the store.
     OSError
-        If an image cannot be read (the message names it) or the disk has no room.
+        If an image cannot be read, or has changed since its dataset was opened (the message names
+        it), the disk has no room, or what is in the store is damaged.
 
     Notes
     -----
-    An interrupted extraction continues where it stopped. Bits are the same for equal batch size,
+    An interrupted extraction continues where it stopped, in one process or on a cluster, wherever
+    it was begun. Bits are the same for equal batch size,
     threads, device and versions, all of which are in ``attrs``; what is in the store is found again
     whatever these were. Values of crops are averaged in float32.
     """
@@ -123,7 +136,7 @@ def extract(
         "dtype": dtype,
     }
     key = key_of(meant)
-    folder = Path(store) if store is not None else paths.store_root()
+    folder = (Path(store) if store is not None else paths.store_root()).absolute()
     group = folder / f"{_plain(net.name)}-{crops}-{key[:20]}.zarr"
     if not finished(group):
         with locked(group):
@@ -132,90 +145,55 @@ def extract(
                 rows = block_rows(sum(lengths.values()), engine.images_per_batch)
                 attributes = _provenance(data, net, engine, meant, key)
                 builder = Builder(group, data, lengths, attributes, rows)
-                _compute(builder, data, net, chosen, pool, engine, activation, progress)
+                job = Job(data, net, chosen, pool, engine, activation)
+                _compute(builder, job, client, progress)
                 builder.finish()
-    return open_features(group)
+    return open_features(group, data.labels)
 
 
-def _compute(
-    builder: Builder,
-    data: ImageDataset,
-    net: Backbone,
-    layers: tuple[Layer, ...],
-    pool: Pooling,
-    engine: Engine,
-    activation: Literal["post", "pre"],
-    progress: bool,
-) -> None:
-    def averaged(images: range, values: list[torch.Tensor]) -> npt.NDArray[np.float32]:
-        pooled = [pool.after(v.flatten(0, 1), la) for v, la in zip(values, layers, strict=True)]
-        _require_finite(pooled, layers, data, images)
-        features = torch.cat(pooled, dim=1)
-        return features.view(len(images), -1, features.shape[1]).mean(1).numpy()
-
-    batches = engine.run(
-        data,
-        net,
-        layers,
-        pool.inside_hook,
-        averaged,
-        activation=activation,
-        start=builder.images_done,
-    )
-    begun, before = time.monotonic(), builder.images_done
+def _compute(builder: Builder, job: Job, client: Client | None, progress: bool) -> None:
+    begun = time.monotonic()
+    at_once = 1 if client is None else max(1, sum(client.nthreads().values()))
+    missing = sum(map(len, builder.missing))
     with tqdm(
-        total=len(data),
-        initial=before,
-        desc=f"{net.name} on {data.name}",
+        total=builder.n_images,
+        initial=builder.n_images - missing,
+        desc=f"{job.net.name} on {job.data.name}",
         unit="image",
         disable=not progress,
     ) as bar:
-        for block in _blocks(batches, builder.rows, bar):
-            builder.write(block)
-            if builder.images_done - before == builder.rows:
-                _announce(time.monotonic() - begun, len(data) - before, builder)
-
-
-def _blocks(
-    batches: Iterator[npt.NDArray[np.float32]], rows: int, bar: Any
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Join batches to blocks of ``rows`` images; the last one may be shorter."""
-    block: list[npt.NDArray[np.float32]] = []
-    for batch in batches:
-        block.append(batch)
-        bar.update(len(batch))
-        if sum(map(len, block)) == rows:
-            yield np.concatenate(block)
-            block = []
-    if block:
-        yield np.concatenate(block)
-
-
-def _require_finite(
-    pooled: Sequence[torch.Tensor],
-    layers: tuple[Layer, ...],
-    data: ImageDataset,
-    images: range,
-) -> None:
-    for values, layer in zip(pooled, layers, strict=True):
-        # A sum is finite only if all its terms are: one pass, and no array of booleans.
-        if torch.isfinite(values.sum(dtype=torch.float64)):
-            continue
-        bad = ~torch.isfinite(values).all(1)
-        image = images[int(bad.nonzero()[0]) * len(images) // len(values)]
-        raise ValueError(
-            f"layer {layer.name!r} gives values that are not finite for image "
-            f"{data.paths[image]!r}; check the network's weights"
+        done = (
+            _in_this_process(builder, job, bar.update)
+            if client is None
+            else on_cluster(client, job, builder.writer, builder.missing, bar.update)
         )
+        with closing(done):
+            for number, _ in enumerate(done, start=1):
+                if number == at_once:
+                    seconds = (time.monotonic() - begun) * len(builder.missing) / number
+                    _announce(seconds, missing, builder)
+
+
+def _in_this_process(
+    builder: Builder, job: Job, count: Callable[[int], object]
+) -> Generator[range]:
+    """Compute and write what is missing, block by block."""
+    with closing(job.batches(builder.missing)) as batches:
+        for block in builder.missing:
+            parts: list[npt.NDArray[np.float32]] = []
+            while sum(map(len, parts)) < len(block):
+                parts.append(next(batches))
+                count(len(parts[-1]))
+            builder.writer.write(block, np.concatenate(parts))
+            yield block
 
 
 def _announce(seconds: float, images: int, builder: Builder) -> None:
-    """Tell the expected cost of a long run after its first block."""
-    expected = seconds * images / builder.rows
-    if expected > _LONG_RUN_SECONDS:
+    """Tell the expected cost of a long run after its first blocks."""
+    if seconds > _LONG_RUN_SECONDS:
         _LOG.info(
             "about %.0f minutes and up to %.2f GB for %d images",
-            expected / 60,
+            seconds / 60,
             builder.bytes_left / 1e9,
             images,
         )

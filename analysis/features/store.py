@@ -4,9 +4,7 @@ One Zarr group per extraction, named by its key. It holds one float32 array (ima
 ``label`` and ``path`` of the images, and the provenance as attributes, so ``zarr.open_group`` or
 ``xarray.open_zarr`` read it anywhere.
 
-A group is built under the name ``<key>.zarr.partial``. Blocks of images count as done only once
-they are wholly written; a finished group is renamed. What a killed process leaves is therefore
-either finished or continued at a block's edge.
+Groups are built by :mod:`analysis.features.building`; only finished ones bear their final name.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,37 +20,25 @@ from typing import TYPE_CHECKING, Any
 import dask.array
 import numpy as np
 import xarray as xr
-import zarr
 from filelock import FileLock, Timeout
-from zarr.codecs import BloscCodec
+
+from analysis.features.integrity import StoredArray, damaged, read_metadata
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analysis.data import ImageDataset
-
-__all__ = ["Builder", "block_rows", "finished", "key_of", "locked", "open_features"]
+__all__ = ["finished", "key_of", "locked", "open_features"]
 
 _LOG = logging.getLogger(__name__)
 
-FORMAT = 1
-BLOCK_IMAGES = 256
-BLOCK_BYTES = 64 * 2**20
-CHUNK_BYTES = 8 * 2**20
-
-_PROGRESS = "progress.json"
+#: Of what keys mean. How groups are written is counted in :mod:`analysis.features.integrity`.
+_KEY_FORMAT = 1
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
     """Hash (hex) of everything that determines which features are meant."""
-    text = json.dumps({"format": FORMAT, **identity}, sort_keys=True)
+    text = json.dumps({"format": _KEY_FORMAT, **identity}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def block_rows(n_features: int, images_per_batch: int) -> int:
-    """Images per block: whole batches, some hundred images, not too much memory."""
-    wanted = min(BLOCK_IMAGES, BLOCK_BYTES // (4 * n_features))
-    return max(1, wanted // images_per_batch) * images_per_batch
 
 
 @contextmanager
@@ -77,132 +62,41 @@ def finished(group: Path) -> bool:
     return group.is_dir()
 
 
-class Builder:
-    """Writes one group, block by block; continues what an interrupted process has left.
-
-    Hold the lock (:func:`locked`) while using it.
+def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataArray:
+    """Open a finished group lazily.
 
     Parameters
     ----------
     group
-        The group's final path.
-    data
-        Labels and paths of the images.
-    lengths
-        Features of every layer, by name, in order.
-    attributes
-        Provenance, JSON-able. An unfinished group with another provenance is not continued.
-    rows
-        Images per block.
-
-    Raises
-    ------
-    OSError
-        If the disk has no room for the features.
-    """
-
-    def __init__(
-        self,
-        group: Path,
-        data: ImageDataset,
-        lengths: Mapping[str, int],
-        attributes: Mapping[str, Any],
-        rows: int,
-    ) -> None:
-        self._final = group
-        self._partial = group.with_name(group.name + ".partial")
-        self._lengths = dict(lengths)
-        self.rows = rows
-        description = {**attributes, "layers": list(lengths), "block_images": rows}
-        self.images_done = self._images_done(description)
-        self.bytes_left = 4 * sum(lengths.values()) * (len(data) - self.images_done)
-        _require_space(group.parent, self.bytes_left)
-        if self.images_done == 0:
-            self._create(data, description)
-        self._group = zarr.open_group(self._partial, mode="r+")
-
-    def write(self, values: npt.NDArray[np.float32]) -> None:
-        """Write the next block.
-
-        Parameters
-        ----------
-        values : ndarray of float32, shape (images, features)
-            ``rows`` images, or what is left of them; the layers side by side.
-        """
-        start, stop = self.images_done, self.images_done + len(values)
-        at = 0
-        for name, length in self._lengths.items():
-            _array(self._group, name)[start:stop] = values[:, at : at + length]
-            at += length
-        _write_whole(self._partial / _PROGRESS, json.dumps({"images": stop}))
-        self.images_done = stop
-
-    def finish(self) -> None:
-        """Give the group its final name."""
-        self._partial.replace(self._final)
-        (self._final / _PROGRESS).unlink(missing_ok=True)
-
-    def _images_done(self, description: Mapping[str, Any]) -> int:
-        """Images that an interrupted process has written, under the same provenance."""
-        try:
-            done = int(json.loads((self._partial / _PROGRESS).read_text("utf-8"))["images"])
-            before = zarr.open_group(self._partial, mode="r").attrs.asdict()
-        except (OSError, ValueError, KeyError):
-            return 0
-        changed = sorted(k for k in {*before, *description} if before.get(k) != description.get(k))
-        if changed:
-            _LOG.info("starting anew: an interrupted run differs in %s", ", ".join(changed))
-            return 0
-        for leftover in self._partial.rglob("*.partial"):  # of a chunk, when Zarr was killed
-            leftover.unlink()
-        _LOG.info("continuing after %d images: %s", done, self._final.name)
-        return done
-
-    def _create(self, data: ImageDataset, description: Mapping[str, Any]) -> None:
-        if self._partial.exists():
-            shutil.rmtree(self._partial)
-        group = zarr.open_group(self._partial, mode="w", attributes=dict(description))
-        images = len(data)
-        label = group.create_array("label", data=data.labels, dimension_names=["image"])
-        label.attrs["classes"] = list(data.classes)
-        path = group.create_array(
-            "path", shape=(images,), chunks=(images,), dtype=str, dimension_names=["image"]
-        )
-        path[:] = np.array(data.paths, dtype=object)
-        for name, length in self._lengths.items():
-            columns = max(1, CHUNK_BYTES // (4 * self.rows))
-            group.create_array(
-                name,
-                shape=(images, length),
-                chunks=(min(self.rows, images), min(length, columns)),
-                dtype="float32",
-                compressors=BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"),
-                dimension_names=["image", f"{name} unit"],
-            )
-
-
-def open_features(group: Path) -> xr.DataArray:
-    """Open a finished group lazily.
+        Folder of the group.
+    labels
+        What the images' labels must be, where that is known.
 
     Returns
     -------
     DataArray of float32, dims (image, feature)
         Backed by Dask, one block per stored chunk. Coordinates ``label`` and ``path`` of images,
         ``layer`` and ``unit`` of features; the provenance in ``attrs``.
+
+    Raises
+    ------
+    DamagedStoreError
+        If the group is not what was written; of the features' values, when they are computed.
+    ValueError
+        If a newer Layerbook wrote the group.
     """
-    stored = zarr.open_group(group, mode="r")
-    attributes: dict[str, Any] = stored.attrs.asdict()
+    number, attributes = read_metadata(group)
     names = [str(name) for name in attributes.pop("layers")]
-    arrays = [_array(stored, name) for name in names]
+    arrays = [StoredArray.open(group, name) for name in names]
     lengths = [array.shape[1] for array in arrays]
     lazy: Any = dask.array  # its functions carry no types
-    values = lazy.concatenate([lazy.from_zarr(array) for array in arrays], axis=1)
+    parts = [lazy.from_array(array, chunks=array.chunks) for array in arrays]
     return xr.DataArray(
-        values,
+        lazy.concatenate(parts, axis=1),
         dims=("image", "feature"),
         coords={
-            "label": ("image", _array(stored, "label")[:]),
-            "path": ("image", np.array(_array(stored, "path")[:].tolist())),
+            "label": ("image", _labels(group, number, labels)),
+            "path": ("image", np.array(StoredArray.open(group, "path")[:].tolist())),
             "layer": ("feature", np.repeat(names, lengths)),
             "unit": ("feature", np.concatenate([np.arange(length) for length in lengths])),
         },
@@ -211,24 +105,14 @@ def open_features(group: Path) -> xr.DataArray:
     )
 
 
-def _array(group: zarr.Group, name: str) -> Any:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise ValueError(f"expected an array {name!r} in {group.store_path}")
-    return array
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            f"the features need up to {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB; "
-            "free some, name fewer layers, or put the store elsewhere (store=, LAYERBOOK_HOME)"
-        )
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Replace a small file in one step: readers see the old text or the new."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
+def _labels(group: Path, number: int, expected: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
+    stored = StoredArray.open(group, "label")
+    if number == 1 and not stored.is_whole():  # zeros alone, or lost
+        single = len(stored.attributes["classes"]) == 1
+        if not single and (expected is None or np.any(expected)):
+            raise damaged(group, "its labels are lost")
+        return np.zeros(stored.shape, dtype=np.int64)
+    labels = np.asarray(stored[:], dtype=np.int64)
+    if expected is not None and not np.array_equal(labels, expected):
+        raise damaged(group, "its labels are not the dataset's")
+    return labels

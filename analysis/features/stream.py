@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +26,17 @@ from analysis.networks.crops import cut_crops, n_crops
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from PIL.Image import Image
 
     from analysis.data import ImageDataset
     from analysis.networks import Backbone, Layer
 
-__all__ = ["Engine", "choose_device"]
+__all__ = ["Engine", "Forwards", "choose_device"]
 
 T = TypeVar("T")
+
+#: Networks that no thread is using.
+Forwards = SimpleQueue[Forward]
 
 #: What a forward pass takes at once. On a CPU few enough for the activations to stay near the core.
 _PIXELS_PER_PASS = {"cpu": 4 * 224**2, "cuda": 160 * 224**2}
@@ -116,6 +120,29 @@ class Engine:
         """Images that are decoded and cropped together: as many as fill one forward pass."""
         return max(1, self.batch_size // n_crops(self.crops))
 
+    def prepare(
+        self,
+        net: Backbone,
+        layers: tuple[Layer, ...],
+        reduce: Reduction,
+        activation: Literal["post", "pre"] = "post",
+    ) -> Forwards:
+        """Networks to run, one for each pass at the same time, which share their parameters."""
+        make = partial(
+            Forward,
+            net,
+            layers,
+            activation,
+            reduce,
+            device=self.device,
+            dtype=DTYPES[self.dtype],
+        )
+        first = make()
+        idle: Forwards = SimpleQueue()
+        for forward in [first, *(make(like=first) for _ in range(self.passes - 1))]:
+            idle.put(forward)
+        return idle
+
     def run(
         self,
         data: ImageDataset,
@@ -125,8 +152,10 @@ class Engine:
         finish: Callable[[range, list[torch.Tensor]], T],
         *,
         activation: Literal["post", "pre"] = "post",
-        start: int = 0,
-    ) -> Iterator[T]:
+        parts: Sequence[range] | None = None,
+        read: Callable[[int], Image] | None = None,
+        forwards: Forwards | None = None,
+    ) -> Generator[T]:
         """Compute batch by batch; batches are cut by position in the dataset.
 
         Parameters
@@ -138,29 +167,24 @@ class Engine:
         finish
             Called in the working thread with the positions of a batch and, for every layer, the
             reduced values on the CPU, shape (images, crops, k).
-        start
-            First image; a multiple of :attr:`images_per_batch`.
+        parts
+            Positions of the images wanted, None for all; every part begins at a multiple of
+            :attr:`images_per_batch` and ends at one or at the last image.
+        read
+            Gives an image by its position; None for the dataset's images as they are now.
+        forwards
+            What :meth:`prepare` returns for the same network, layers, activation and reduction,
+            to run one call after another on it; None to prepare for this call alone.
 
         Yields
         ------
-        What ``finish`` returns, in the order of the dataset.
+        What ``finish`` returns, in the order of the parts.
         """
-        make = partial(
-            Forward,
-            net,
-            layers,
-            activation,
-            reduce,
-            device=self.device,
-            dtype=DTYPES[self.dtype],
-        )
-        first = make()
-        idle: SimpleQueue[Forward] = SimpleQueue()
-        for forward in [first, *(make(like=first) for _ in range(self.passes - 1))]:
-            idle.put(forward)
+        idle = forwards or self.prepare(net, layers, reduce, activation)
+        image = read or data.__getitem__
 
         def batch(images: range) -> T:
-            crops = [cut_crops(data[image], self.crops, net.preprocessing) for image in images]
+            crops = [cut_crops(image(i), self.crops, net.preprocessing) for i in images]
             forward = idle.get()
             try:
                 return finish(images, self._forward(forward, np.concatenate(crops), len(images)))
@@ -168,7 +192,11 @@ class Engine:
                 idle.put(forward)
 
         step = self.images_per_batch
-        cuts = [range(at, min(at + step, len(data))) for at in range(start, len(data), step)]
+        cuts = [
+            range(at, min(at + step, part.stop))
+            for part in (parts if parts is not None else [range(len(data))])
+            for at in range(part.start, part.stop, step)
+        ]
         workers = self.passes
         if self.device.type != "cpu":
             workers = min(os.cpu_count() or 1, _MAX_DECODERS)

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from analysis.data import load_dataset
-from analysis.features import extract, store
+from analysis.features import building, extract
 from analysis.networks import load_backbone
 
 KILLS = 10
@@ -36,8 +36,7 @@ def start(folder: Path) -> int:
 
 def images_done(folder: Path) -> int:
     """Images that an unfinished store counts as done."""
-    found = list(folder.glob("*.partial/progress.json"))
-    return json.loads(found[0].read_text("utf-8"))["images"] if found else 0
+    return building.BLOCK_IMAGES * len(list(folder.glob("*.partial/done/*")))
 
 
 def same(one: Path, other: Path) -> bool:
@@ -45,8 +44,8 @@ def same(one: Path, other: Path) -> bool:
     contents = [
         {
             path.relative_to(root): path.read_bytes()
-            for path in root.rglob("*")
-            if path.is_file() and path.suffix != ".lock"
+            for path in root.glob("*.zarr/**/*")
+            if path.is_file()
         }
         for root in (one, other)
     ]
@@ -81,7 +80,7 @@ def main(folder: Path) -> dict[str, object]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # a pool of threads would not survive a fork
-    store.BLOCK_IMAGES = 16
+    building.BLOCK_IMAGES = 16
     DATA = load_dataset("digits").subset(range(700))
     NET = load_backbone("minivgg16", weights="random", seed=0)
     DATA.fingerprint  # noqa: B018 - computed once, here

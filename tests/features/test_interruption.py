@@ -12,7 +12,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes
 
 
 @needs_fork
-def test_neither_ten_kills_at_random_moments_nor_a_race_change_a_bit(tmp_path):
+def test_neither_ten_kills_at_random_moments_nor_a_race_change_a_bit(tmp_path, withstood):
     script = Path(__file__).with_name("killed_runs.py")
     run = subprocess.run(
         [sys.executable, str(script), str(tmp_path)],
@@ -29,3 +29,5 @@ def test_neither_ten_kills_at_random_moments_nor_a_race_change_a_bit(tmp_path):
     assert 0 < max(found["progress"]) <= found["images"]  # some died in the middle of their work
     for folder in ("killed", "raced"):
         assert sorted(path.suffix for path in (tmp_path / folder).iterdir()) == [".lock", ".zarr"]
+    withstood("fault", "A process is killed while it extracts features", tried=10)
+    withstood("fault", "Two processes extract the same features into one store", tried=1)

@@ -10,8 +10,9 @@ import zarr
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
-from analysis.features import store
-from analysis.features.store import Builder, block_rows, key_of, open_features
+from analysis.features import building
+from analysis.features.building import Builder, block_rows
+from analysis.features.store import key_of, open_features
 
 LENGTHS = {"conv1": 5, "fc": 3}
 VALUES = np.random.default_rng(0).standard_normal((10, 8)).astype(np.float32)
@@ -31,12 +32,22 @@ def builder(folder, rows=4, **attributes):
     return Builder(folder / "x.zarr", dataset(), LENGTHS, {"network": "n", **attributes}, rows)
 
 
+def write(building, blocks=(0, 4, 8)):
+    for start in blocks:
+        block = range(start, min(start + building.rows, 10))
+        building.writer.write(block, VALUES[start : block.stop])
+
+
+def built(folder, **how):
+    """A finished group of ten images."""
+    whole = builder(folder, **how)
+    write(whole, range(0, 10, whole.rows))
+    whole.finish()
+    return folder / "x.zarr"
+
+
 def test_what_was_written_is_read_lazily_with_its_labels(tmp_path):
-    writing = builder(tmp_path)
-    for start in range(0, 10, 4):
-        writing.write(VALUES[start : start + 4])
-    writing.finish()
-    found = open_features(tmp_path / "x.zarr")
+    found = open_features(built(tmp_path))
     assert found.chunks == ((4, 4, 2), (5, 3))
     np.testing.assert_array_equal(found.values, VALUES)
     np.testing.assert_array_equal(found.label, np.arange(10) % 2)
@@ -47,9 +58,7 @@ def test_what_was_written_is_read_lazily_with_its_labels(tmp_path):
 
 
 def test_other_tools_read_it(tmp_path):
-    writing = builder(tmp_path, rows=10)
-    writing.write(VALUES)
-    writing.finish()
+    built(tmp_path, rows=10)
     with xr.open_zarr(tmp_path / "x.zarr", consolidated=False) as table:
         assert table.conv1.dims == ("image", "conv1 unit")
         np.testing.assert_array_equal(table.fc, VALUES[:, 5:])
@@ -59,31 +68,51 @@ def test_other_tools_read_it(tmp_path):
     ]  # fmt: skip
 
 
-def test_an_unfinished_group_is_continued_after_its_last_whole_block(tmp_path):
-    builder(tmp_path).write(VALUES[:4])
-    (tmp_path / "x.zarr.partial" / "conv1" / "c").mkdir(exist_ok=True)
-    (tmp_path / "x.zarr.partial" / "conv1" / "c" / "0.abc.partial").write_bytes(b"half")
+def test_blocks_come_in_any_order_and_again(tmp_path):
+    writing = builder(tmp_path)
+    assert writing.missing == [range(0, 4), range(4, 8), range(8, 10)]
+    write(writing, [8, 0, 8])
+    with pytest.raises(RuntimeError, match="1 blocks of x"):
+        writing.finish()
+    write(writing, [4, 0])
+    writing.finish()
+    np.testing.assert_array_equal(open_features(tmp_path / "x.zarr").values, VALUES)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.zarr"]
+
+
+def test_an_unfinished_group_is_continued_with_the_blocks_it_lacks(tmp_path):
+    write(builder(tmp_path), [4])
+    begun = tmp_path / "x.zarr.partial" / "group" / "conv1" / "c" / "0.abc.partial"
+    begun.write_bytes(b"half")
     again = builder(tmp_path)
-    assert again.images_done == 4
+    assert again.missing == [range(0, 4), range(8, 10)]
     assert again.bytes_left == 6 * 8 * 4
-    assert not list((tmp_path / "x.zarr.partial").rglob("*.partial"))
+    assert not begun.exists()
 
 
-@pytest.mark.parametrize("damage", ["progress.json", "zarr.json"])
+@pytest.mark.parametrize("damage", ["zarr.json", "conv1/zarr.json", "label/zarr.json"])
 def test_a_damaged_unfinished_group_is_begun_anew(tmp_path, damage):
-    builder(tmp_path).write(VALUES[:4])
-    (tmp_path / "x.zarr.partial" / damage).write_text("{", "utf-8")
+    write(builder(tmp_path), [0])
+    (tmp_path / "x.zarr.partial" / "group" / damage).write_text("{", "utf-8")
     again = builder(tmp_path)
-    assert again.images_done == 0
-    for start in range(0, 10, 4):
-        again.write(VALUES[start : start + 4])
+    assert len(again.missing) == 3
+    write(again)
     again.finish()
     np.testing.assert_array_equal(open_features(tmp_path / "x.zarr").values, VALUES)
 
 
+def test_who_still_writes_for_a_run_that_was_begun_anew_is_stopped(tmp_path):
+    old = builder(tmp_path, threads=1)
+    builder(tmp_path, threads=2)
+    with pytest.raises(RuntimeError, match=r"begun .* anew"):
+        write(old, [0])
+    assert len(builder(tmp_path, threads=2).missing) == 3
+
+
 def test_an_unfinished_group_with_another_provenance_is_begun_anew(tmp_path):
-    builder(tmp_path, threads=1).write(VALUES[:4])
-    assert builder(tmp_path, threads=2).images_done == 0
+    write(builder(tmp_path, threads=1), [0])
+    assert len(builder(tmp_path, threads=1).missing) == 2
+    assert len(builder(tmp_path, threads=2).missing) == 3
 
 
 def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
@@ -103,12 +132,8 @@ def test_blocks_are_whole_batches_and_fit_in_memory():
 
 
 def test_chunks_of_long_layers_are_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "CHUNK_BYTES", 32)
-    writing = builder(tmp_path)
-    for start in range(0, 10, 4):
-        writing.write(VALUES[start : start + 4])
-    writing.finish()
-    found = open_features(tmp_path / "x.zarr")
+    monkeypatch.setattr(building, "CHUNK_BYTES", 32)
+    found = open_features(built(tmp_path))
     assert found.chunks == ((4, 4, 2), (2, 2, 1, 2, 1))
     np.testing.assert_array_equal(found.values, VALUES)
 
