@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
+from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,11 +190,12 @@ def plot_semantic_maps(maps: Sequence[SemanticMap]) -> Figure:
             own = each.points[each.groups == group]
             marker = MARKERS[(number // len(PALETTE)) % len(MARKERS)]
             look = {"s": 11, "linewidth": 0, "alpha": 0.8, "color": PALETTE[number % len(PALETTE)]}
-            ax.scatter(*own.T, label=group, marker=marker, **look)
+            ax.scatter(*own.T, label=literal(group), marker=marker, **look)
         ax.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         ax.spines[:].set_visible(False)
         ax.set_title(
-            f"{each.name}: {each.alike:.0%} of neighbours alike\n(by chance {each.chance:.0%})",
+            f"{literal(each.name)}: {each.alike:.0%} of neighbours alike\n"
+            f"(by chance {each.chance:.0%})",
             fontsize=10.5,
         )
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -236,7 +237,7 @@ def plot_module_times(times: pd.DataFrame) -> Figure:
         left.set_xlabel("modules, in order")
         left.set_ylabel("time [ms]")
         most = f"{order[own[0]] / order.sum():.0%} in {own[0]}"
-        left.set_title(f"{network}\n{order.sum():.1f} ms, {most}", fontsize=9.5)
+        left.set_title(f"{literal(network)}\n{order.sum():.1f} ms, {most}", fontsize=9.5)
         left.margins(y=0.15)
         right.barh(
             range(len(order)),

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from analysis.figures.distributions import plot_edfs, plot_inner_outer_histograms
-from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
+from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def plot_measures(pairs: pd.DataFrame) -> Figure:
             _measure_panel(pairs[pairs["network"] == network], measure, ax)
             ax.set_ylim(0, 1.05 * max(pairs[measure].max(), pairs[f"{measure}_shuffled"].max()))
             ax.set_ylabel(f"{name} (nats)")
-        row[0].set_title(network)
+        row[0].set_title(literal(network))
     for ax in axes[-1]:
         ax.set_xlabel("$D_{KS}$")
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -83,7 +83,7 @@ def _measure_panel(pairs: pd.DataFrame, measure: str, ax: Axes) -> None:
     for number, dataset in enumerate(dict.fromkeys(pairs["dataset"])):
         part, (colour, marker) = pairs[pairs["dataset"] == dataset], _look(number)
         style = small | {"color": colour, "marker": marker, "markersize": 2.6, "alpha": 0.5}
-        ax.plot(part["dks"], part[measure], label=dataset, zorder=2, **style)
+        ax.plot(part["dks"], part[measure], label=literal(dataset), zorder=2, **style)
     style = small | {"color": "0.25", "marker": ".", "markersize": 2.2, "alpha": 0.5}
     chance = pairs["dks_shuffled"], pairs[f"{measure}_shuffled"]
     ax.plot(*chance, label="shuffled labels", zorder=3, **style)
@@ -109,7 +109,7 @@ def plot_disagreements(examples: Sequence[tuple[str, FeatureClassPair]]) -> Figu
         left, right = part.subplots(1, 2)
         plot_inner_outer_histograms(pair, ax=left)
         plot_edfs(pair, ax=right)
-        part.suptitle(title)
+        part.suptitle(literal(title))
     return fig
 
 
@@ -159,7 +159,7 @@ def plot_lost_resolution(pairs: pd.DataFrame) -> Figure:
         for axis in ("x", "y"):
             _root_scale(ax, axis)
             ax.set(**{f"{axis}lim": (0, end), f"{axis}ticks": [t for t in TICKS if t < end]})
-        ax.set(title=network.replace("@", "\n@"), xlabel="bound")
+        ax.set(title=literal(network).replace("@", "\n@"), xlabel="bound")
     for ax in axes[:, 0]:
         ax.set_ylabel("$|D_{KS}|$ lost on bins")
     bar = fig.colorbar(drawn, ax=[*axes.flat[: len(networks)]], label="zeros in the feature")
@@ -201,7 +201,11 @@ def plot_calibration(rates: pd.DataFrame, *, level: float = 0.05) -> Figure:
                 capsize=2,
                 label=name,
             )
-        ax.set(title=network.replace("@", "\n@"), xlabel="zeros in the feature", xlim=(-0.04, 1.04))
+        ax.set(
+            title=literal(network).replace("@", "\n@"),
+            xlabel="zeros in the feature",
+            xlim=(-0.04, 1.04),
+        )
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes[0, 0].set_ylim(bottom=0)
@@ -236,11 +240,18 @@ def plot_discoveries(table: pd.DataFrame) -> Figure:
         for number, dataset in enumerate(dict.fromkeys(part["dataset"])):
             line = part[part["dataset"] == dataset]
             x, (colour, marker) = [layers.index(layer) for layer in line["layer"]], _look(number)
-            ax.plot(x, line["discovered"], color=colour, marker=marker, linewidth=1, label=dataset)
+            ax.plot(
+                x,
+                line["discovered"],
+                color=colour,
+                marker=marker,
+                linewidth=1,
+                label=literal(dataset),
+            )
             ax.plot(x, line["discovered_shuffled"], marker=marker, zorder=1, **style)
         ax.plot([], [], label="shuffled labels", **style)
         ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
-        ax.set(title=network, ylabel="characteristic features", ylim=(-0.03, 1.03))
+        ax.set(title=literal(network), ylabel="characteristic features", ylim=(-0.03, 1.03))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.grid(axis="y")
     handles, labels = axes[0, 0].get_legend_handles_labels()

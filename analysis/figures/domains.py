@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from analysis.figures.datasets import wrapped
 from analysis.figures.nothing import plot_nothing
-from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
+from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,12 +99,14 @@ def plot_domain_accuracies(summary: pd.DataFrame) -> Figure:
         layout="constrained",
     )
     network, layer = shown["network"].iloc[0], shown["features"].iloc[0]
-    fig.suptitle(f"{network}, {layer}", x=0.01, ha="left", fontsize="medium", fontweight="bold")
+    fig.suptitle(
+        literal(f"{network}, {layer}"), x=0.01, ha="left", fontsize="medium", fontweight="bold"
+    )
     for ax in axes.flat[len(pairs) :]:
         ax.remove()
     for ax, pair in zip(axes.flat, pairs, strict=False):
         _accuracy_panel(rows[rows["pair"] == pair], keys, ax)
-        ax.set_title("\n".join(wrapped(pair, 26).splitlines()), fontsize=9.5)
+        ax.set_title(literal("\n".join(wrapped(pair, 26).splitlines())), fontsize=9.5)
     for ax in axes[:, 0]:
         ax.set_yticks(range(len(keys)), [_method(*key) for key in keys], fontsize=8)
     axes[0, 0].set_ylim(len(keys) - 0.4, -0.6)
@@ -154,10 +156,10 @@ def plot_domain_maps(maps: Sequence[DomainMap]) -> Figure:
         for name, (colour, marker) in colours.items():
             own = each.points[each.domains == name]
             look = {"s": 14, "color": colour, "marker": marker, "linewidth": 0, "alpha": 0.75}
-            left.scatter(*own.T, label=name, **look)
+            left.scatter(*own.T, label=literal(name), **look)
         left.set_title(
-            f"{each.name}: nearest image of the same domain\n{each.same_domain:.0%}, of the same "
-            f"class {each.same_class:.0%}",
+            f"{literal(each.name)}: nearest image of the same domain\n"
+            f"{each.same_domain:.0%}, of the same class {each.same_class:.0%}",
             fontsize=10,
         )
         right.set_title("some of them, at the same places", fontsize=10)

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from analysis.figures.pictures import picture_grid, show, square
-from analysis.figures.style import MAPS, MARKERS, NEUTRAL, PALETTE, WIDTH
+from analysis.figures.style import MAPS, MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,13 @@ def plot_strongest_patches(
             show(ax, crop.pixels)
             _draw_box(ax, crop.box)
         axes[0].annotate(
-            name, (0, 0.5), (-6, 0), "axes fraction", "offset points", ha="right", va="center"
+            literal(name),
+            (0, 0.5),
+            (-6, 0),
+            "axes fraction",
+            "offset points",
+            ha="right",
+            va="center",
         )
     grid[0, 0].set_title(" ")  # room for the two headings, which are wider than their columns
     headings = {0: "receptive fields, strongest first", n_patches + 1: "framed in the image"}
@@ -176,7 +182,7 @@ def plot_change_by_layer(table: pd.DataFrame) -> Figure:
             colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
             ax.plot(range(len(layers)), heights, color=colour, marker=marker, label=change)
         ax.axhline(1.0, color=NEUTRAL, linewidth=1.2, linestyle="--", label="another picture")
-        ax.set_title(str(kept), fontsize=10.5)
+        ax.set_title(literal(kept), fontsize=10.5)
         ax.grid(axis="y")
     axes[0, 0].set_ylim(0, max(1.08, 1.05 * table["median"].max()))
     fig.supylabel("change of the features (1 = another picture)", fontsize=10.5)
@@ -218,7 +224,7 @@ def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
     for ax, ((_, dataset), part) in zip(axes.flat, panels, strict=False):
         _one_shot(ax, part, colours)
         architecture = part["network"].iloc[0].partition("@")[0]
-        ax.set_title(f"{dataset}, {architecture}" if layers.nunique() > 1 else str(dataset))
+        ax.set_title(literal(f"{dataset}, {architecture}" if layers.nunique() > 1 else dataset))
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy on all other images")
     axes[0, 0].set_ylim(0, min(1.0, 1.08 * table["upper"].max()))
@@ -241,7 +247,7 @@ def _one_shot(ax: Axes, part: pd.DataFrame, colours: Mapping[Any, str]) -> None:
         colour, marker = colours[network], MARKERS[list(colours).index(network) % len(MARKERS)]
         x = np.arange(len(layers)) + 0.2 * (number - (len(networks) - 1) / 2)
         ax.vlines(x, layers["lower"], layers["upper"], color=colour, linewidth=1.4, alpha=0.6)
-        ax.plot(x, layers["mean"], marker, color=colour, markersize=4.5, label=network)
+        ax.plot(x, layers["mean"], marker, color=colour, markersize=4.5, label=literal(network))
     _layers_on_x(ax, list(networks[0][1]["features"]))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.grid(axis="y")

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import TwoSlopeNorm
 
 from analysis.figures.nothing import plot_nothing
-from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
+from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,13 +89,13 @@ def plot_against_global(gains: pd.DataFrame, title: str) -> Figure:
         ["\n".join(column) for column in wide.columns],
         fontsize=8.5,
     )
-    ax.set_yticks(np.arange(len(wide)) + 0.5, wide.index, fontsize=8.5)
+    ax.set_yticks(np.arange(len(wide)) + 0.5, [literal(pair) for pair in wide.index], fontsize=8.5)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.invert_yaxis()
     better = int((values > 0).sum())
     known = int(np.isfinite(values).sum())
-    ax.set_title(f"{title}: better than the global layer in {better} of {known} cases")
+    ax.set_title(f"{literal(title)}: better than the global layer in {better} of {known} cases")
     bar = fig.colorbar(drawn, ax=ax, extend="both", shrink=0.9, pad=0.01)
     bar.set_label("points")
     bar.outline.set_visible(False)
@@ -123,7 +123,9 @@ def plot_alignment(planes: DomainPlanes | None) -> Figure:
         axes, (planes.before, planes.after), planes.gaps, kinds, strict=True
     ):
         for points, name, (colour, marker) in zip(both, planes.names, _DOMAINS, strict=True):
-            ax.scatter(*points.T[:2], s=9, c=colour, marker=marker, alpha=0.55, lw=0, label=name)
+            ax.scatter(
+                *points.T[:2], s=9, c=colour, marker=marker, alpha=0.55, lw=0, label=literal(name)
+            )
         ax.set_title(f"First two {kind}:\ngap between the domains {gap:.3f}")
         ax.set_xticks([])
         ax.set_yticks([])
@@ -156,7 +158,13 @@ def plot_sensitivity(table: pd.DataFrame) -> Figure:
     for ax, (varied, label) in zip(axes, labels.items(), strict=True):
         for name, colour, marker in zip(names, PALETTE, MARKERS, strict=False):
             part = of[(of["varied"] == varied) & (of["name"] == name)].sort_values("value")
-            ax.plot(part["value"], 100 * part["accuracy"], marker=marker, color=colour, label=name)
+            ax.plot(
+                part["value"],
+                100 * part["accuracy"],
+                marker=marker,
+                color=colour,
+                label=literal(name),
+            )
         ax.set_xscale("log")
         ax.set_xlabel(label)
         ax.grid(axis="y")
@@ -187,7 +195,7 @@ def plot_runs(histories: pd.DataFrame) -> Figure:
     runs = histories.groupby("run", sort=False)
     for (run, part), colour, marker in zip(runs, PALETTE, MARKERS, strict=False):
         look = {"color": colour, "marker": marker, "markevery": max(1, len(part) // 5)}
-        axes[0].plot(part["epoch"], part["loss"], label=str(run), **look)
+        axes[0].plot(part["epoch"], part["loss"], label=literal(run), **look)
         axes[1].plot(part["epoch"], 100 * part["accuracy"], **look)
     last = 100 * runs["accuracy"].last()
     axes[0].set_title("Learning the source")
@@ -229,7 +237,7 @@ def plot_choices(choices: pd.DataFrame) -> Figure:
         part = choices[choices["rule"] == rule]
         ax.plot(100 * part["regret"], part["pair"].map(rows) + offset, ls="", marker=marker,
                 color=colour, label=rule)  # fmt: skip
-    ax.set_yticks(range(len(pairs)), pairs, fontsize=8.5)
+    ax.set_yticks(range(len(pairs)), [literal(pair) for pair in pairs], fontsize=8.5)
     ax.set_ylim(len(pairs) - 0.5, -0.5)
     ax.set_xlim(left=-1)
     ax.set_xlabel("points below the best in hindsight")

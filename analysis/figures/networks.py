@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH
+from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def plot_training(history: pd.DataFrame) -> Figure:
             ax.set(xlabel="epoch", ylabel=what)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.grid(axis="y")
-        row[0].set_title(str(weights))
+        row[0].set_title(literal(weights))
         row[1].set_ylim(bottom=0)
         row[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -109,7 +109,7 @@ def plot_class_accuracy(table: pd.DataFrame, *, n_named: int = 6) -> Figure:
     for (every, ends), (weights, part) in zip(axes, parts, strict=True):
         ranked = part.sort_values("accuracy", ascending=False, kind="stable")
         _all_classes(every, ranked)
-        every.set_title(str(weights))
+        every.set_title(literal(weights))
         _classes_at_the_ends(ends, ranked[ranked["origin"] == "photographs"], n_named)
     shown = [origin for origin in ORIGIN_COLOURS if (table["origin"] == origin).any()]
     swatches = [Patch(color=ORIGIN_COLOURS[origin], label=origin) for origin in shown]
@@ -141,7 +141,7 @@ def plot_filters(filters: Mapping[str, NDArray[np.floating[Any]]]) -> Figure:
     fig = plt.figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     figures = fig.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     for block, (name, pictures) in zip(figures, blocks.items(), strict=True):
-        block.suptitle(name, x=0.01, ha="left", fontsize=10.5)
+        block.suptitle(literal(name), x=0.01, ha="left", fontsize=10.5)
         grid = block.subplots(n_rows[name], n_columns, squeeze=False)
         for ax in grid.flat:
             ax.axis("off")
@@ -180,7 +180,7 @@ def plot_accuracies(table: pd.DataFrame) -> Figure:
             marker=MARKERS[(number + number // len(PALETTE)) % len(MARKERS)],
             color=PALETTE[number % len(PALETTE)],
             elinewidth=1.4,
-            label=name,
+            label=literal(name),
         )
     chances = table.drop_duplicates("dataset")["chance"]
     for row, chance in enumerate(chances):
@@ -189,7 +189,7 @@ def plot_accuracies(table: pd.DataFrame) -> Figure:
         ax.plot((chance, chance), ends, color=NEUTRAL, linestyle="--", linewidth=1.2, label=label)
     for boundary in range(1, len(datasets)):
         ax.axhline(boundary - 0.5, color="0.88", linewidth=0.8)
-    ax.set_yticks(range(len(datasets)), datasets)
+    ax.set_yticks(range(len(datasets)), [literal(name) for name in datasets])
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(0, 1.01), ylim=(len(datasets) - 0.5, -0.5))
     ax.set_xlabel("accuracy, mean over classes (bars: standard deviation of the splits)")
@@ -222,7 +222,7 @@ def _classes_at_the_ends(ax: Axes, ranked: pd.DataFrame, n_named: int) -> None:
         ax.bar_label(bars, fmt=lambda share: f"{share:.0%}", padding=2, fontsize=8.5)
     y = np.append(np.arange(n_named), np.arange(n_named) + n_named + 0.8)
     names = [*ranked["title"].head(n_named), *ranked["title"].tail(n_named)]
-    ax.set_yticks(y, [_shortened(name) for name in names], fontsize=8.5)
+    ax.set_yticks(y, [literal(_shortened(name)) for name in names], fontsize=8.5)
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(0, 1.15), ylim=(y[-1] + 0.6, -0.6), xlabel="photographs, best and worst")
     ax.set_xticks([])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from analysis.figures.style import WIDTH
+from analysis.figures.style import WIDTH, literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,5 +25,5 @@ def plot_nothing(words: str) -> Figure:
     fig = plt.figure(figsize=(WIDTH, 0.5))
     ax = fig.add_axes((0, 0, 1, 1))  # Jupyter shows no figure without axes
     ax.axis("off")
-    ax.text(0.0, 0.5, words, va="center")
+    ax.text(0.0, 0.5, literal(words), va="center")
     return fig

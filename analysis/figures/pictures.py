@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageOps
 
 from analysis.figures.datasets import wrapped
-from analysis.figures.style import WIDTH
+from analysis.figures.style import WIDTH, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def plot_pictures(pictures: Mapping[str, Picture], *, columns: int = 4) -> Figur
         ax.remove()
     for ax, (name, picture) in zip(axes.flat, pictures.items(), strict=False):
         show(ax, picture)
-        ax.set_title(name, fontsize=9.5, loc="center")
+        ax.set_title(literal(name), fontsize=9.5, loc="center")
     return fig
 
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from analysis.figures.style import NEUTRAL, PALETTE, WIDTH
+from analysis.figures.style import NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
         ax.remove()
     for ax, dataset in zip(axes.flat, datasets, strict=False):
         _panel(shown[shown["dataset"] == dataset], ax)
-        ax.set_title(dataset)
+        ax.set_title(literal(dataset))
         ax.tick_params(labelbottom=True)
     for ax in axes.flat[max(0, len(datasets) - 2) : len(datasets)]:
         ax.set_xlabel("features")
@@ -99,7 +99,7 @@ def plot_kept_layers(table: pd.DataFrame) -> Figure:
     ax.set_xticks(
         np.arange(len(layers)) + 0.5, layers, rotation=45, ha="right", rotation_mode="anchor"
     )
-    ax.set_yticks(np.arange(len(datasets)) + 0.5, datasets)
+    ax.set_yticks(np.arange(len(datasets)) + 0.5, [literal(name) for name in datasets])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.invert_yaxis()
@@ -111,7 +111,7 @@ def plot_kept_layers(table: pd.DataFrame) -> Figure:
 def _name_network(table: pd.DataFrame, fig: Figure) -> None:
     """Write the network of a table above the figure, at its left."""
     for network in table.get("network", [])[:1]:
-        fig.suptitle(network, x=0.01, ha="left", fontsize="medium", fontweight="bold")
+        fig.suptitle(literal(network), x=0.01, ha="left", fontsize="medium", fontweight="bold")
 
 
 def _panel(part: pd.DataFrame, ax: Axes) -> None:

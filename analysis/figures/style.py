@@ -11,7 +11,17 @@ from typing import Any
 import matplotlib as mpl
 from cycler import cycler
 
-__all__ = ["INNER", "MAPS", "MARKERS", "NEUTRAL", "OUTER", "PALETTE", "WIDTH", "use_style"]
+__all__ = [
+    "INNER",
+    "MAPS",
+    "MARKERS",
+    "NEUTRAL",
+    "OUTER",
+    "PALETTE",
+    "WIDTH",
+    "literal",
+    "use_style",
+]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Blue, vermilion, green, purple, orange, sky blue, black."""
@@ -52,6 +62,14 @@ RC: dict[Any, Any] = {
     "ytick.color": "0.25",
     "ytick.labelsize": 9.5,
 }
+
+
+def literal(name: object) -> str:
+    """Name for a place where Matplotlib reads formulas: its dollars are shown, not read.
+
+    Not for texts drawn with ``parse_math=False``, which are shown as they are.
+    """
+    return str(name).replace("$", r"\$")
 
 
 def use_style() -> None:

@@ -56,10 +56,7 @@ def sectioned(
         title = f'<th class="section" colspan="{len(headings)}">{_text(name)}</th>'
         body.append(f"<tr>{title}</tr>")
         for values in rows.to_dict("records"):
-            row = {
-                key: _WORDS.get(value, value) if isinstance(value, bool) else value
-                for key, value in values.items()
-            }
+            row = {key: _shown(value) for key, value in values.items()}
             if columns is None:
                 written = [row[heading] for heading in headings]
             else:
@@ -77,5 +74,21 @@ def _row(cell: str, texts: Iterable[object]) -> str:
 
 def _text(value: object) -> str:
     """Escaped text that may be broken after an underscore, an @ or a slash."""
-    missing = re.sub(r"[+-]?\bnan\b%?", "–", str(value))
+    missing = re.sub(r"(?<=± )nan\b", "–", str(value))
     return re.sub(r"([_@/])", r"\1<wbr>", html.escape(missing))
+
+
+class _Missing:
+    """What is written where a number is missing, in whatever format."""
+
+    def __format__(self, _: str) -> str:
+        return "–"
+
+    __str__ = __repr__ = lambda self: "–"
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, bool):
+        return _WORDS[value]
+    # A class may be called "nan": only numbers are missing.
+    return _Missing() if value is None or value != value else value

@@ -10,8 +10,20 @@ import pandas as pd
 __all__ = ["slug", "write_csv"]
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def write_csv(table: pd.DataFrame, path: Path) -> Path:
-    """Write a table as CSV, whole or not at all, replacing a file of that name."""
+    """Write a table as CSV, whole or not at all, replacing a file of that name.
+
+    Texts that a spreadsheet would take for a formula (they begin with =, +, -, @, a tab or a
+    return, and are no number) get an apostrophe in front, as spreadsheets write texts themselves:
+    a class called ``=cmd|...`` could otherwise start a program.
+    """
+    texts = [
+        name for name, column in table.items() if not pd.api.types.is_numeric_dtype(column.dtype)
+    ]
+    table = table.assign(**{str(name): table[name].map(_no_formula) for name in texts})
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -20,6 +32,20 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _no_formula(value: object) -> object:
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def slug(title: str) -> str:
