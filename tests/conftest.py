@@ -138,6 +138,7 @@ def may_be_empty() -> set[str]:
         "04-fusion-accuracies",
         "04-fusion-alignments",
         "04-fusion-choices",
+        "04-fusion-even",
         "04-fusion-gains",
         "04-fusion-local",
         "04-fusion-sensitivity",

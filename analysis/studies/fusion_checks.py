@@ -26,7 +26,7 @@ from analysis.studies.fusion import Described, measure_fusion
 from analysis.transfer import TransferComponentAnalysis
 from analysis.transfer._tca_kernels import median_gamma
 from analysis.transfer.adaptation._domains import principal_components
-from analysis.transfer.fusion import Descriptor, keep_features
+from analysis.transfer.fusion import Descriptor, fusion_descriptors, keep_features
 from analysis.transfer.fusion_alignments import Alignment
 from analysis.transfer.fusion_protocol import fusion_table
 from analysis.transfer.label_free import choose_without_labels, domain_gap
@@ -39,6 +39,7 @@ __all__ = [
     "above_noise",
     "before_and_after",
     "choose",
+    "measure_at_one_size",
     "measure_others",
     "measure_sensitivity",
     "pair_to_show",
@@ -129,6 +130,36 @@ def measure_sensitivity(
         return {"varied": varied, "value": value, **{name: row[name] for name in kept}}
 
     return pd.DataFrame(in_threads(accuracy, runs))
+
+
+def measure_at_one_size(
+    study: Study, described: Described, network: str, how: Alignment
+) -> pd.DataFrame:
+    """Fused descriptors whose two parts are of the same size, so that both count alike.
+
+    Parameters
+    ----------
+    study, described, network, how
+        As in :func:`analysis.studies.fusion.measure_fusion`; in the smallest number of components.
+
+    Returns
+    -------
+    DataFrame
+        As there, with the global descriptor, aligned by transfer components.
+    """
+    even: dict[DomainPair, list[Descriptor]] = {}
+    for pair, descriptors in described.items():
+        whole = descriptors[0]
+        local = {
+            (each.layer, each.selection): each.domains
+            for each in descriptors
+            if each.kind == "local"
+        }
+        even[pair] = fusion_descriptors(
+            whole.layer, whole.domains, local, scaling="size", with_local=False
+        )
+    few = replace(how, sizes=(min(how.sizes),))
+    return measure_fusion(study, even, network, how=few, alignments=["TCA"])
 
 
 def measure_others(

@@ -191,13 +191,15 @@ def compare_alignments(table: pd.DataFrame) -> pd.DataFrame:
     return wide.map("{:.1f}".format).rename_axis(columns=None).reset_index()
 
 
-def state_fusion(table: pd.DataFrame, tuned: pd.DataFrame, choices: pd.DataFrame) -> str:
+def state_fusion(
+    table: pd.DataFrame, even: pd.DataFrame, tuned: pd.DataFrame, choices: pd.DataFrame
+) -> str:
     """Say what was found, as a list in Markdown.
 
     Parameters
     ----------
-    table, tuned : DataFrame
-        Of the network as it is, and with its last layers trained.
+    table, even, tuned : DataFrame
+        Of the network as it is, with both parts at one size, and with its last layers trained.
     choices : DataFrame
         Choices without labels, pairs stacked.
     """
@@ -215,6 +217,7 @@ def state_fusion(table: pd.DataFrame, tuned: pd.DataFrame, choices: pd.DataFrame
         f"{len(fused)} cases; the mean over all of them is {fused['points'].mean():+.1f} points, "
         f"that of the best column, {', '.join(best)}, {by_column.max():+.1f}. The mean of the "
         f"paper's four tables is {_paper_mean():+.1f}.",
+        f"**With both parts at one size**, {_at_one_size(even)}.",
         "**Local alone**, points from the global layer, by block: "
         + ", ".join(f"{name} {value:+.1f}" for name, value in by_block.items())
         + ". The paper's first block is nearest to its global layer, and its third furthest.",
@@ -227,6 +230,17 @@ def state_fusion(table: pd.DataFrame, tuned: pd.DataFrame, choices: pd.DataFrame
         f"{100 * random:.1f} below. The rule is named after testing.",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _at_one_size(even: pd.DataFrame) -> str:
+    fused = points_over_global(even, "fusion")
+    by_column = fused.groupby(_COLUMN, sort=False)["points"].mean()
+    best = by_column.index[int(by_column.to_numpy().argmax())]
+    return (
+        f"it does in {int((fused['points'] > 0).sum())} of {len(fused)}; the mean is "
+        f"{fused['points'].mean():+.1f} points, that of the best column, {', '.join(best)}, "
+        f"{by_column.max():+.1f}"
+    )
 
 
 def _paper_mean() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ from analysis.figures import fusion as figures
 from analysis.studies import Study, fusion, fusion_checks, fusion_tables, fusion_tuned
 from analysis.studies.domains import domain_pairs
 from analysis.studies.fusion_tuned import describe_tuned
+from analysis.transfer.fusion import Domains
 from analysis.transfer.fusion_alignments import Alignment
 from analysis.transfer.fusion_published import published_fusion
 
@@ -164,6 +166,23 @@ def test_other_alignments_have_rows_with_and_without_noise(study, described):
     assert laid_out["features"].str.contains("above the noise").sum() == 4
 
 
+def test_at_one_size_the_units_of_a_part_do_not_matter(study, described):
+    even = fusion_checks.measure_at_one_size(study, described, NETWORK, HOW)
+    louder = {
+        pair: [
+            replace(each, domains=Domains(*(1000 * X for X in each.domains)))
+            if each.kind == "local"
+            else each
+            for each in descriptors
+        ]
+        for pair, descriptors in described.items()
+    }
+    again = fusion_checks.measure_at_one_size(study, louder, NETWORK, HOW)
+    assert even["accuracy"].tolist() == again["accuracy"].tolist()
+    assert even["n_components"].unique().tolist() == [4]
+    assert len(fusion_tables.points_over_global(even, "fusion")) == 2 * 9
+
+
 def test_the_table_stands_beside_the_papers_with_stars(pairs, measured):
     better = measured.assign(accuracy=measured["accuracy"] + 0.01)
     shown = fusion_tables.beside_paper({"a": measured, "a, tuned": better}, [pairs[0].short])
@@ -201,7 +220,7 @@ def test_figures_and_sentences_follow_the_tables(study, pairs, described, measur
     assert table.groupby("varied").size().to_dict() == {"γ": 4 * 5, "μ": 4 * 6}
     figures.plot_sensitivity(table)
     plt.close("all")
-    said = fusion_tables.state_fusion(measured, measured, choices)
+    said = fusion_tables.state_fusion(measured, measured, measured, choices)
     assert "moves the global descriptor by +0.0 points" in said
     assert len(fusion_tables.state_pairs(fused, [pair.short for pair in pairs]).splitlines()) == 2
 
@@ -227,5 +246,7 @@ def test_without_pairs_there_are_words(study):
     ):
         assert figure.texts or figure.axes[0].texts
     plt.close("all")
-    assert fusion_tables.state_fusion(measured, measured, choices) == fusion_tables.NO_PAIRS
+    assert (
+        fusion_tables.state_fusion(measured, measured, measured, choices) == fusion_tables.NO_PAIRS
+    )
     assert len(fusion_tables.beside_paper({"a": measured}, [])["of"].unique()) == 2
