@@ -51,10 +51,14 @@ def read_checkpoint(file: Path, run: str) -> State | None:
         return None
     try:
         with zipfile.ZipFile(file) as archive:  # PyTorch does not look at the checksums
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError  # PyTorch does not compress; what is could fill the memory
             if archive.testzip() is not None:
                 raise zipfile.BadZipFile
         state: State = torch.load(file, map_location="cpu", weights_only=True)
         theirs, ours = json.loads(state.pop("run")), json.loads(run)
+        if not isinstance(theirs, dict) or not isinstance(theirs.get("recipe", {}), dict):
+            raise TypeError
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the restricted unpickler has no error class of its own

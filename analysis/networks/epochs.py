@@ -70,15 +70,14 @@ def run_epochs(
     Raises
     ------
     ValueError
-        If the folder holds a damaged checkpoint or that of another run.
+        If the folder holds a damaged checkpoint, that of another run, or one that does not fit.
     """
     history: list[Row] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         held = read_checkpoint(folder / "checkpoint.pt", run)
         if held is not None:
-            history = held.pop("history")
-            trainer.load(held)
+            history = _take_up(trainer, held, folder / "checkpoint.pt")
             _write_history(folder, history)  # it may have been killed between the two files
     numbers = tqdm(
         range(len(history), epochs),
@@ -95,6 +94,27 @@ def run_epochs(
             _write_history(folder, history)
         numbers.set_postfix_str(told(history[-1]))
         _LOG.info("epoch %d of %d: %s", number + 1, epochs, history[-1])
+    return history
+
+
+def _take_up(trainer: Trainer, held: dict[str, Any], file: Path) -> list[Row]:
+    """Give a trainer what a checkpoint of its run holds, and return the history."""
+    try:
+        history: list[Row] = held.pop("history")
+        if not history or not all(
+            isinstance(name, str) and isinstance(value, int | float)
+            for row in history
+            for name, value in row.items()
+        ):
+            raise TypeError("a history of numbers was expected")
+        trainer.load(held)
+    except MemoryError:
+        raise
+    except Exception as error:  # names, types and shapes may all be others
+        raise ValueError(
+            f"{file} does not hold what this run would have written ({type(error).__name__}: "
+            f"{error!s:.300}). Remove it to start afresh, or choose another folder"
+        ) from error
     return history
 
 
@@ -126,7 +146,8 @@ def require_finite(loss: float, learning_rate: float) -> None:
 
 def _write_history(folder: Path, rows: list[Row]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
+    names = dict.fromkeys(name for row in rows for name in row)  # a checkpoint may hold others
+    writer = csv.DictWriter(text, list(names))
     writer.writeheader()
     writer.writerows(rows)
     write_whole(folder / "history.csv", text.getvalue().encode())

@@ -196,6 +196,8 @@ class _Trainer:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up a state."""
+        if state["free"].keys() != set(self.names):  # it could change what is frozen
+            raise ValueError(f"expected {len(self.names)} free tensors, got {len(state['free'])}")
         self.module.load_state_dict(state["free"], strict=False)
         self.optimiser.load_state_dict(state["optimiser"])
 

@@ -1,13 +1,16 @@
 """Weights: where they come from, how they are checked, and how they get into a module.
 
 Files are read in ways that cannot execute code: safetensors, or PyTorch's loader restricted to
-tensors.
+tensors, which is given neither the archives of its first versions (tar), in which it once could be
+made to, nor compressed ones, which unpack to more than memory holds; PyTorch writes neither.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import tarfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -116,6 +119,12 @@ def read_state(path: Path) -> State:
         raise ValueError(
             f"{path} is not a state dict: {_few(strangers)} are no tensors; expected a tensor by "
             "each name"
+        )
+    unlike = [str(name) for name, value in held.items() if not _is_plain(value)]
+    if unlike:
+        raise ValueError(
+            f"{path}: {_few(unlike)} are sparse, quantised, or larger than what the file holds; "
+            "expected tensors with a number in the file for each of theirs"
         )
     return {
         str(name): value.float() if value.is_floating_point() else value
@@ -248,6 +257,7 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_archives(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
@@ -257,6 +267,23 @@ def _read(path: Path) -> Any:
             "other than tensors and plain containers. Nothing in it was executed. Save the state "
             "dict alone, torch.save(model.state_dict(), ...), or better as .safetensors"
         ) from None
+
+
+def _refuse_archives(path: Path) -> None:
+    """Stop before PyTorch's loader sees what it never wrote; see the module."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("compressed members")
+    elif tarfile.is_tarfile(path):
+        raise ValueError("a tar archive")
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    """Whether a tensor's numbers all lie in memory: views can repeat one of them without end."""
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _plain_name(name: str) -> str:

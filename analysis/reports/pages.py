@@ -6,6 +6,7 @@ Each function returns MyST Markdown.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,11 @@ _NUMBERS = {"Images", "Classes", "Layers", "Features", "Units", "Value", "Target
 def study_facts(study: Study) -> str:
     """Say what this build of the book looked at; the landing page includes it."""
     datasets = [
-        (f"`{name}`", f"{len(data):,}", f"{len(data.classes):,}")
+        (_code(name), f"{len(data):,}", f"{len(data.classes):,}")
         for name, data in ((name, study.data(name)) for name in study.datasets)
     ]
     networks = [
-        (f"`{net.name}`", f"`{net.weights}`", len(net.layers), f"{net.n_features:,}")
+        (_code(net.name), _code(net.weights), len(net.layers), f"{net.n_features:,}")
         for net in map(study.backbone, study.networks)
     ]
     return "\n\n".join(
@@ -53,7 +54,7 @@ def datasets_page(study: Study) -> str:
         skipped = f"; {len(data.skipped)} unreadable files left out" if data.skipped else ""
         here.append(
             (
-                f"`{name}`",
+                _code(name),
                 f"{len(data):,}{skipped}",
                 f"{len(data.classes):,}",
                 f"`{data.fingerprint[:12]}`",
@@ -108,7 +109,7 @@ def datasets_page(study: Study) -> str:
 
 def _overlaps(study: Study) -> list[str]:
     rows = [
-        (f"`{row['source task']}`", f"`{row['dataset']}`", row["group"], _plain(row["because"]))
+        (_code(row["source task"]), _code(row["dataset"]), row["group"], _plain(row["because"]))
         for row in describe_overlaps(study).to_dict("records")
     ]
     if not rows:
@@ -233,15 +234,15 @@ def _target(row: Mapping[str, Any]) -> str:
 def _network_section(net: Backbone) -> list[str]:
     preprocessing = net.preprocessing
     facts = (
-        f"{len(net.layers)} layers, {net.n_features:,} features. Weights: `{net.weights}` "
+        f"{len(net.layers)} layers, {net.n_features:,} features. Weights: {_code(net.weights)} "
         f"(hash `{net.weights_hash[:12]}`). Images are resized to a shorter side of "
         f"{preprocessing.resize} pixels and cropped to {preprocessing.crop} × {preprocessing.crop}."
     )
     rows = [
-        (f"`{layer.name}`", layer.kind, f"{layer.units:,}", _size(layer)) for layer in net.layers
+        (_code(layer.name), layer.kind, f"{layer.units:,}", _size(layer)) for layer in net.layers
     ]
     return [
-        f"## {net.name}, {net.weights}",
+        f"## {_plain(net.name)}, {_plain(net.weights)}",
         facts,
         _table(("Layer", "Kind", "Units", "Positions"), rows),
     ]
@@ -258,9 +259,17 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _plain(text: str) -> str:
     """Text as Markdown that shows it unchanged."""
-    for mark in "\\`*_{}[]<>#$":
+    for mark in "\\`*_{}[]<>#$&":
         text = text.replace(mark, "\\" + mark)
-    return text
+    return " ".join(text.split())
+
+
+def _code(text: object) -> str:
+    """Text as code in Markdown, fenced by more backticks than it holds in a row."""
+    line = " ".join(str(text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    apart = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{apart}{line}{apart}{fence}"
 
 
 def _how_obtained(card: DatasetCard) -> str:

@@ -99,7 +99,7 @@ def plain_json(value: Any) -> Any:
 def _checked_facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text("utf-8"))
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or too deep
         raise ValueError(f"{path} is not JSON ({error})") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise ValueError(f"{path} is not a {FORMAT}")

@@ -48,19 +48,42 @@ def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not a mapping or has a key that studies do not know.
+        If the file is not YAML, not a mapping, has a key that studies do not know, or a value of
+        another kind.
     """
     path = Path(path)
     if not path.is_file():
         known = sorted(str(p) for p in path.parent.glob("*.yml")) if path.parent.is_dir() else []
         raise FileNotFoundError(f"no study file {path}; known there: {', '.join(known) or 'none'}")
-    study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(study, dict):
         raise ValueError(f"{path} should hold 'key: value' lines, but holds {type(study).__name__}")
-    unknown = sorted(set(study) - set(PARAMETERS))
+    unknown = sorted(map(str, set(study) - set(PARAMETERS)))
     if unknown:
         raise ValueError(f"{path} has unknown keys {unknown}; known: {', '.join(PARAMETERS)}")
+    for key, value in study.items():
+        if not _fits(key, value):
+            kind = {"seed": "a whole number"} | dict.fromkeys(_LISTS, "a list of names")
+            raise ValueError(
+                f"{path}: expected {key} to be {kind.get(key, 'a text')}, got "
+                f"{type(value).__name__}"
+            )
     return study | {key: value for key, value in overrides.items() if value is not None}
+
+
+_LISTS = ("datasets", "networks", "reference_images")
+
+
+def _fits(key: str, value: object) -> bool:
+    """Whether a value is of the kind that a parameter takes."""
+    if key == "seed":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if key in _LISTS and isinstance(value, list):
+        return all(isinstance(name, str) for name in value)
+    return isinstance(value, str)
 
 
 def refuse_unknown_parameters(cells: Sequence[str]) -> None:

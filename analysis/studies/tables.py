@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -23,11 +24,16 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     texts = [
         name for name, column in table.items() if not pd.api.types.is_numeric_dtype(column.dtype)
     ]
-    table = table.assign(**{str(name): table[name].map(_no_formula) for name in texts})
+    table = table.copy(deep=False)
+    for name in texts:
+        table[name] = table[name].map(_no_formula)
+    returns = any("\r" in str(value) for name in texts for value in table[name])
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        table.to_csv(partial, index=False, float_format="%.6g")
+        # Else a return in a name, which is not quoted by itself, would begin another row.
+        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        table.to_csv(partial, index=False, float_format="%.6g", quoting=quoting)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

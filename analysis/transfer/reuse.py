@@ -155,7 +155,10 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
         path = Path(folder) / _CHOICE
         if not path.is_file():
             raise FileNotFoundError(f"{folder} is no saved recommendation: it lacks {_CHOICE}")
-        choice = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            choice = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or too deep
+            raise ValueError(f"{path} is not JSON ({error})") from error
         known = {"values": get_args(Values), "weights": get_args(Weights)}
         if not isinstance(choice, dict) or any(choice.get(k) not in known[k] for k in known):
             raise ValueError(f"{path}: expected values and weights among {known}, got {choice!r}")

@@ -97,7 +97,7 @@ def describe_dataset(
         path = folder / f"descriptor-{name.replace(' ', '-').lower()}-{key}.npy"
         if not path.exists():
             _write(path, compute[name]())
-        found[name] = np.load(path, mmap_mode="r")
+        found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
     return found
 
 
