@@ -5,6 +5,8 @@ Packages that take long to import are imported inside the commands, so that help
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,10 @@ from analysis.commands import dks, extract, fine_tune, print_table, report
 __all__ = ["app"]
 
 
+_STOPPED = "Stopped. Nothing half-written stays; the same command goes on with what is finished."
+_DISK_FULL = "Make room on the disk and say the same again: it goes on with what is finished."
+
+
 class _OneLineErrors(TyperGroup):
     """Commands whose errors are told in one message, unless ``--debug`` asks for the traceback."""
 
@@ -24,6 +30,9 @@ class _OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except typer.Abort:
             raise
+        except KeyboardInterrupt:
+            typer.echo(f"\n{_STOPPED}", err=True)
+            raise typer.Exit(130) from None
         except Exception as error:
             # Typer's own errors know their exit code, and how to be told.
             if hasattr(error, "exit_code") or ctx.params.get("debug"):
@@ -31,6 +40,8 @@ class _OneLineErrors(TyperGroup):
             expected = isinstance(error, (ValueError, OSError, RuntimeError, FloatingPointError))
             kind = "" if expected else f"{type(error).__name__}: "
             hint = "" if expected else "\n(layerbook --debug COMMAND shows where)"
+            if any(os.strerror(full) in str(error) for full in (errno.ENOSPC, errno.EDQUOT)):
+                hint = f"\n{_DISK_FULL}"
             typer.echo(f"error: {kind}{error}{hint}", err=True)
             raise typer.Exit(1) from None
 

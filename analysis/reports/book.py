@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -26,6 +28,7 @@ from analysis.reports.execution import (
     execution_key,
     run_notebooks,
 )
+from analysis.reports.places import one_at_a_time, remove_leftovers
 from analysis.reports.sources import BookSources, find_sources
 from analysis.studies import Study, read_study, split_network
 
@@ -34,6 +37,7 @@ __all__ = ["BookError", "build_book"]
 logger = logging.getLogger(__name__)
 
 _TABLES = "tables"
+_PARTIAL = ".partial-"
 
 
 class BookError(RuntimeError):
@@ -53,6 +57,8 @@ def build_book(
 
     A notebook is executed again only when its result could differ, and pages are built again only
     when a source of theirs differs. A book that was there is replaced once the new one is whole.
+    A build that was stopped, or killed, is taken up by the next one; two builds into one folder
+    wait for each other.
 
     Parameters
     ----------
@@ -81,7 +87,9 @@ def build_book(
     NotebookError
         If a notebook fails.
     BookError
-        If building the pages fails or warns.
+        If building the pages fails or warns, or if images or weights changed meanwhile.
+    OSError
+        If the disk is full. What was finished is kept, also by this error and the others.
     """
     sources, output = find_sources(), Path(output).absolute()
     parameters = study_parameters(
@@ -92,19 +100,45 @@ def build_book(
         check_parameters(notebook, parameters)
     opened = Study(**parameters, progress=progress)
 
-    inputs = [
-        environment_hash(Path(analysis.__file__).parent),
-        *(opened.data(name).fingerprint for name in (*opened.datasets, *opened.reference_images)),
-        *(opened.backbone(spec).weights_hash for spec in opened.networks),
-    ]
+    inputs = _inputs(opened)
+    hashes = [environment_hash(Path(analysis.__file__).parent), *inputs.values()]
     cache = output / "executed"
-    keys = {notebook: execution_key(notebook, parameters, inputs) for notebook in notebooks}
-    if progress and any(not (cache / key).is_dir() for key in keys.values()):
-        announce_cost(opened)
-    executed = run_notebooks(keys, parameters, cache=cache, progress=progress)
-    assembled = output / "book-sources"
-    _assemble(assembled, sources, opened, parameters, executed)
-    return _build_pages(assembled, sources, output, progress=progress)
+    keys = {notebook: execution_key(notebook, parameters, hashes) for notebook in notebooks}
+    with one_at_a_time(output / ".lock", output, progress=progress):
+        remove_leftovers(output, _PARTIAL)
+        remove_leftovers(cache, _PARTIAL)
+        missing = [cache / key for key in keys.values() if not (cache / key).is_dir()]
+        if progress and missing:
+            announce_cost(opened)
+        executed = run_notebooks(keys, parameters, cache=cache, progress=progress)
+        if missing:
+            _refuse_changes(inputs, _inputs(Study(**parameters, progress=progress)), missing)
+        assembled = output / "book-sources"
+        _assemble(assembled, sources, opened, parameters, executed)
+        return _build_pages(assembled, sources, output, progress=progress)
+
+
+def _inputs(study: Study) -> dict[str, str]:
+    """Hashes of the images and weights that a study looks at, by name."""
+    names = (*study.datasets, *study.reference_images)
+    return {
+        **{f"images of {name}": study.data(name).fingerprint for name in names},
+        **{f"weights of {spec}": study.backbone(spec).weights_hash for spec in study.networks},
+    }
+
+
+def _refuse_changes(
+    before: Mapping[str, str], after: Mapping[str, str], executions: Sequence[Path]
+) -> None:
+    """Remove executions that may have looked at other images or weights than they are named for."""
+    changed = [name for name in before if after.get(name) != before[name]]
+    if changed:
+        for execution in executions:
+            shutil.rmtree(execution)
+        raise BookError(
+            f"while the notebooks ran, these changed: {'; '.join(changed)}. Nothing that was "
+            "computed from them is kept; build the book again when they no longer change"
+        )
 
 
 def study_parameters(
@@ -166,7 +200,10 @@ def _assemble(
     executed: Sequence[Path],
 ) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(sources.prose, folder, ignore=shutil.ignore_patterns("studies"))
+    try:
+        shutil.copytree(sources.prose, folder, ignore=shutil.ignore_patterns("studies"))
+    except shutil.Error as error:  # holds what befell each file
+        raise OSError(error.args[0][0][2]) from error
     generated = {
         "_study.md": pages.study_facts(study),
         "datasets.md": pages.datasets_page(study),
@@ -200,7 +237,7 @@ def _build_pages(assembled: Path, sources: BookSources, output: Path, *, progres
     if index.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == built_from:
         logger.info("%s is up to date", html)
         return index
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as partial:
+    with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=output) as partial:
         _run_jupyter_book(assembled, sources, Path(partial), progress=progress)
         stamp.unlink(missing_ok=True)
         if html.exists():
@@ -233,8 +270,14 @@ def _run_jupyter_book(assembled: Path, sources: BookSources, into: Path, *, prog
         errors="replace",
     ) as process:
         assert process.stdout is not None  # PIPE was asked for
-        lines = list(_shown(process.stdout, len(sources.pages()), progress))
+        try:
+            lines = list(_shown(process.stdout, len(sources.pages()), progress))
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode:
+        if any(os.strerror(errno.ENOSPC) in line for line in lines):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(into.parent))
         told = [line for line in lines if "WARNING" in line or "ERROR" in line]
         raise BookError(
             "jupyter-book could not build the pages without warnings:\n"

@@ -10,12 +10,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from analysis.reports.published import make_publishable, read_json
+from analysis.reports.stopping import Kernels, in_stoppable_threads
 from analysis.statistics.blocks import processors
 
 __all__ = [
@@ -27,7 +29,6 @@ __all__ = [
     "run_notebooks",
 ]
 
-_WIDGET = "application/vnd.jupyter.widget-view+json"
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _LOCATIONS = ("LAYERBOOK_HOME", "LAYERBOOK_DATA", "LAYERBOOK_WEIGHTS")
 
@@ -98,7 +99,7 @@ def execution_key(notebook: Path, parameters: Mapping[str, Any], inputs: Sequenc
     str
         ``<notebook>-<8 digits for the parameters>-<16 digits for everything>``.
     """
-    cells = _read(notebook)["cells"]
+    cells = read_json(notebook)["cells"]
     source = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"]] for cell in cells]
     asked = _hash([notebook.stem, dict(parameters)])
     return f"{notebook.stem}-{asked[:8]}-{_hash([source, asked, list(inputs)])[:16]}"
@@ -129,30 +130,24 @@ def run_notebooks(
     ------
     NotebookError
         If a cell raised. Notebooks that have not begun are left out; the others end.
+    KeyboardInterrupt
+        If the user stopped the program. Notebooks that were finished stay.
     """
     from tqdm.auto import tqdm
 
+    kernels = Kernels()
     first, *others = keys
     with _absolute_locations():
         done = [run_notebook(first, parameters, key=keys[first], cache=cache, progress=progress)]
-        with _single_blas_thread(), ThreadPoolExecutor(processors()) as pool:
-            running = [
-                pool.submit(
-                    run_notebook, notebook, parameters, key=keys[notebook], cache=cache,
-                    progress=False,
-                )
-                for notebook in others
-            ]  # fmt: skip
-            bar = tqdm(total=len(running), desc="notebooks", unit="notebook", disable=not progress)
-            try:
-                with bar:
-                    for finished in as_completed(running):
-                        finished.result()
-                        bar.update()
-            finally:
-                for future in running:
-                    future.cancel()
-        return done + [future.result() for future in running]
+        tasks = [
+            partial(_execute, notebook, parameters, keys[notebook], cache, False, kernels)
+            for notebook in others
+        ]
+        bar = tqdm(total=len(tasks), desc="notebooks", unit="notebook", disable=not progress)
+        with _single_blas_thread(), bar:
+            return done + in_stoppable_threads(
+                tasks, kernels, at_once=processors(), each_done=bar.update
+            )
 
 
 def run_notebook(
@@ -187,13 +182,29 @@ def run_notebook(
     Raises
     ------
     NotebookError
-        If a cell raised. Nothing is left then.
+        If a cell raised, or the notebook's kernel died. Nothing is left then.
+    KeyboardInterrupt
+        If the user stopped the program. Nothing is left then.
     """
+    kernels = Kernels()
+    task = partial(_execute, notebook, parameters, key, cache, progress, kernels)
+    return in_stoppable_threads([task], kernels, at_once=1, each_done=lambda: None)[0]
+
+
+def _execute(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    key: str,
+    cache: Path,
+    progress: bool,
+    kernels: Kernels,
+) -> Path:
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     done = cache / key
-    if done.is_dir():
+    if done.is_dir() or kernels.ended:
         return done
     cache.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache))
@@ -208,16 +219,23 @@ def run_notebook(
                 resources={"metadata": {"path": str(folder)}},
                 kernel_name="python3",
                 progress_bar={"desc": notebook.stem, "unit": "cell"} if progress else False,
-                extra_arguments=[
-                    "--log-level=ERROR"
-                ],  # newer kernels warn of plain TCP to localhost
+                kernel_manager_class=kernels.manager_class(),
+                # Newer kernels warn of plain TCP to localhost.
+                extra_arguments=["--log-level=ERROR"],
             )
-        _publishable(executed)
-        for older in cache.glob(f"{key.rpartition('-')[0]}-*"):
-            shutil.rmtree(older)
+        make_publishable(executed)
+        older = [*cache.glob(f"{key.rpartition('-')[0]}-*")]
         folder.rename(done)
+        for execution in older:
+            shutil.rmtree(execution)
     except PapermillExecutionError as error:
         raise NotebookError(_explain(notebook, error)) from error
+    except DeadKernelError as error:
+        raise NotebookError(
+            f"{notebook.name}: the process that ran it was killed, as the system does when memory "
+            "runs out. Other notebooks that were finished are kept; run the same again with more "
+            "memory, or with fewer datasets or networks"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return done
@@ -250,33 +268,6 @@ def _single_blas_thread() -> Iterator[None]:
     finally:
         for name in unset:
             os.environ.pop(name, None)
-
-
-def _publishable(executed: Path) -> None:
-    """Take out what readers have no use for: paths and times of this run, and dead widgets."""
-    content = _read(executed)
-    for key in ("papermill", "widgets"):
-        content["metadata"].pop(key, None)
-    for cell in content["cells"]:
-        for key in ("papermill", "execution"):
-            cell["metadata"].pop(key, None)
-        if cell["cell_type"] == "code":
-            cell["outputs"] = [out for out in map(_without_widget, cell["outputs"]) if out]
-    executed.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _without_widget(output: dict[str, Any]) -> dict[str, Any] | None:
-    """Leave the picture that stands in for a widget; nothing where there is none."""
-    data = output.get("data", {})
-    if _WIDGET not in data:
-        return output
-    pictures = {kind: content for kind, content in data.items() if kind.startswith("image/")}
-    return {**output, "data": pictures} if pictures else None
-
-
-def _read(notebook: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
-    return content
 
 
 def _explain(notebook: Path, error: Any) -> str:

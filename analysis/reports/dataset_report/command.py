@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analysis import paths
 from analysis.data import load_dataset
 from analysis.reports.dataset_report.advice import EMBEDDING
 from analysis.reports.dataset_report.page import single_page
 from analysis.reports.dataset_report.study import refuse_unusable, write_broken
 from analysis.reports.execution import NotebookError, run_notebook
+from analysis.reports.places import one_at_a_time, remove_leftovers
 from analysis.reports.sources import find_sources
 from analysis.studies import slug, split_network
 
@@ -22,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 NOTEBOOK = "05-your-dataset"
 PAGE = "report.html"
+_UNFINISHED = ".unfinished-"
 _TELLING = ("ValueError", "FileNotFoundError", "BrokenImageError", "OSError", "MemoryError")
 
 
@@ -87,10 +93,7 @@ def report_dataset(
     refuse_unusable(load_dataset(dataset))  # before every image is read
     data = load_dataset(dataset, on_error="skip", progress=progress)
     refuse_unusable(data)
-    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    try:
+    with _workplace(folder, progress=progress) as work:
         extract(data, net, crops=crops, progress=progress)
         parameters = {
             "title": f"Report on {_short(dataset)}",
@@ -106,10 +109,31 @@ def report_dataset(
         page = single_page(executed / f"{NOTEBOOK}.ipynb", title=f"{data.name}, seen by {net.name}")
         (work / PAGE).write_text(page, encoding="utf-8")
         return _publish(executed / "tables" / EMBEDDING, work / PAGE, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        for parent in made:
-            _remove_if_empty(parent)
+
+
+@contextmanager
+def _workplace(folder: Path, *, progress: bool) -> Iterator[Path]:
+    """Make a folder inside the report's for what is unfinished, and remove it in the end.
+
+    Reports into one folder wait for each other, so that no page stands beside the embedding of
+    another report; what one that was killed left behind is removed.
+    """
+    lock = (
+        paths.home()
+        / "locks"
+        / hashlib.sha256(str(folder).encode(errors="surrogateescape")).hexdigest()[:16]
+    )
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    with one_at_a_time(lock, folder, progress=progress):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder, _UNFINISHED)
+        work = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+            for parent in made:
+                _remove_if_empty(parent)
 
 
 def _executed(parameters: dict[str, Any], work: Path, *, progress: bool) -> Path:
