@@ -84,6 +84,10 @@ def unpack(archive: Path, into: Path, *, most: int | None = None) -> None:
         *(EOFError, RuntimeError, NotImplementedError, UnicodeError),
     ) as error:
         raise ValueError(f"{archive} is damaged or no zip or tar archive: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # which is what seeking to a place before the start is
+            raise
+        raise ValueError(f"{archive} is damaged: a header leads out of it") from error
 
 
 class _Writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from pathlib import Path
@@ -47,9 +48,9 @@ def read_matlab(file: Path, *names: str, squeeze: bool = False) -> list[npt.NDAr
         _refuse_bomb(file)
         # A name without the ending .mat would be looked for under another one.
         content = loadmat(file, squeeze_me=squeeze, variable_names=list(names), appendmat=False)
-    except OSError:
-        raise
     except Exception as error:  # damaged files meet nearly anything in the reader
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         told = str(error) or type(error).__name__
         raise ValueError(f"{file} cannot be read as a MATLAB file: {told}") from error
     missing = sorted(set(names) - content.keys())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import zipfile
@@ -59,9 +60,10 @@ def read_checkpoint(file: Path, run: str) -> State | None:
         theirs, ours = json.loads(state.pop("run")), json.loads(run)
         if not isinstance(theirs, dict) or not isinstance(theirs.get("recipe", {}), dict):
             raise TypeError
-    except (OSError, MemoryError):
-        raise
     except Exception as error:  # the restricted unpickler has no error class of its own
+        # A damaged file may lead to a place before its start, which is invalid.
+        if isinstance(error, MemoryError) or getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
+            raise
         raise ValueError(
             f"{file} is damaged, or no checkpoint of a training ({type(error).__name__}). Remove "
             "it to start afresh, or choose another folder"

@@ -38,6 +38,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "numbers_sha256": (str,),
 }
 _NAMES = ("layers", "feature_layers", "kept_layers", "feature_names_in", "classes")
+_MOST = 2**31  # features; their names may be made from their number
 _TENSORS = {"mean": np.dtype(np.float64), "scale": np.dtype(np.float64), "kept": np.dtype(np.int64)}
 
 
@@ -124,6 +125,8 @@ def _check_types(facts: dict[str, Any], path: Path) -> None:
         if not all(isinstance(each, str) for each in facts[name] or ()):
             raise ValueError(f"{path}: expected {name} to be a list of names")
     n = facts["n_features_in"]
+    if not 0 < n <= _MOST:
+        raise ValueError(f"{path}: expected 1 to {_MOST} features, got {n}")
     for name in ("feature_layers", "feature_names_in"):
         if facts[name] is not None and len(facts[name]) != n:
             raise ValueError(f"{path}: expected {n} {name}, got {len(facts[name])}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import signal
 import tarfile
@@ -257,19 +258,49 @@ LABELS = {
 }
 
 
+IMD = "PH2Dataset/PH2 Dataset images/IMD{0}/IMD{0}_Dermoscopic_Image/IMD{0}.bmp"
+IMAGES = {
+    "food101": "food-101/images/a/1.jpg,food-101/images/a/2.jpg,food-101/images/b/1.jpg",
+    "cub200": "CUB_200_2011/images/a/1.jpg,CUB_200_2011/images/b/1.jpg",
+    "catsdogs": "images/abyss_1.jpg,images/bull_dog_2.jpg",
+    "wood": "st1001.ppm,st1002.ppm",
+    "places365": "val_256/1.jpg,val_256/2.jpg",
+    "ham10000": "HAM10000_images_part_1/I1.jpg,HAM10000_images_part_1/I2.jpg",
+    "ph2": f"{IMD.format('003')},{IMD.format('058')}",
+    "sun397": "SUN397/a/abbey/x.jpg,SUN397/a/barn/outdoor/x.jpg",
+}
+
+
 def label_files(folder: Path) -> list[bytes]:
     return [content for _, content in LABELS.values()]
 
 
 def read_labels(content: bytes, folder: Path) -> None:
     """Every reader of labels with the same damaged file, and images that it may name."""
+    tree = folder.parent / "tree"
+    if not tree.exists():
+        make_tree(tree)
     for name, (index, _) in LABELS.items():
-        root = folder / "data" / name
-        for beside in ("food-101/images", "CUB_200_2011/images", "images", "val_256",
-                       "HAM10000_images_part_1", "PH2Dataset/PH2 Dataset images"):  # fmt: skip
-            for each in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "abyss_1.jpg", "1.jpg", "I1.jpg"):
-                (root / beside / each).parent.mkdir(parents=True, exist_ok=True)
-                (root / beside / each).touch()
+        (tree / name / index).write_bytes(content)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LAYERBOOK_DATA", str(tree))
+            try:
+                data = load_dataset(name)
+            except (ValueError, FileNotFoundError) as error:
+                assert str(tree / name) in str(error) or name in str(error), name
+            else:
+                assert data.labels.max() < len(data.classes)
+                inside = f"{tree / name}/"
+                assert all(os.path.normpath(f).startswith(inside) for f in data.source.files)
+
+
+def make_tree(tree: Path) -> None:
+    """Make datasets in their official layouts, and see that they can be read."""
+    for name, (index, whole) in LABELS.items():
+        root = tree / name
+        for file in IMAGES[name].split(","):
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).touch()
         for file, text in (
             ("CUB_200_2011/image_class_labels.txt", "1 1\n2 2\n"),
             ("CUB_200_2011/classes.txt", "1 a\n2 b\n"),
@@ -278,16 +309,10 @@ def read_labels(content: bytes, folder: Path) -> None:
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (root / file).write_text(text)
         (root / index).parent.mkdir(parents=True, exist_ok=True)
-        (root / index).write_bytes(content)
+        (root / index).write_bytes(whole)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LAYERBOOK_DATA", str(folder / "data"))
-            try:
-                data = load_dataset(name)
-            except (ValueError, FileNotFoundError) as error:
-                assert str(root) in str(error) or name in str(error), name
-            else:
-                assert data.labels.max() < len(data.classes)
-                assert all(Path(file).resolve().is_relative_to(root) for file in data.source.files)
+            patch.setenv("LAYERBOOK_DATA", str(tree))
+            assert len(load_dataset(name)) == 1 + IMAGES[name].count(",")
 
 
 READERS = {
