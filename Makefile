@@ -30,7 +30,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup book test lint lab bench lock clean
+.PHONY: help setup book test check lowest newest lint lab bench lock clean
 
 help:  ## show this list
 	@echo "Usage: make TARGET [PYTHON=python3.12]"
@@ -44,6 +44,30 @@ book: $(READY)  ## build the book into _build/html [STUDY=file.yml DATASETS=a,b 
 
 test: $(READY)  ## run the tests [ARGS="tests/data -x"]
 	$(BIN)/python -m pytest $(ARGS)
+
+check: lint  ## all that can be checked: long tests, pictures, lowest and newest versions (hours; needs uv)
+	$(BIN)/python -m pytest --long --withstood=benchmarks/withstood.json
+	$(BIN)/python -m tests.golden.pictures
+	$(MAKE) lowest newest
+
+lowest:  ## run the tests on the lowest versions that pyproject.toml allows (needs uv) [ARGS=...]
+	$(call with-versions,lowest,--resolution lowest-direct)
+
+newest:  ## run the tests on the newest versions there are (needs uv) [ARGS=...]
+	$(call with-versions,newest,--upgrade)
+
+# Run the tests in an environment of its own, .venv-$(1), whose versions uv resolves with $(2).
+define with-versions
+	@uv --version >/dev/null 2>&1 || { \
+	  echo "make $(1) needs uv, which chooses the versions: pip install uv, or https://docs.astral.sh/uv" >&2; \
+	  exit 1; \
+	}
+	uv venv --quiet --allow-existing --python 3.11 $(VENV)-$(1)
+	uv pip compile --quiet $(2) --python-version 3.11 --group dev -o $(VENV)-$(1)/requirements.txt pyproject.toml
+	uv pip sync --quiet --python $(VENV)-$(1) $(VENV)-$(1)/requirements.txt
+	uv pip install --quiet --python $(VENV)-$(1) --no-deps -e .
+	$(VENV)-$(1)/$(notdir $(BIN))/python -m pytest $(ARGS)
+endef
 
 lint: $(READY)  ## check style, types, and that notebooks hold no outputs
 	$(BIN)/ruff check .
