@@ -13,7 +13,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from analysis.commands import dks, extract, fine_tune, print_table, report
+from analysis.commands import (
+    dks,
+    extract,
+    fine_tune,
+    print_table,
+    printable,
+    report,
+    warn_printably,
+)
 
 __all__ = ["app"]
 
@@ -42,7 +50,7 @@ class _OneLineErrors(TyperGroup):
             hint = "" if expected else "\n(layerbook --debug COMMAND shows where)"
             if any(os.strerror(full) in str(error) for full in (errno.ENOSPC, errno.EDQUOT)):
                 hint = f"\n{_DISK_FULL}"
-            typer.echo(f"error: {kind}{error}{hint}", err=True)
+            typer.echo(f"error: {kind}{printable(str(error))}{hint}", err=True)
             raise typer.Exit(1) from None
 
 
@@ -71,6 +79,7 @@ def main(
 
     `layerbook book --datasets folder:/my/images --network minivgg16@bundled`: a book about them
     """
+    warn_printably()
 
 
 @app.command()

@@ -5,13 +5,22 @@ Packages that take long to import are imported inside the commands, so that help
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["dks", "extract", "fine_tune", "print_table", "report"]
+__all__ = [
+    "dks",
+    "extract",
+    "fine_tune",
+    "print_table",
+    "printable",
+    "report",
+    "warn_printably",
+]
 
 Dataset = Annotated[
     str, typer.Argument(help="A name from `layerbook datasets`, or `folder:/path/to/images`.")
@@ -189,9 +198,33 @@ def report(
     typer.echo(f"Open {made.page}\nThe recommended embedding is in {made.embedding}")
 
 
+def printable(text: str) -> str:
+    """Text in which characters that are not shown are spelled out; lines stay.
+
+    The name of a file can hold what a terminal takes for an order: to hide lines, to set its title.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character == "\n"
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
+    )
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def warn_printably() -> None:
+    """Spell out such characters in warnings as well, where nobody has set up logging."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Printable())
+
+
 def print_table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> None:
     """Print rows under their header, in columns that are as wide as they need."""
-    cells = [header, *([str(cell) for cell in row] for row in rows)]
+    cells = [header, *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
     for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import logging
 import re
 import sys
 from base64 import b64decode
@@ -18,8 +19,11 @@ import pytest
 from hostile_names import NAMES, draw_folder
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
+from typer.testing import CliRunner
 
 from analysis import figures
+from analysis.__main__ import app
+from analysis.commands import printable
 from analysis.data.listing import composed
 from analysis.figures import (
     dataset_report,
@@ -243,3 +247,30 @@ def test_names_make_harmless_file_names(withstood):
     made = {slug(name) for name in (*NAMES, "", "..", "../../etc/passwd", "\0")}
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in made)
     withstood("attack", "Names of folders that become names of files", tried=len(NAMES) + 4)
+
+
+ORDERS = (
+    "\x1b]0;owned\x07",
+    "\x1b[2J\x1b[H",
+    "\x9b31m",
+    "a\rb",
+    "\x08\x08",
+    "\N{RIGHT-TO-LEFT OVERRIDE}x",
+)
+
+
+def test_a_terminal_is_given_no_orders(tmp_path, caplog, withstood):
+    """Errors and warnings that quote names spell out what a terminal would obey."""
+    for number, name in enumerate(ORDERS):
+        (tmp_path / str(number) / name).mkdir(parents=True)
+        told = CliRunner().invoke(app, ["report", f"folder:{tmp_path / str(number)}"]).output
+        assert "error: " in told
+        assert all(character.isprintable() for line in told.split("\n") for character in line)
+    assert logging.lastResort is not None
+    record = logging.LogRecord("x", logging.WARNING, "x", 1, "%s", (ORDERS[0],), None)
+    assert logging.lastResort.format(record) == r"\x1b]0;owned\x07"
+    assert (
+        printable("caf\N{LATIN SMALL LETTER E WITH ACUTE} \N{CAT FACE}\n")
+        == "caf\xe9 \N{CAT FACE}\n"
+    )
+    withstood("attack", "Names that a terminal would take for orders", tried=len(ORDERS))
