@@ -5,8 +5,8 @@ Conventions
 ``format`` among a group's attributes tells how it is written. Those without are of format 1.
 
 Format 2
-    Every chunk ends in its CRC-32C, and every chunk is there. ``metadata_sha256`` covers all other
-    attributes of the group and the metadata of its arrays.
+    Every chunk ends in its CRC-32C, and every chunk is there. ``metadata_sha256`` has hashes of all
+    other attributes of the group (under ``.``) and of the metadata of each array.
 Format 1
     Has neither. A chunk of zeros alone was left out, which occurs with ``label`` only.
 """
@@ -44,7 +44,7 @@ class DamagedStoreError(OSError):
 
 
 def seal(group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]) -> None:
-    """Give a group its attributes, with a hash over them and the metadata of its arrays.
+    """Give a group its attributes, with hashes of them and of the metadata of its arrays.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def seal(group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]) -> N
         Names of all arrays.
     """
     described = {**attributes, "format": FORMAT}
-    described[_SEAL] = _metadata_hash(group, described, arrays)
+    described[_SEAL] = _metadata_hashes(group, described, arrays)
     zarr.open_group(group, mode="r+").update_attributes(described)
 
 
@@ -90,21 +90,24 @@ def read_metadata(group: Path) -> tuple[int, dict[str, Any]]:
     if number not in (1, FORMAT) or (number == 1) != (sealed is None):
         raise damaged(group, "its metadata is not what was written")
     if sealed is not None:
-        described = {**attributes, "format": number}
-        if sealed != _metadata_hash(group, described, names):
-            raise damaged(group, "its metadata is not what was written")
+        for name, found in _metadata_hashes(group, attributes | {"format": number}, names).items():
+            if not isinstance(sealed, dict) or sealed.get(name) != found:
+                what = "its metadata" if name == "." else f"the metadata of {name!r}"
+                raise damaged(group, f"{what} is not what was written")
     return number, attributes
 
 
-def _metadata_hash(group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]) -> str:
-    total = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode())
+def _metadata_hashes(
+    group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]
+) -> dict[str, str]:
+    """SHA-256 (hex) of attributes, under ``.``, and of the metadata of arrays, by their names."""
+    contents = {".": json.dumps(attributes, sort_keys=True).encode()}
     for name in arrays:
         try:
-            content = (group / name / "zarr.json").read_bytes()
+            contents[name] = (group / name / "zarr.json").read_bytes()
         except OSError as error:
             raise _explained(error, group, f"the metadata of {name!r} cannot be read") from error
-        total.update(hashlib.sha256(content).digest())
-    return total.hexdigest()
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 @dataclass(frozen=True, eq=False)

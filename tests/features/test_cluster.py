@@ -1,0 +1,323 @@
+"""Extraction on a cluster of two worker processes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import pickle
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from distributed import Client, LocalCluster
+from distributed.protocol.pickle import dumps
+
+from analysis import cluster as cluster_module
+from analysis.cluster import connect, map_in_order
+from analysis.data import load_dataset
+from analysis.features import building, extract, shards
+from analysis.features.building import BlockWriter
+from analysis.networks import load_backbone
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as running:
+        yield running
+
+
+@pytest.fixture
+def client(cluster):
+    with connect(cluster.scheduler_address) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("digits").subset(range(150))
+
+
+@pytest.fixture(scope="module")
+def net():
+    return load_backbone("minivgg16", weights="random", seed=0)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(building, "BLOCK_IMAGES", 16)
+
+
+def run(data, net, store, client=None, **more):
+    how = {"crops": "center", "batch_size": 8, "progress": False, **more}
+    return extract(data, net, store=store, client=client, **how)
+
+
+def contents(store: Path) -> dict[Path, bytes]:
+    """Every file of the finished groups of a store."""
+    found = (path for path in store.glob("*.zarr/**/*") if path.is_file())
+    return {path.relative_to(store): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def whole(data, net, tmp_path_factory):
+    """The store of one process that nobody disturbed."""
+    store = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "BLOCK_IMAGES", 16)
+        run(data, net, store)
+    return store
+
+
+def names(store: Path) -> list[str]:
+    return sorted(path.suffix for path in store.iterdir())
+
+
+@pytest.mark.parametrize("crops", ["center", "ten"])
+def test_a_cluster_writes_the_same_bytes_as_one_process(client, data, net, tmp_path, crops):
+    few = data.subset(range(70))
+    torch.set_num_threads(2)
+    run(few, net, tmp_path / "one", crops=crops)
+    run(few, net, tmp_path / "two", client, crops=crops)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert names(tmp_path / "two") == [".lock", ".zarr"]
+
+
+def kill_a_worker(cluster: LocalCluster) -> str:
+    """SIGKILL to a worker while it computes a shard; the name of the task."""
+    while True:
+        for state in list(cluster.scheduler.workers.values()):
+            tasks = [task.key for task in state.processing if "_shard" in task.key]
+            if tasks:
+                os.kill(cluster.workers[state.name].pid, signal.SIGKILL)
+                return tasks[0]
+        time.sleep(0.01)
+
+
+def test_workers_killed_in_the_middle_of_their_shards_change_no_bit(
+    cluster, client, data, net, whole, tmp_path, withstood
+):
+    suspected = set()
+
+    def kill_twice():
+        for at_least in (1, 4):
+            while len(list(tmp_path.glob("*.partial/done/*"))) < at_least:
+                time.sleep(0.01)
+            kill_a_worker(cluster)
+            # The scheduler notes of a task that its worker died with it.
+            while not (found := {t.key for t in cluster.scheduler.tasks.values() if t.suspicious}):
+                time.sleep(0.01)
+            suspected.update(found)
+
+    killer = threading.Thread(target=kill_twice)
+    killer.start()
+    run(data, net, tmp_path, client)
+    killer.join(timeout=60)
+    assert not killer.is_alive()
+    assert suspected
+    assert contents(tmp_path) == contents(whole)
+    assert names(tmp_path) == [".lock", ".zarr"]
+    withstood("fault", "A worker of a cluster is killed in the middle of a shard", tried=2)
+
+
+def stop_after(blocks: int):
+    """A ``BlockWriter.write`` that stops the run after some blocks."""
+    write, done = BlockWriter.write, []
+
+    def stopping(self, block, values):
+        if len(done) == blocks:
+            raise KeyboardInterrupt
+        write(self, block, values)
+        done.append(block)
+
+    return stopping
+
+
+def test_what_one_process_has_begun_a_cluster_goes_on_with(
+    client, data, net, whole, tmp_path, caplog, monkeypatch
+):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(BlockWriter, "write", stop_after(3))
+        run(data, net, tmp_path)
+    with caplog.at_level(logging.INFO):
+        run(data, net, tmp_path, client)
+    assert "continuing after 48 images" in caplog.text
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_what_a_cluster_has_begun_one_process_goes_on_with(
+    client, data, net, whole, tmp_path, caplog, monkeypatch
+):
+    def three_of_them(client, function, items):
+        chosen = [items[number] for number in (7, 0, 4)]
+        yield from map_in_order(client, function, chosen)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shards, "map_in_order", three_of_them)
+        run(data, net, tmp_path, client)
+    with caplog.at_level(logging.INFO):
+        run(data, net, tmp_path)
+    assert "continuing after 48 images" in caplog.text
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_shard_that_is_done_is_not_computed_again(tmp_path):
+    (tmp_path / "done").mkdir()
+    writer = BlockWriter(tmp_path, (("conv1", 3),), {})
+    (tmp_path / "done" / "0000000016").touch()
+    block = range(16, 32)
+    assert shards._shard(tmp_path / "nothing", "", writer, block) == block
+    with pytest.raises(FileNotFoundError, match=r"does not find .* must see the store"):
+        shards._shard(tmp_path / "nothing", "", writer, range(16))
+
+
+def test_the_network_travels_once_and_not_with_every_task(data, net, tmp_path, monkeypatch):
+    sent = []
+
+    def counting(client, function, items):
+        folder = next(tmp_path.glob("*.partial"))
+        sent.extend([len(dumps(function)), (folder / "job").stat().st_size])
+        yield from map(function, items)
+
+    class NoClient:
+        def nthreads(self):
+            return {}
+
+    monkeypatch.setattr(shards, "map_in_order", counting)
+    run(data.subset(range(20)), net, tmp_path, NoClient())
+    task, job = sent
+    assert task < 10_000 < 1_000_000 < job
+
+
+def test_a_job_that_was_exchanged_is_not_unpickled(tmp_path, withstood):
+    class Program:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "it ran",)
+
+    (tmp_path / "job").write_bytes(pickle.dumps(Program()))
+    with pytest.raises(OSError, match="not what was written"):
+        shards._read(tmp_path / "job", "0" * 64)
+    assert not (tmp_path / "it ran").exists()
+    withstood("attack", "The job of a cluster's workers is exchanged for a program", tried=1)
+
+
+def test_trouble_is_told_as_in_one_process(client, data, tmp_path, withstood):
+    def message(data, net, client, kind):
+        with pytest.raises(kind) as caught:
+            run(data, net, tmp_path / "store", client)
+        assert not list((tmp_path / "store").glob("*.zarr"))
+        return str(caught.value)
+
+    broken = load_backbone("minivgg16", weights="random", seed=0)
+    with torch.no_grad():
+        next(broken.module.parameters())[1] = float("nan")
+    few = data.subset(range(40))
+    one, two = (message(few, broken, where, ValueError) for where in (None, client))
+    assert one == two
+    assert "not finite for image" in one
+    assert few.paths[0] in one
+
+    for number, image in enumerate(few):
+        (tmp_path / "images" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "images" / str(number % 2) / f"{number:02d}.png")
+    pictures = load_dataset(f"folder:{tmp_path / 'images'}")
+    (tmp_path / "images" / "1" / "31.png").write_bytes(b"no image")
+    net = load_backbone("minivgg16", weights="random", seed=0)
+    one, two = (message(pictures, net, where, OSError) for where in (None, client))
+    assert one == two
+    assert "31.png" in one
+    withstood("fault", "A network gives values that are no numbers", tried=2)
+
+
+def test_results_come_in_order_and_few_are_under_way(client):
+    def slow(number):
+        import time
+
+        time.sleep(0.05 if number % 3 == 0 else 0)
+        return number * number
+
+    taken = []
+
+    def items():
+        for number in range(30):
+            taken.append(number)
+            yield number
+
+    for number, result in enumerate(map_in_order(client, slow, items(), ahead=4)):
+        assert result == number * number
+        assert len(taken) <= number + 4
+    assert len(taken) == 30
+    assert list(map_in_order(client, slow, [])) == []
+    assert list(map_in_order(client, slow, [3, 3])) == [9, 9]
+
+
+def test_errors_of_the_function_are_raised_as_they_are(client):
+    def picky(number):
+        if number == 2:
+            raise LookupError("no 2")
+        return number
+
+    results = map_in_order(client, picky, range(6))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(LookupError, match="no 2"):
+        next(results)
+
+
+def test_who_stops_asking_leaves_nothing_under_way(cluster, client):
+    def sleep(number):
+        import time
+
+        time.sleep(0.2)
+
+    results = map_in_order(client, sleep, range(1000), ahead=20)
+    next(results)
+    assert len(cluster.scheduler.tasks) > 10
+    results.close()
+    patience = time.monotonic() + 30
+    while cluster.scheduler.tasks and time.monotonic() < patience:
+        time.sleep(0.05)
+    assert not cluster.scheduler.tasks
+
+
+def test_what_kills_every_worker_is_given_up(cluster, client, monkeypatch):
+    def deadly(number):
+        import os
+
+        os._exit(1)
+
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+    with pytest.raises(RuntimeError, match="gave up after 2 workers died on the same task"):
+        list(map_in_order(client, deadly, [0], retries=1))
+
+
+def test_a_cluster_that_does_not_answer_or_fit_is_refused(cluster, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster_module, "_SECONDS_TO_ANSWER", 1)
+        with pytest.raises(ConnectionError, match="no scheduler answers at 'tcp://127"):
+            connect("tcp://127.0.0.1:9")
+        with (
+            LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty,
+            pytest.raises(ConnectionError, match="has no workers"),
+        ):
+            connect(empty.scheduler_address)
+    with pytest.raises(ValueError, match="expected a scheduler's address"):
+        connect("nowhere")
+    usual = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0.0" if name == "zarr" else usual(name)
+    )
+    with pytest.raises(ValueError, match=r"has zarr [\d.]+, here it is 0\.0; install the same"):
+        connect(cluster.scheduler_address)
+
+
+def test_a_client_does_not_take_over_dask(cluster, client, data, net, whole):
+    ours = run(data, net, whole)
+    assert isinstance(client, Client)
+    with pytest.raises(ValueError, match="No clients found"):
+        Client.current()
+    assert np.isfinite(ours.values).all()
