@@ -29,6 +29,23 @@ def _bin(values: Array, edges: Array, labels: Array, table: Array) -> None:
 
 
 @jit
+def _count(
+    values: Array, low: float, high: float, labels: Array, edges: Array, table: Array
+) -> None:
+    """Count values of one feature, all from ``low`` to ``high``, into ``table`` (bins, classes)."""
+    if low == high:
+        for i in range(values.size):
+            table[0, labels[i]] += 1
+        return
+    bins = table.shape[0]
+    step = (high - low) / bins
+    for b in range(bins):
+        edges[b] = b * step + low
+    edges[bins] = high
+    _bin(values, edges, labels, table)
+
+
+@jit
 def _tabulate(values: Array, labels: Array, edges: Array, table: Array) -> tuple[int, bool]:
     """Count one feature into ``table`` (bins, classes).
 
@@ -39,18 +56,8 @@ def _tabulate(values: Array, labels: Array, edges: Array, table: Array) -> tuple
     nan = int(np.isnan(values).sum())
     infinite = not np.isfinite(high - low)
     table[:] = 0
-    if nan > 0 or infinite:
-        return nan, infinite
-    if low == high:
-        for i in range(values.size):
-            table[0, labels[i]] += 1
-        return nan, infinite
-    bins = table.shape[0]
-    step = (high - low) / bins
-    for b in range(bins):
-        edges[b] = b * step + low
-    edges[bins] = high
-    _bin(values, edges, labels, table)
+    if nan == 0 and not infinite:
+        _count(values, low, high, labels, edges, table)
     return nan, infinite
 
 
@@ -79,6 +86,23 @@ def histogram_columns(
 
 
 @jit
+def _distances(table: Array, sizes: Array, n_images: int, state: Array, out: Array) -> None:
+    """Signed distances (classes,) of one feature's counts (bins, classes) into ``out``."""
+    state[:] = 0
+    outer = np.int64(0)
+    for b in range(table.shape[0]):
+        for c in range(sizes.size):
+            outer += np.int64(table[b, c])
+        for c in range(sizes.size):
+            state[0, c] += np.int64(table[b, c]) * n_images
+            gap = state[0, c] - sizes[c] * outer
+            state[1, c] = min(state[1, c], gap)
+            state[2, c] = max(state[2, c], gap)
+    for c in range(sizes.size):
+        out[c] = signed(state[1, c], state[2, c], sizes[c], n_images)
+
+
+@jit
 def binned_columns(
     X: Array,
     first: int,
@@ -102,14 +126,57 @@ def binned_columns(
         for j in range(width):
             found = _tabulate(values[j, :n_images], labels, edges, table)
             nan[tile + j], infinite[tile + j] = found
-            state[:] = 0
-            outer = 0
-            for b in range(bins):
-                outer += table[b].sum()
-                for c in range(sizes.size):
-                    state[0, c] += table[b, c] * n_images
-                    gap = state[0, c] - sizes[c] * outer
-                    state[1, c] = min(state[1, c], gap)
-                    state[2, c] = max(state[2, c], gap)
-            for c in range(sizes.size):
-                out[c, tile + j] = signed(state[1, c], state[2, c], sizes[c], n_images)
+            _distances(table, sizes, n_images, state, out[:, tile + j])
+
+
+@jit
+def range_columns(X: Array, first: int, last: int, low: Array, high: Array, nan: Array) -> None:
+    """Widen ``low`` and ``high`` by the features ``first`` to ``last`` of X, and count NaN."""
+    for i in range(X.shape[0]):
+        for j in range(first, last):
+            value = X[i, j]
+            if value < low[j]:
+                low[j] = value
+            if value > high[j]:
+                high[j] = value
+            if value != value:
+                nan[j] += 1
+
+
+@jit
+def count_columns(
+    X: Array,
+    first: int,
+    last: int,
+    low: Array,
+    high: Array,
+    labels: Array,
+    tables: Array,
+    outside: Array,
+) -> None:
+    """Add the features ``first`` to ``last`` of X to ``tables`` (features, bins, classes).
+
+    ``outside`` counts values outside their feature's range, ``low`` to ``high``; beside any there
+    are no counts.
+    """
+    values = np.empty((TILE, labels.size + PADDING))
+    edges = np.empty(tables.shape[1] + 1)
+    for tile in range(first, last, TILE):
+        width = min(TILE, last - tile)
+        _turn(X, tile, tile + width, values)
+        for j in range(width):
+            at = tile + j
+            own = values[j, : labels.size]
+            for i in range(own.size):
+                outside[at] += not (low[at] <= own[i] <= high[at])
+            if outside[at] == 0:
+                _count(own, low[at], high[at], labels, edges, tables[at])
+
+
+@jit
+def table_columns(tables: Array, first: int, last: int, sizes: Array, out: Array) -> None:
+    """Signed distances ``out[:, first:last]`` of counts ``tables`` (features, bins, classes)."""
+    n_images = sizes.sum()
+    state = np.empty((3, sizes.size), np.int64)
+    for j in range(first, last):
+        _distances(tables[j], sizes, n_images, state, out[:, j])

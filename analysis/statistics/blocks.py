@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
+import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,9 @@ from analysis.statistics._compiling import TILE
 
 BLOCK_VALUES = 2**24
 """Values per block where the array does not say: 64 MB of float32."""
+
+MOST_VALUES = 2**28
+"""Values per block at most, whatever the array says: 1 GB of float32."""
 
 DIMS = ("image", "feature")
 
@@ -65,34 +69,108 @@ def blocks_of(X: NDArray[Any] | xr.DataArray) -> Iterator[tuple[int, NDArray[Any
 
     A block (images, width) is a writeable C-ordered array of float32 or float64, whichever holds
     the values without loss: the one kind of array that the kernels are compiled for. Chunks of a
-    Dask array are computed some at a time, each once.
+    Dask array are computed some at a time, each once, unless a column of chunks is larger than a
+    block may be.
 
     Raises
     ------
     ValueError
         Values that are not real numbers or not exact in float64.
     """
-    for first, last in pairwise(_bounds(X)):
+    for first, last in pairwise(bounds_of(X)):
         if isinstance(X, xr.DataArray):
-            yield first, _as_float(X.variable[:, first:last].values)
+            yield first, as_float(X.variable[:, first:last].values)
         else:
-            yield first, _as_float(X if last - first == X.shape[1] else X[:, first:last])
+            yield first, as_float(X if last - first == X.shape[1] else X[:, first:last])
 
 
-def _bounds(X: NDArray[Any] | xr.DataArray) -> list[int]:
-    """Columns at which blocks start, and the end; chunks are joined up to a block, never cut."""
+def image_blocks_of(X: NDArray[Any] | xr.DataArray) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield ``(first image, block)`` of a conforming X: all features of some images.
+
+    A block is as of :func:`blocks_of`. Chunks of a Dask array are read in this thread, each once.
+
+    Raises
+    ------
+    ValueError
+        As :func:`blocks_of`.
+    """
+    for first, last in pairwise(image_bounds_of(X)):
+        part = X[first:last]
+        yield first, as_float(part if isinstance(part, np.ndarray) else read_here(part.variable))
+
+
+def image_bounds_of(X: NDArray[Any] | xr.DataArray, wanted: int | None = None) -> list[int]:
+    """Rows at which blocks of images start, and the end; chunks are joined, never cut.
+
+    Parameters
+    ----------
+    X : ndarray or DataArray, shape (images, features)
+        As of :func:`conform`.
+    wanted : int, optional
+        Images up to which chunks are joined; by default 64 MB of float32.
+    """
     n_images, n_features = X.shape
-    wanted = max(TILE, BLOCK_VALUES // n_images)
+    wanted = wanted or max(1, BLOCK_VALUES // n_features)
+    if isinstance(X, xr.DataArray) and X.chunks is not None:
+        return _joined(np.cumsum(X.chunks[0]).tolist(), wanted)
+    return [*range(0, n_images, wanted), n_images]
+
+
+def read_here(part: xr.Variable) -> NDArray[Any]:
+    """Values, read chunk by chunk in this thread alone: what a task of a cluster does.
+
+    Nothing as large as the result is held beside it.
+    """
+    if not hasattr(part.data, "dask"):
+        return np.asarray(part.data)
+    values = np.empty(part.shape, part.dtype)
+    lazy: Any = dask.array  # its functions carry no types
+    lazy.store(part.data, values, lock=False, scheduler="synchronous")
+    return values
+
+
+def bounds_of(
+    X: NDArray[Any] | xr.DataArray, wanted: int | None = None, most: int | None = None
+) -> list[int]:
+    """Columns at which blocks of a conforming X start, and the end.
+
+    Parameters
+    ----------
+    X : ndarray or DataArray, shape (images, features)
+        As of :func:`conform`.
+    wanted : int, optional
+        Features up to which columns of chunks are joined; by default 64 MB of float32.
+    most : int, optional
+        Features above which a column of chunks is cut; by default 1 GB of float32.
+    """
+    n_images, n_features = X.shape
     if isinstance(X, np.ndarray) and _is_plain(X):
         return [0, n_features]  # in memory already, and used as it is
+    wanted = wanted or max(TILE, BLOCK_VALUES // n_images)
+    most = most or max(TILE, MOST_VALUES // n_images)
     ends = [*range(wanted, n_features, wanted), n_features]
     if isinstance(X, xr.DataArray) and X.chunks is not None:
         ends = np.cumsum(X.chunks[1]).tolist()
+    return _cut(_joined(ends, wanted), most)
+
+
+def _joined(ends: list[int], wanted: int) -> list[int]:
+    """Bounds of chunks that end at ``ends``, joined as far as they come to ``wanted``."""
     bounds = [0]
     for end, following in pairwise(ends):
         if following - bounds[-1] > wanted:
             bounds.append(end)
-    return [*bounds, n_features]
+    return [*bounds, ends[-1]]
+
+
+def _cut(bounds: list[int], most: int) -> list[int]:
+    """Add bounds so that no block is wider than ``most``: pieces of whole tiles, about equal."""
+    cut: list[int] = []
+    for first, last in pairwise(bounds):
+        pieces = ceil((last - first) / most)
+        step = min(most, TILE * ceil((last - first) / (pieces * TILE)))
+        cut += range(first, last, step)
+    return [*cut, bounds[-1]]
 
 
 def _is_plain(X: NDArray[Any]) -> bool:
@@ -100,8 +178,14 @@ def _is_plain(X: NDArray[Any]) -> bool:
     return in_order and X.dtype in (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def _as_float(block: NDArray[Any]) -> NDArray[Any]:
-    """Give the same numbers as a plain array, itself if it is one."""
+def as_float(block: NDArray[Any]) -> NDArray[Any]:
+    """Give the same numbers as a plain array, itself if it is one.
+
+    Raises
+    ------
+    ValueError
+        Values that are not real numbers or not exact in float64.
+    """
     dtype: type[np.float32] | type[np.float64]
     kind, size = block.dtype.kind, block.dtype.itemsize
     if kind == "f" and size <= 8:

@@ -25,7 +25,8 @@ that the exact distance looks at, no binned distance is wider.
 
 from __future__ import annotations
 
-from typing import Any, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import xarray as xr
@@ -33,7 +34,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from analysis.statistics._binning import binned_columns
 from analysis.statistics._kernels import distance_columns, distances_of_ranked
-from analysis.statistics.blocks import blocks_of, conform, features_of, run_in_threads
+from analysis.statistics._on_cluster import over_feature_blocks, require_lazy, threads_of
+from analysis.statistics.blocks import conform, features_of, run_in_threads
 from analysis.statistics.labelling import classes_of, labelled
 from analysis.statistics.ranks import (
     RankedBlock,
@@ -44,20 +46,38 @@ from analysis.statistics.ranks import (
     refuse_nan,
 )
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 Array = NDArray[Any]
 
 
 @overload
 def signed_ks(
-    X: xr.DataArray, labels: ArrayLike, *, bins: int | None = None, threads: int | None = None
+    X: xr.DataArray,
+    labels: ArrayLike,
+    *,
+    bins: int | None = None,
+    threads: int | None = None,
+    client: Client | None = None,
 ) -> xr.DataArray: ...
 @overload
 def signed_ks(
-    X: RankedFeatures, labels: ArrayLike, *, bins: None = None, threads: int | None = None
+    X: RankedFeatures,
+    labels: ArrayLike,
+    *,
+    bins: None = None,
+    threads: int | None = None,
+    client: None = None,
 ) -> Any: ...
 @overload
 def signed_ks(
-    X: ArrayLike, labels: ArrayLike, *, bins: int | None = None, threads: int | None = None
+    X: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bins: int | None = None,
+    threads: int | None = None,
+    client: None = None,
 ) -> NDArray[np.float64]: ...
 def signed_ks(
     X: ArrayLike | RankedFeatures | xr.DataArray,
@@ -65,6 +85,7 @@ def signed_ks(
     *,
     bins: int | None = None,
     threads: int | None = None,
+    client: Client | None = None,
 ) -> NDArray[np.float64] | xr.DataArray:
     """Signed Kolmogorov-Smirnov distance of every class and feature.
 
@@ -82,7 +103,11 @@ def signed_ks(
         is 100); by default at every value, which is exact.
     threads : int, optional
         At most so many threads; by default every processor that this process may use. The result
-        does not depend on it.
+        does not depend on it. With a client: threads of each task, by default 1.
+    client : distributed.Client, optional
+        Cluster whose workers read blocks of features from the store, and send distances back; see
+        :func:`analysis.cluster.connect`. Only for a lazy X. The same bits as without; the block
+        of a lost worker is done again by another.
 
     Returns
     -------
@@ -95,7 +120,10 @@ def signed_ks(
     ------
     ValueError
         NaN in X (saying how many, and in which feature first), labels of another length, fewer
-        than two classes, an empty X, other dimensions; with bins, infinities or ranked features.
+        than two classes, an empty X, other dimensions; with bins, infinities or ranked features;
+        with a client, values in memory.
+    FileNotFoundError
+        A worker does not see the store.
 
     Notes
     -----
@@ -106,6 +134,8 @@ def signed_ks(
     """
     if bins is not None and (not isinstance(bins, int | np.integer) or bins < 2):
         raise ValueError(f"expected bins to be None (exact) or an integer from 2, got {bins!r}")
+    if client is not None:
+        X = require_lazy(X)
     if isinstance(X, RankedFeatures):
         if bins is not None:
             raise ValueError("bins need the values, which ranked features lack: give X itself")
@@ -118,15 +148,28 @@ def signed_ks(
     X = conform(X)
     classes, members, sizes = classes_of(labels, X.shape[0])
     D = np.empty((classes.size, X.shape[1]))
-    for first, block in blocks_of(X):
-        if bins is None:
-            part = _exact(block, first, members, sizes, threads)
-        else:
-            part = _binned(block, first, int(bins), members, sizes, threads)
-        D[:, first : first + block.shape[1]] = part
+    measure = partial(
+        _of_block, bins=bins, members=members, sizes=sizes, threads=threads_of(threads, client)
+    )
+    for first, part in over_feature_blocks(X, measure, client):
+        D[:, first : first + part.shape[1]] = part
     if features is None:
         return D
     return labelled(D, classes, features, "signed_ks", bins="exact" if bins is None else bins)
+
+
+def _of_block(
+    block: Array,
+    offset: int,
+    *,
+    bins: int | None,
+    members: Array,
+    sizes: Array,
+    threads: int | None,
+) -> NDArray[np.float64]:
+    if bins is None:
+        return _exact(block, offset, members, sizes, threads)
+    return _binned(block, offset, int(bins), members, sizes, threads)
 
 
 def _exact(

@@ -26,16 +26,23 @@ spread
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.statistics._on_cluster import over_feature_blocks, require_lazy, threads_of
+from analysis.statistics.blocks import conform
 from analysis.statistics.distances import signed_ks
-from analysis.statistics.ranks import RankedFeatures, rank_features
+from analysis.statistics.labelling import classes_of
+from analysis.statistics.ranks import RankedFeatures, rank_features, ranked_parts
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = [
     "NoiseThresholds",
@@ -92,6 +99,7 @@ def noise_thresholds(
     seed: int = 0,
     *,
     threads: int | None = None,
+    client: Client | None = None,
 ) -> NoiseThresholds:
     """Thresholds at which real labels differ most from shuffled ones.
 
@@ -107,6 +115,9 @@ def noise_thresholds(
         Seed of the shuffles.
     threads : int, optional
         As for :func:`~analysis.statistics.signed_ks`.
+    client : distributed.Client, optional
+        As for :func:`~analysis.statistics.signed_ks`: workers read, sort and measure blocks of
+        features under all labellings, so that every feature is still read and sorted once.
 
     Returns
     -------
@@ -118,9 +129,52 @@ def noise_thresholds(
     ValueError
         No shuffle; what :func:`~analysis.statistics.signed_ks` refuses.
     """
+    if client is not None:
+        D = _on_cluster(require_lazy(X), labels, n_shuffles, seed, threads, client)
+        return thresholds_between(D[0], D[1:])
     ranked = X if isinstance(X, RankedFeatures) else rank_features(X, threads=threads)
     noise = shuffled_distances(ranked, labels, n_shuffles, seed, threads=threads)
     return thresholds_between(signed_ks(ranked, labels, threads=threads), noise)
+
+
+def _on_cluster(
+    X: xr.DataArray,
+    labels: ArrayLike,
+    n_shuffles: int,
+    seed: int,
+    threads: int | None,
+    client: Client,
+) -> Floats:
+    """Distances (1 + shuffles, classes, features): under the labels, then under each shuffle."""
+    conforming = conform(X)
+    classes, members, _ = classes_of(labels, X.sizes["image"])
+    _shuffles(members, n_shuffles, seed)  # refuses before anything is read
+    measure = partial(
+        _of_block,
+        members=members,
+        n_shuffles=n_shuffles,
+        seed=seed,
+        threads=threads_of(threads, client),
+    )
+    D = np.empty((1 + n_shuffles, classes.size, X.sizes["feature"]))
+    for first, part in over_feature_blocks(conforming, measure, client):
+        D[:, :, first : first + part.shape[2]] = part
+    return D
+
+
+def _of_block(
+    block: NDArray[Any],
+    offset: int,
+    *,
+    members: NDArray[Any],
+    n_shuffles: int,
+    seed: int,
+    threads: int | None,
+) -> Floats:
+    n_images, width = block.shape
+    ranked = RankedFeatures(n_images, width, tuple(ranked_parts(block, offset, threads)))
+    labellings = [members, *_shuffles(members, n_shuffles, seed)]
+    return np.stack([np.asarray(signed_ks(ranked, y, threads=threads)) for y in labellings])
 
 
 def shuffled_distances(
@@ -148,14 +202,19 @@ def shuffled_distances(
     ValueError
         As for :func:`noise_thresholds`.
     """
+    drawn = _shuffles(labels, n_shuffles, seed)
+    ranked = X if isinstance(X, RankedFeatures) else rank_features(X, threads=threads)
+    return np.stack([np.asarray(signed_ks(ranked, y, threads=threads)) for y in drawn])
+
+
+def _shuffles(labels: ArrayLike, n_shuffles: int, seed: int) -> Iterator[NDArray[Any]]:
+    """Shuffled labels, each drawn when it is needed."""
     if n_shuffles < 1:
         raise ValueError(f"expected at least one shuffle, got n_shuffles={n_shuffles}")
-    ranked = X if isinstance(X, RankedFeatures) else rank_features(X, threads=threads)
     labels = np.asarray(labels)
-    drawn = (
+    return (
         np.random.default_rng((seed, number)).permutation(labels) for number in range(n_shuffles)
     )
-    return np.stack([np.asarray(signed_ks(ranked, y, threads=threads)) for y in drawn])
 
 
 def thresholds_between(D: ArrayLike, shuffled: Iterable[ArrayLike]) -> NoiseThresholds:

@@ -106,11 +106,16 @@ def ranked_blocks(
     X: NDArray[Any] | xr.DataArray, threads: int | None = None
 ) -> Iterator[RankedBlock]:
     """Sort the features of a conforming X a block at a time; errors as in :func:`rank_features`."""
-    step = max(TILE, BLOCK_VALUES // X.shape[0])
     for first, block in blocks_of(X):
-        bits, width = as_bits(block), block.shape[1]
-        for start in range(0, width, step):
-            yield _rank_block(bits, first, start, min(start + step, width), threads)
+        yield from ranked_parts(block, first, threads)
+
+
+def ranked_parts(block: NDArray[Any], offset: int, threads: int | None) -> Iterator[RankedBlock]:
+    """Sort a block as of :func:`blocks_of`, in parts; ``offset`` is its first feature's number."""
+    n_images, width = block.shape
+    bits, step = as_bits(block), max(TILE, BLOCK_VALUES // n_images)
+    for start in range(0, width, step):
+        yield _rank_block(bits, offset, start, min(start + step, width), threads)
 
 
 def _rank_block(

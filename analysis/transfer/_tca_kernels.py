@@ -9,11 +9,20 @@ import numpy as np
 
 from analysis.transfer.adaptation._domains import Floats
 
-__all__ = ["KERNELS", "Kernel", "blocks", "kernel_for", "median_gamma"]
+__all__ = [
+    "KERNELS",
+    "MEDIAN_OF",
+    "Kernel",
+    "blocks",
+    "check_precomputed",
+    "kernel_for",
+    "median_gamma",
+]
 
 KERNELS = ("linear", "rbf", "poly", "precomputed")
 _BLOCK = 128
-_MEDIAN_OF = 2000
+MEDIAN_OF = 2000
+"""Samples whose distances give the width of a radial kernel, where there are more."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +119,8 @@ def median_gamma(X: Floats, seed: int) -> float:
     ValueError
         If half of the pairs coincide.
     """
-    if len(X) > _MEDIAN_OF:
-        X = X[np.random.default_rng(seed).choice(len(X), _MEDIAN_OF, replace=False)]
+    if len(X) > MEDIAN_OF:
+        X = X[np.random.default_rng(seed).choice(len(X), MEDIAN_OF, replace=False)]
     X = X - X.mean(axis=0)
     squares = _squares(X)
     distances = squares[:, None] + squares - 2 * (X @ X.T)
@@ -133,3 +142,33 @@ def blocks(n: int, size: int) -> Iterator[slice]:
 def _squares(X: Floats) -> Floats:
     squares: Floats = np.einsum("ij,ij->i", X, X)
     return squares
+
+
+def check_precomputed(source: Floats, target: Floats, solver: str, seed: int) -> None:
+    """Refuse rows that are not those of a symmetric kernel of both domains.
+
+    That K is symmetric is asked of one vector that is drawn, which needs no second matrix.
+
+    Raises
+    ------
+    ValueError
+        If they are not, or the solver is not the exact one.
+    """
+    n_source, n = len(source), len(source) + len(target)
+    if source.shape[1] != n:
+        raise ValueError(
+            f"expected rows of a precomputed kernel with {n} values, one for each sample of both "
+            f"domains, got {source.shape[1]}"
+        )
+    if solver != "exact":
+        raise ValueError(
+            "expected the exact solver for a precomputed kernel, whose values are all there "
+            f"already, got {solver!r}"
+        )
+    v = np.random.default_rng(seed).standard_normal(n)
+    by_rows = np.concatenate([source @ v, target @ v])
+    by_columns = v[:n_source] @ source + v[n_source:] @ target
+    if np.abs(by_rows - by_columns).max() > 1e-8 * np.abs(by_rows).max():
+        raise ValueError(
+            "expected a symmetric precomputed kernel, source samples first in rows and columns"
+        )

@@ -28,7 +28,14 @@ from analysis.transfer._tca_krylov import (
 )
 from analysis.transfer.adaptation._domains import Floats
 
-__all__ = ["Whitening", "domain_weights", "leading_squares", "settle_signs", "transfer_components"]
+__all__ = [
+    "Whitening",
+    "domain_weights",
+    "leading_squares",
+    "settle_signs",
+    "signs_of",
+    "transfer_components",
+]
 
 _DENSE = 600
 _SQUARED = 1e-8
@@ -140,6 +147,10 @@ def leading_squares(R: Floats, k: int) -> tuple[Floats, Floats, float]:
 
 def settle_signs(rows: Floats) -> Floats:
     """Rows (k, n), turned so that the entry of largest size of each is positive."""
+    return rows * signs_of(rows)
+
+
+def signs_of(rows: Floats) -> Floats:
+    """Sign of the entry of largest size of each row (k, n), shape (k, 1)."""
     largest = np.abs(rows).argmax(axis=1)
-    signs = np.where(rows[np.arange(len(rows)), largest] < 0, -1.0, 1.0)
-    return rows * signs[:, None]
+    return np.where(rows[np.arange(len(rows)), largest] < 0, -1.0, 1.0)[:, None]

@@ -26,18 +26,28 @@ what has no effect
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from analysis.transfer._tca_kernels import KERNELS, Kernel, blocks, kernel_for
+from analysis.transfer._tca_kernels import (
+    KERNELS,
+    Kernel,
+    blocks,
+    check_precomputed,
+    kernel_for,
+)
 from analysis.transfer._tca_krylov import Operator
 from analysis.transfer._tca_nystrom import ROWS, Landmarks
-from analysis.transfer._tca_solver import domain_weights, transfer_components
+from analysis.transfer._tca_rows import StoredDomains, components_of, mapped, summed
+from analysis.transfer._tca_solver import domain_weights, signs_of, transfer_components
 from analysis.transfer.adaptation._domains import Floats, checked_samples, two_domains
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["KernelComponents", "TransferComponentAnalysis"]
 
@@ -68,6 +78,7 @@ class KernelComponents(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     coef0: float
     scaling: str
     seed: int
+    _references: Floats | None
 
     def transform(self, X: ArrayLike) -> Floats:
         """Components of samples of either domain, shape (samples, n_components).
@@ -197,19 +208,31 @@ class TransferComponentAnalysis(KernelComponents):
         self.allow_fewer = allow_fewer
         self.seed = seed
 
-    def fit(self, X_source: ArrayLike, X_target: ArrayLike) -> Self:
+    def fit(
+        self, X_source: ArrayLike, X_target: ArrayLike, *, client: Client | None = None
+    ) -> Self:
         """Find the components from samples of both domains, (samples, features); no labels.
 
         With a precomputed kernel these are its rows: values between the samples of that domain and
         the samples of both, source first.
 
+        With a client, and landmarks, the workers of that cluster read the samples from the store,
+        which must be lazy DataArrays then, in two passes; here only what is by landmark or by
+        component is held. The components are those of one process up to rounding, and the same
+        bits for any number of workers.
+
         Raises
         ------
         ValueError
             Samples that do not fit together, unknown options, or more components than the kernel
-            has directions that rounding errors do not reach.
+            has directions that rounding errors do not reach; with a client, another solver, or
+            samples in memory.
+        FileNotFoundError
+            A worker does not see the store.
         """
         self._check_options()
+        if client is not None:
+            return self._fit_on(client, StoredDomains.of(X_source, X_target))
         source, target = two_domains(X_source, X_target)
         self._check_number(len(source) + len(target))
         self.n_features_in_ = source.shape[1]
@@ -220,18 +243,52 @@ class TransferComponentAnalysis(KernelComponents):
         self._weights = mapped(self.eigenvectors_)
         return self
 
+    def _fit_on(self, client: Client, domains: StoredDomains) -> Self:
+        if self.solver != "nystrom" or self.kernel == "precomputed":
+            raise ValueError(
+                "expected solver='nystrom' and a kernel of samples with a client, got "
+                f"{self.solver!r} and {self.kernel!r}: every other way needs all samples at once"
+            )
+        self._check_number(len(domains))
+        self._check_landmarks()
+        self.n_features_in_ = domains.source.shape[1]
+        n_source, n_target = len(domains.source), len(domains.target)
+        self._kernel = self._kernel_of(domains.for_gamma(self.seed))
+        drawn = domains.drawn(self.n_landmarks, self.seed, ordered=True)
+        landmarks = Landmarks.drawn(self._kernel, drawn, self.n_landmarks, self.seed)
+        sums = summed(client, domains, landmarks)
+        found = components_of(sums, n_source, n_target, self.mu, self.n_components)
+        if len(found.values) < self.n_components and not self.allow_fewer:
+            raise ValueError(
+                f"expected n_components from 1 to {len(found.values)}, as many as these landmarks "
+                f"span, got {self.n_components}"
+            )
+        W, Z = mapped(client, domains, landmarks, found)
+        signs = signs_of(W)
+        self._keep(found.values, W * signs, Z * signs, n_source, fewer=self.allow_fewer)
+        # Turned and scaled as the eigenvectors were.
+        at = np.abs(W).argmax(axis=1)[: self.eigenvectors_.shape[1]]
+        columns = np.arange(at.size)
+        scales = self.eigenvectors_[at, columns] / W[columns, at]
+        self._references = landmarks.samples
+        self._weights = landmarks.root @ (found.embedding[:, : at.size] * scales)
+        return self
+
+    def _check_landmarks(self) -> None:
+        if not self.n_landmarks >= 1:
+            raise ValueError(f"expected at least one landmark, got {self.n_landmarks}")
+
     def _prepare(self, source: Floats, target: Floats) -> tuple[Operator, Operator]:
         """Rows times K; and what samples, or their kernel's values, are multiplied with."""
-        self._references: Floats | None = None
+        self._references = None
         if self.kernel == "precomputed":
-            _check_precomputed(source, target, self.solver, self.seed)
+            check_precomputed(source, target, self.solver, self.seed)
             n_source = len(source)
             return lambda V: V[:, :n_source] @ source + V[:, n_source:] @ target, _same
         X = np.vstack([source, target])
         self._kernel = self._kernel_of(X)
         if self.solver == "nystrom":
-            if not self.n_landmarks >= 1:
-                raise ValueError(f"expected at least one landmark, got {self.n_landmarks}")
+            self._check_landmarks()
             landmarks = Landmarks.drawn(self._kernel, X, self.n_landmarks, self.seed)
             made, self._references = landmarks.features(X), landmarks.samples
             return lambda V: V @ made @ made.T, lambda W: landmarks.root @ (made.T @ W)
@@ -246,28 +303,3 @@ class TransferComponentAnalysis(KernelComponents):
 
 def _same(W: Floats) -> Floats:
     return W
-
-
-def _check_precomputed(source: Floats, target: Floats, solver: str, seed: int) -> None:
-    """Refuse rows that are not those of a symmetric kernel of both domains.
-
-    That K is symmetric is asked of one vector that is drawn, which needs no second matrix.
-    """
-    n_source, n = len(source), len(source) + len(target)
-    if source.shape[1] != n:
-        raise ValueError(
-            f"expected rows of a precomputed kernel with {n} values, one for each sample of both "
-            f"domains, got {source.shape[1]}"
-        )
-    if solver != "exact":
-        raise ValueError(
-            "expected the exact solver for a precomputed kernel, whose values are all there "
-            f"already, got {solver!r}"
-        )
-    v = np.random.default_rng(seed).standard_normal(n)
-    by_rows = np.concatenate([source @ v, target @ v])
-    by_columns = v[:n_source] @ source + v[n_source:] @ target
-    if np.abs(by_rows - by_columns).max() > 1e-8 * np.abs(by_rows).max():
-        raise ValueError(
-            "expected a symmetric precomputed kernel, source samples first in rows and columns"
-        )

@@ -1,0 +1,264 @@
+"""Histograms of shards of images that merge exactly, and the signed distances from them.
+
+Conventions
+-----------
+A shard is some of the images with all features. Two passes over the shards give the distances on
+bins of all images, without laying a feature's values side by side anywhere:
+
+1. :class:`FeatureRanges`, the least and greatest value of each feature, merge by minimum and
+   maximum;
+2. :class:`ClassHistograms`, how many images of each class fall into each bin of that range, merge
+   by addition of integers.
+
+Neither rounds, so neither the cut into shards nor the order of merging shows: the distances are
+those of ``signed_ks(X, labels, bins=...)``, bit for bit. The bins are those explained in
+:mod:`analysis.statistics.distances`.
+
+A shard's histograms hold only the classes that occur in it. Of 4 bytes a count, that is
+``4 * features * bins * classes of the shard``: images that lie class by class, as those of folders
+do, keep it as small as the shard itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.statistics._binning import count_columns, range_columns, table_columns
+from analysis.statistics.blocks import conform, image_blocks_of, run_in_threads
+from analysis.statistics.ranks import refuse_infinite, refuse_nan
+
+__all__ = ["ClassHistograms", "FeatureRanges", "checked_bins"]
+
+Floats = NDArray[np.float64]
+Array = NDArray[Any]
+
+_REMEDY = "leave it out, or use bins=None, which takes infinities as extremes"
+_MOST_IMAGES = 2**31
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureRanges:
+    """Least and greatest value of every feature over some images.
+
+    Attributes
+    ----------
+    low, high : ndarray of float64, shape (features,)
+        Over the values that are numbers.
+    nan : ndarray of int64, shape (features,)
+        How many values are NaN.
+    n_images : int
+        How many images.
+    """
+
+    low: Floats
+    high: Floats
+    nan: NDArray[np.int64]
+    n_images: int
+
+    @classmethod
+    def of(cls, X: ArrayLike | xr.DataArray, *, threads: int | None = None) -> Self:
+        """Ranges over the images of X (images, features), read some images at a time.
+
+        Raises
+        ------
+        ValueError
+            An empty or unsuitable X, as in :func:`~analysis.statistics.signed_ks`.
+        """
+        X = conform(X)
+        n_images, n_features = X.shape
+        low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+        nan = np.zeros(n_features, np.int64)
+        for _, block in image_blocks_of(X):
+
+            def task(first: int, last: int, block: Array = block) -> None:
+                range_columns(block, first, last, low, high, nan)
+
+            run_in_threads(task, len(block), n_features, threads)
+        return cls(low, high, nan, n_images)
+
+    def merged(self, other: Self) -> Self:
+        """Ranges over the images of both.
+
+        Raises
+        ------
+        ValueError
+            Another number of features.
+        """
+        if self.low.size != other.low.size:
+            raise ValueError(
+                f"expected shards of the same features, got {self.low.size} and {other.low.size}"
+            )
+        return type(self)(
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+            self.nan + other.nan,
+            self.n_images + other.n_images,
+        )
+
+    def require_finite(self) -> None:
+        """Refuse features on which there are no equal bins.
+
+        Raises
+        ------
+        ValueError
+            NaN or infinities, in the words of :func:`~analysis.statistics.signed_ks`.
+        """
+        refuse_nan(self.nan, self.n_images, 0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            infinite = ~np.isfinite(self.high - self.low)
+        refuse_infinite(infinite.astype(np.int64), 0, remedy=_REMEDY)
+
+    def part(self, first: int, last: int) -> Self:
+        """Ranges of the features ``first`` to ``last``."""
+        cut = slice(first, last)
+        return type(self)(self.low[cut], self.high[cut], self.nan[cut], self.n_images)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassHistograms:
+    """How many of some images fall into each bin of each feature, by class.
+
+    Attributes
+    ----------
+    classes : ndarray, shape (classes,)
+        Those that occur among the images, ascending.
+    counts : ndarray of uint32, shape (features, bins, classes)
+        Images.
+    """
+
+    classes: Array
+    counts: NDArray[np.uint32]
+
+    @classmethod
+    def of(
+        cls,
+        X: ArrayLike | xr.DataArray,
+        labels: ArrayLike,
+        ranges: FeatureRanges,
+        bins: int = 100,
+        *,
+        threads: int | None = None,
+    ) -> Self:
+        """Count the images of X (images, features), read some at a time.
+
+        Parameters
+        ----------
+        X, labels
+            As for :func:`~analysis.statistics.signed_ks`; one class is enough.
+        ranges
+            Of these features over the images of all shards.
+        bins
+            Equal bins of each range.
+        threads
+            At most so many; None for every processor.
+
+        Raises
+        ------
+        ValueError
+            Ranges that are not finite, of other features, or that do not hold every value; labels
+            of another length, fewer than two bins.
+        """
+        ranges.require_finite()
+        bins, X = checked_bins(bins), conform(X)
+        n_images, n_features = X.shape
+        labels = np.asarray(labels)
+        if labels.shape != (n_images,):
+            raise ValueError(
+                f"expected one label for each of the {n_images} images, got {labels.shape}"
+            )
+        if ranges.low.size != n_features:
+            raise ValueError(f"expected ranges of {n_features} features, got {ranges.low.size}")
+        classes, members = np.unique(labels, return_inverse=True)
+        counts = np.zeros((n_features, bins, classes.size), np.uint32)
+        outside = np.zeros(n_features, np.int64)
+        for row, block in image_blocks_of(X):
+            own = members[row : row + len(block)]
+
+            def task(first: int, last: int, block: Array = block, own: Array = own) -> None:
+                count_columns(block, first, last, ranges.low, ranges.high, own, counts, outside)
+
+            run_in_threads(task, len(block), n_features, threads)
+        _refuse_outside(outside)
+        return cls(classes, counts)
+
+    def merged(self, other: Self) -> Self:
+        """Add the counts of other images to these.
+
+        Raises
+        ------
+        ValueError
+            Other features or bins.
+        """
+        if self.counts.shape[:2] != other.counts.shape[:2]:
+            raise ValueError(
+                f"expected histograms of the same features and bins, got "
+                f"{self.counts.shape[:2]} and {other.counts.shape[:2]}"
+            )
+        both = self.empty(np.union1d(self.classes, other.classes), *self.counts.shape[:2])
+        both.add(self)
+        both.add(other)
+        return both
+
+    @classmethod
+    def empty(cls, classes: Array, n_features: int, bins: int) -> Self:
+        """Begin to count: no images yet."""
+        return cls(classes, np.zeros((n_features, bins, len(classes)), np.uint32))
+
+    def add(self, other: Self) -> None:
+        """Add counts of other images, whose classes are all among these, in place."""
+        at = np.searchsorted(self.classes, other.classes)
+        if at.size and at[-1] - at[0] == at.size - 1:  # neighbours, as in shards by folder
+            self.counts[:, :, at[0] : at[-1] + 1] += other.counts
+        else:
+            self.counts[:, :, at] += other.counts
+
+    def distances(self) -> Floats:
+        """Signed distances (classes, features).
+
+        Raises
+        ------
+        ValueError
+            Fewer than two classes, or counts that differ between features.
+        """
+        if self.classes.size < 2:
+            raise ValueError(f"expected at least two classes, got {self.classes.tolist()}")
+        sizes = self.counts.sum(axis=1, dtype=np.int64)
+        if (sizes != sizes[0]).any():
+            raise ValueError("expected the same images for every feature, got different counts")
+        if sizes[0].sum() >= _MOST_IMAGES:
+            raise ValueError(f"expected fewer than 2**31 images, got {sizes[0].sum()}")
+        n_features, bins, n_classes = self.counts.shape
+        D = np.empty((n_classes, n_features))
+
+        def task(first: int, last: int) -> None:
+            table_columns(self.counts, first, last, sizes[0], D)
+
+        run_in_threads(task, bins * n_classes, n_features, None)
+        return D
+
+
+def checked_bins(bins: int) -> int:
+    """Take a number of bins.
+
+    Raises
+    ------
+    ValueError
+        If it is no integer from 2.
+    """
+    if not isinstance(bins, int | np.integer) or bins < 2:
+        raise ValueError(f"expected bins to be an integer from 2, got {bins!r}")
+    return int(bins)
+
+
+def _refuse_outside(counts: NDArray[np.int64]) -> None:
+    if counts.any():
+        first = int(np.flatnonzero(counts)[0])
+        raise ValueError(
+            f"expected every value within its feature's range, got {counts.sum()} outside; the "
+            f"first is of feature {first}: merge the ranges of all shards before counting"
+        )
