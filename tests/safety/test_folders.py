@@ -25,12 +25,18 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs links, pipes a
 
 
 @pytest.fixture
-def soon():
-    """Stop a test that waits for ever, as one does that opens a pipe."""
-    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError("it hangs")))
-    signal.alarm(60)
+def soon(tmp_path):
+    """Stop a test that waits for ever, as one does that opens a pipe; its threads wait as well."""
+
+    def stop(*_):
+        for pipe in filter(Path.is_fifo, tmp_path.rglob("pipe.jpg")):
+            os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
+        raise TimeoutError("it hangs")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 60, 1)
     yield
-    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def test_what_is_no_image_is_named_and_the_rest_is_read(tmp_path, soon, withstood):

@@ -33,6 +33,7 @@ from scipy.io import savemat
 
 from analysis import load_dataset
 from analysis.data.archives import unpack
+from analysis.data.birds import read_bird_annotations
 from analysis.data.decoding import BrokenImageError, open_image
 from analysis.data.matlab import read_matlab
 from analysis.data.surf import surf_features
@@ -315,6 +316,43 @@ def make_tree(tree: Path) -> None:
             assert len(load_dataset(name)) == 1 + IMAGES[name].count(",")
 
 
+BIRDS = {
+    "images.txt": b"1 a/1.jpg\n2 b/1.jpg\n",
+    "image_class_labels.txt": b"1 1\n2 2\n",
+    "classes.txt": b"1 a\n2 b\n",
+    "bounding_boxes.txt": b"1 1 2 5 6\n2 0 0 3 3\n",
+    "train_test_split.txt": b"1 1\n2 0\n",
+    "parts/parts.txt": b"1 back\n2 left wing\n",
+    "parts/part_locs.txt": b"1 1 1 1 1\n1 2 0 0 0\n2 1 3 4 1\n2 2 5 5 1\n",
+}
+
+
+def annotations(folder: Path) -> list[bytes]:
+    return [*BIRDS.values()]
+
+
+def read_annotations(content: bytes, folder: Path) -> None:
+    """Each file of the annotation of birds in turn holds the damaged content."""
+    root = folder / "cub200/CUB_200_2011"
+    for damaged_one in BIRDS:
+        for name, whole in BIRDS.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content if name == damaged_one else whole)
+        for image in ("a/1.jpg", "b/1.jpg"):
+            (root / "images" / image).parent.mkdir(parents=True, exist_ok=True)
+            (root / "images" / image).touch()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LAYERBOOK_DATA", str(folder))
+            try:
+                data = load_dataset("cub200")
+                found = read_bird_annotations(data)
+            except ValueError as error:
+                assert str(root) in str(error), f"no path in: {error}"
+            else:
+                assert found.boxes.shape == (len(data), 4)
+                assert found.places.shape == (len(data), len(found.parts), 2)
+
+
 READERS = {
     "images": Reader("Damaged image files", images, read_image, (BrokenImageError,)),
     "archives": Reader("Damaged archives", archives, read_archive),
@@ -332,6 +370,7 @@ READERS = {
         "Damaged recommendations", parts_of_embedding, load_damaged("recommended.json")
     ),
     "studies": Reader("Damaged study files", study_files, read_yaml),
+    "birds": Reader("Damaged annotations of birds", annotations, read_annotations),
     "labels": Reader("Damaged label files of datasets", label_files, read_labels),
 }
 
@@ -397,7 +436,7 @@ def test_damaged_files(name, tmp_path_factory, withstood):
 @pytest.mark.long
 @pytest.mark.parametrize("name", READERS)
 def test_thousands_of_damaged_files(name, tmp_path_factory, withstood):
-    n = LONG // 10 if name == "labels" else LONG  # which reads each eight times
+    n = LONG // 10 if name in ("labels", "birds") else LONG  # which read each many times
     tried = fuzz(READERS[name], n, tmp_path_factory)
     assert tried >= n
     withstood("attack", READERS[name].what, tried=tried)

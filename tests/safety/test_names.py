@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from hostile_folders import fill
 from hostile_names import NAMES, draw_folder
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
@@ -62,40 +63,45 @@ def written(page: Path) -> list[list[str]]:
     return [row for text in texts for row in csv.reader(io.StringIO(text, newline=""))]
 
 
+FOLDER = "\"'); $\\frac{$ {{7*7}} <b>"
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Report on a folder of hostile names, in a folder of a hostile name."""
+    """Report on hostile names and files, in a folder of a hostile name; and what is broken."""
     base = tmp_path_factory.mktemp("hostile")
     (base / "here").mkdir()
-    spelled = draw_folder(base / "\"'); $\\frac{$ {{7*7}} <b>", each=2)
+    spelled = draw_folder(base / FOLDER, each=2)
+    bad = fill(base / FOLDER, base / "secrets")
     with pytest.MonkeyPatch.context() as patch, chdir(base / "here"):
         patch.setattr(command, "run_notebook", run_here)
         made = report_dataset(spelled, crops="center", out="out", progress=False)
-    return made, base
+    return made, base, bad
 
 
 def test_a_report_on_hostile_names_holds_no_script_and_writes_no_other_file(report, withstood):
-    made, base = report
+    made, base, bad = report
     text = made.page.read_text("utf-8")
     assert "<script" not in text.lower()
     assert not re.search(r"<[^>]+\son\w+\s*=", text)
     assert not re.search(r"(href|src)=.?javascript", text, re.IGNORECASE)
     files = sorted(str(path.relative_to(base / "here")) for path in (base / "here").rglob("*"))
     assert [path for path in files if not re.fullmatch(r"out(/[a-z]+(\.[a-z]+)?)*", path)] == []
-    assert {path.name for path in base.iterdir()} == {"here", "\"'); $\\frac{$ {{7*7}} <b>"}
+    assert {path.name for path in base.iterdir()} == {"here", "secrets", FOLDER}
     rows = written(made.page)
     cells = {cell for row in rows for cell in row}
     for name in map(composed, NAMES):
         formula = name.startswith(("=", "+", "-", "@"))
         assert (f"'{name}" if formula else name) in cells
         assert not formula or name not in cells
+    assert set(bad) <= cells
     withstood("attack", "Names of classes that are HTML, TeX, Markdown, paths or formulas: report",
               tried=len(NAMES))  # fmt: skip
 
 
 @pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs Chromium as {CHROMIUM}")
 def test_a_browser_shows_hostile_names_as_they_are(report, page, withstood):
-    made, _ = report
+    made = report[0]
     wrong = []
     page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
     page.on("pageerror", lambda error: wrong.append(str(error)))
