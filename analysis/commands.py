@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +59,13 @@ def extract(
     out: Annotated[
         Path | None, typer.Option(help="Also write the labelled array here, as a Zarr folder.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Dask scheduler, `tcp://HOST:8786`, whose workers compute the "
+            "features; they must see images and store under the same paths."
+        ),
+    ] = None,
 ) -> None:
     """Take a dataset's features from every layer of a network into the store.
 
@@ -65,17 +73,20 @@ def extract(
     """
     from analysis import extract as extract_features
     from analysis import load_dataset
+    from analysis.cluster import connect
     from analysis.reports.exports import write_zarr
 
     asked: dict[str, Any] = {"pooling": pooling, "activation": activation, "dtype": dtype}
-    features = extract_features(
-        load_dataset(dataset, progress=True),
-        _backbone(network, weights),
-        crops=crops,
-        layers=layers.split(",") if layers else None,
-        progress=True,
-        **asked,
-    )
+    with connect(cluster) if cluster is not None else nullcontext() as client:
+        features = extract_features(
+            load_dataset(dataset, progress=True),
+            _backbone(network, weights),
+            crops=crops,
+            layers=layers.split(",") if layers else None,
+            progress=True,
+            client=client,
+            **asked,
+        )
     typer.echo(f"{features.sizes['image']:,} images × {features.sizes['feature']:,} features")
     if out is not None:
         typer.echo(f"written to {write_zarr(features, out)}")

@@ -14,21 +14,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from distributed import Client, LocalCluster
+from distributed import LocalCluster, default_client
 from distributed.protocol.pickle import dumps
+from typer.testing import CliRunner
 
 from analysis import cluster as cluster_module
+from analysis.__main__ import app
 from analysis.cluster import connect, map_in_order
 from analysis.data import load_dataset
-from analysis.features import building, extract, shards
+from analysis.features import building, extract, extraction, shards
 from analysis.features.building import BlockWriter
 from analysis.networks import load_backbone
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def two_workers():
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as running:
         yield running
+
+
+@pytest.fixture
+def cluster(two_workers):
+    """The cluster, with workers that were killed by other tests restarted."""
+    two_workers.wait_for_workers(2)
+    return two_workers
 
 
 @pytest.fixture
@@ -315,9 +324,23 @@ def test_a_cluster_that_does_not_answer_or_fit_is_refused(cluster, monkeypatch):
         connect(cluster.scheduler_address)
 
 
-def test_a_client_does_not_take_over_dask(cluster, client, data, net, whole):
-    ours = run(data, net, whole)
-    assert isinstance(client, Client)
+def test_the_command_line_takes_a_cluster(cluster, monkeypatch, tmp_path):
+    for number, image in enumerate(load_dataset("digits").subset(range(6))):
+        (tmp_path / "images" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "images" / "ab"[number % 2] / f"{number}.png")
+    monkeypatch.setenv("LAYERBOOK_HOME", str(tmp_path))
+    monkeypatch.setattr(extraction, "_in_this_process", None)
+    command = ["extract", f"folder:{tmp_path / 'images'}", "minivgg16@random", "--cluster"]
+    done = CliRunner().invoke(app, [*command, cluster.scheduler_address])
+    assert done.exit_code == 0, done.output
+    assert "6 images" in done.output
+    refused = CliRunner().invoke(app, [*command, "nowhere"])
+    assert refused.exit_code == 1
+    assert "expected a scheduler's address" in refused.output
+
+
+def test_a_client_does_not_take_over_dask(client, data, net, whole):
+    found = run(data, net, whole)
     with pytest.raises(ValueError, match="No clients found"):
-        Client.current()
-    assert np.isfinite(ours.values).all()
+        default_client()
+    assert np.isfinite(found.values).all()
