@@ -43,7 +43,7 @@ from analysis.statistics import FullNetworkEmbedding
 from analysis.studies.parameters import read_study
 from analysis.transfer import RecommendedEmbedding
 
-SHORT, LONG, SECONDS = 50, 4000, 60
+SHORT, LONG, SECONDS = 50, 2000, 60
 
 
 @dataclass(frozen=True)
