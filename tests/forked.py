@@ -21,6 +21,7 @@ def start(arguments: list[str], log: Path) -> int:
     if child:
         return child
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what "&" has begun
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)

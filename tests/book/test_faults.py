@@ -108,7 +108,8 @@ def built(monkeypatch):
         return [cache / key for key in keys.values()]
 
     monkeypatch.setattr(book_module, "run_notebooks", run)
-    monkeypatch.setattr(book_module, "_build_pages", lambda assembled, *_, **__: assembled)
+    for name in ("_assemble", "_build_pages"):
+        monkeypatch.setattr(book_module, name, lambda assembled, *_, **__: assembled)
     return asked
 
 
