@@ -21,7 +21,7 @@ WORST = tuple(
     for name in NAMES
     if name.startswith(("<scr", "$$", "\\(", "{glue", "$\\frac", "two", "`ti", "=cmd"))
 )
-FOLDER = "$\\frac{$ <b>{x}`"
+FOLDER = "$\\frac{$ <b>{x}"
 
 pytestmark = [
     pytest.mark.long,
