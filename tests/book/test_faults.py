@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from PIL import Image
 from small_root import write_notebook, write_root
@@ -276,16 +277,14 @@ def test_a_full_disk_is_recognised_in_what_jupyter_book_says(root, monkeypatch, 
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_a_full_disk_leaves_the_table_of_before(tmp_path, withstood):
-    table = SimpleNamespace()
-
-    def half(path, **_):
+def test_a_full_disk_leaves_the_table_of_before(tmp_path, monkeypatch, withstood):
+    def half(table, path, **_):
         path.write_text("a,b\n1,")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    table.to_csv = half
+    monkeypatch.setattr(pd.DataFrame, "to_csv", half)
     (tmp_path / "x.csv").write_text("before")
     with pytest.raises(OSError, match="No space left"):
-        write_csv(table, tmp_path / "x.csv")
+        write_csv(pd.DataFrame({"a": [1]}), tmp_path / "x.csv")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.csv", "before")]
     withstood("fault", "The disk is full while a table is written", tried=1)
