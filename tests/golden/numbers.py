@@ -210,4 +210,3 @@ def _study() -> Iterator[tuple[str, Golden]]:
     study = Study(**parameters, progress=False)
     yield "studies: pairs of dataset and network", Golden(len(study.pairs))
     yield "reports: parameters of the bundled study", Golden(_hash(np.array(repr(parameters))))
-    yield "reports: notebooks", Golden(len(find_sources().notebooks()))

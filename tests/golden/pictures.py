@@ -20,7 +20,11 @@ from analysis.reports.book import study_parameters
 from analysis.reports.execution import run_notebooks
 from analysis.reports.sources import find_sources
 
-TIMED = {"plot_module_times": "how long each module of a network takes, on this machine"}
+TIMED = {
+    "plot_module_times": "how long each module of a network takes, on this machine",
+    "plot_core_hours": "plans from rates that the notebook measures",
+    "plot_time_by_workers": "plans from rates that the notebook measures",
+}
 """Functions whose pictures show measured times, and what they show."""
 
 
