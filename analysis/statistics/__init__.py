@@ -27,6 +27,7 @@ from analysis.statistics.extremes import (
     strongest_by_depth,
     strongest_pairs,
 )
+from analysis.statistics.histograms import ClassHistograms, FeatureRanges
 from analysis.statistics.invariance import change_by_layer, relative_change
 from analysis.statistics.measured_noise import MeasuredNoise, measure_noise
 from analysis.statistics.noise import (
@@ -47,6 +48,7 @@ from analysis.statistics.pruning import (
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
 from analysis.statistics.rejections import rejection_by_zeros, rejection_shares, rejections_by
 from analysis.statistics.resolution import binning_bound, summarise_binning
+from analysis.statistics.shards import shards_of, signed_ks_of_shards
 from analysis.statistics.significance import ks_p_values, ks_tail_probability
 from analysis.statistics.size_fit import (
     fit_threshold_to_size,
@@ -56,8 +58,10 @@ from analysis.statistics.size_fit import (
 )
 
 __all__ = [
+    "ClassHistograms",
     "ExpectedThresholds",
     "FeatureClassPair",
+    "FeatureRanges",
     "FullNetworkEmbedding",
     "MeasuredNoise",
     "NoiseThresholds",
@@ -98,9 +102,11 @@ __all__ = [
     "rejections_by",
     "relative_change",
     "sample_by_layer",
+    "shards_of",
     "shared_absences",
     "shuffled_distances",
     "signed_ks",
+    "signed_ks_of_shards",
     "significant_features",
     "stand_out",
     "strongest_by_depth",

@@ -95,30 +95,28 @@ def test_the_components_are_those_of_one_process(options, scaling, client):
         assert there.gamma_ == here.gamma_
 
 
-def test_killed_workers_change_no_bit(client, tmp_path, withstood):
+def test_a_killed_worker_changes_no_bit(client, tmp_path, withstood):
     undisturbed = components().fit(lazy(0, N[0]), lazy(1, N[1]), client=client)
-    source = lazy(0, N[0], tmp_path, kills=0)
     # Landmarks are read here, by this process: let only what workers read be fatal.
     disturbed = components()
-    for name in ("0", "1"):
-        (tmp_path / name).touch()
-    target = lazy(1, N[1], tmp_path, kills=2)
+    killed = tmp_path / "0"
+    killed.touch()
+    source, target = lazy(0, N[0]), lazy(1, N[1], tmp_path, kills=1)
     drawn = StoredDomains.drawn
 
     def then_fatal(*args, **kwargs):
         found = drawn(*args, **kwargs)
         if kwargs["ordered"]:  # the landmarks, which are read last
-            for name in ("0", "1"):
-                (tmp_path / name).unlink()
+            killed.unlink()
         return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StoredDomains, "drawn", then_fatal)
         disturbed.fit(source, target, client=client)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert killed.exists()
     for mine, theirs in zip(fitted(disturbed), fitted(undisturbed), strict=True):
         assert_array_equal(mine, theirs)
-    withstood("fault", "A worker of a cluster is killed while it maps samples", tried=2)
+    withstood("fault", "A worker of a cluster is killed while it maps samples", tried=1)
 
 
 def test_small_problem_is_the_eigenproblem(monkeypatch):
@@ -148,7 +146,7 @@ def test_what_cannot_be_done_on_a_cluster_is_refused(client):
         components().fit(lazily[0], lazily[1][:, :10], client=client)
     with pytest.raises(ValueError, match="at least two samples"):
         components().fit(lazily[0], lazily[1][:1], client=client)
-    broken = xr.where(lazily[1] > 3, np.nan, lazily[1]).transpose("image", "feature")
+    broken = xr.where(lazily[1] > 1, np.nan, lazily[1]).transpose("image", "feature")
     with pytest.raises(ValueError, match="finite samples of both domains"):
         components(gamma=0.1).fit(lazily[0], broken, client=client)
     few = TransferComponentAnalysis(60, "linear", solver="nystrom", n_landmarks=90)
