@@ -158,7 +158,10 @@ def _sun397(root: Path) -> Listing:
 
 
 def _is_dir(root: Path, name: str) -> bool:
-    return (root / name.strip("/")).is_dir()
+    try:
+        return (root / name.strip("/")).is_dir()
+    except OSError:  # no name that the file system could hold
+        return False
 
 
 def _places365(root: Path) -> Listing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -21,18 +22,15 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     return, and are no number) get an apostrophe in front, as spreadsheets write texts themselves:
     a class called ``=cmd|...`` could otherwise start a program.
     """
-    texts = [
-        name for name, column in table.items() if not pd.api.types.is_numeric_dtype(column.dtype)
-    ]
-    table = table.copy(deep=False)
-    for name in texts:
-        table[name] = table[name].map(_no_formula)
+    texts = [str(name) for name in table if not pd.api.types.is_numeric_dtype(table[name].dtype)]
+    if texts:
+        table = table.assign(**{name: table[name].map(_no_formula) for name in texts})
     returns = any("\r" in str(value) for name in texts for value in table[name])
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
         # Else a return in a name, which is not quoted by itself, would begin another row.
-        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
         table.to_csv(partial, index=False, float_format="%.6g", quoting=quoting)
         partial.replace(path)
     finally:

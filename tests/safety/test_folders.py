@@ -241,3 +241,30 @@ def test_nothing_is_started_and_nothing_outside_is_opened(tmp_path, withstood):
     assert outside == []
     assert len([path for path in seen["opened"] if path.startswith(inside[0])]) > 9
     withstood("attack", "A hostile folder is read, to open files outside of it", tried=len(bad))
+
+
+OUTSIDE = (
+    "/etc/passwd",
+    "../../secrets/private.png",
+    "a/../../../secrets/private.png",
+    "..\\x.png",
+)
+
+
+def test_an_index_cannot_name_images_outside_of_its_dataset(tmp_path, monkeypatch, withstood):
+    """The published lists of a dataset are files too, and may come from anywhere."""
+    monkeypatch.setenv("LAYERBOOK_DATA", str(tmp_path / "data"))
+    picture(tmp_path / "secrets/private.png")
+    root = tmp_path / "data/cub200/CUB_200_2011"
+    picture(root / "images/a/1.png")
+    (root / "image_class_labels.txt").write_text("1 1\n2 1\n")
+    (root / "classes.txt").write_text("1 a\n")
+    tried = 0
+    for outside in OUTSIDE:
+        (root / "images.txt").write_text(f"1 a/1.png\n2 ../{outside}\n")
+        with pytest.raises(ValueError, match=r"index names '.*', which is not in .*CUB_200_2011"):
+            load_dataset("cub200")
+        tried += 1
+    (root / "images.txt").write_text("1 a/1.png\n")
+    assert len(load_dataset("cub200")) == 1
+    withstood("attack", "An index of a dataset that names files outside of it", tried=tried)

@@ -115,8 +115,8 @@ def test_a_browser_shows_hostile_names_as_they_are(report, names, page, withstoo
     page.on("request", lambda r: r.url.startswith(("file:", "data:")) or wrong.append(r.url))
     page.goto(made.page.as_uri(), wait_until="networkidle")
     assert page.evaluate("document.scripts.length") == 0
-    names = "[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())"
-    assert [name for name in page.evaluate(names) if name.startswith("on")] == []
+    attributes = "[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())"
+    assert [name for name in page.evaluate(attributes) if name.startswith("on")] == []
     schemes = page.evaluate("[...new Set([...document.links].map(link => link.protocol))]")
     assert set(schemes) <= {"data:", "file:", "https:"}
     cells = set(page.eval_on_selector_all("td", "all => all.map(one => one.textContent)"))
