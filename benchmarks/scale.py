@@ -27,7 +27,8 @@ from analysis.networks import load_backbone
 from analysis.statistics import noise_thresholds, signed_ks
 from analysis.statistics.shards import shards_of, signed_ks_of_shards
 from analysis.studies import scale_rates
-from analysis.studies.scale import Rates, Run, plan, sizes
+from analysis.studies.scale import Rates, plan, sizes
+from analysis.studies.scale_layout import Run
 from analysis.studies.scale_rates import (
     bytes_in,
     core_seconds,

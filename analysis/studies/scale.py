@@ -19,35 +19,29 @@ Layout, blocks and groups are not assumed: they are asked of the functions that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
 import dask.array
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from analysis.features.building import CHUNK_BYTES, block_rows
 from analysis.statistics.blocks import BLOCK_VALUES, bounds_of
 from analysis.statistics.shards import feature_groups
+from analysis.studies.scale_layout import BYTES, Run, layout_of
 
 __all__ = [
     "STAGES",
-    "Layout",
     "Rates",
-    "Run",
     "by_workers",
-    "facts",
-    "in_units",
-    "layout_of",
     "plan",
-    "rates_table",
     "sizes",
 ]
 
-BYTES = 4
 STAGES = (
     "extraction",
     "exact distances",
@@ -58,44 +52,6 @@ STAGES = (
 _ROWS = 2048  # samples whose kernel values are held at once
 _GAMMA = 2000  # samples whose distances give a kernel's width
 _PASS_BYTES = 10**9  # of a forward pass, over the network's weights: the benchmarks' bound
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is to be computed.
-
-    Attributes
-    ----------
-    n_images, n_classes : int
-        Images lie class by class, as in a folder.
-    layers : mapping of str to int
-        Features of every layer, by name, in order.
-    images_per_batch : int
-        Images of one forward pass.
-    weights : int
-        Bytes of the network's parameters.
-    n_shuffles, bins, n_landmarks : int
-        Of thresholds, of distances on bins, of TCA.
-    """
-
-    n_images: int
-    n_classes: int
-    layers: Mapping[str, int]
-    images_per_batch: int = 1
-    weights: int = 0
-    n_shuffles: int = 5
-    bins: int = 100
-    n_landmarks: int = 1000
-
-    @property
-    def n_features(self) -> int:
-        """Features of all layers."""
-        return sum(self.layers.values())
-
-    @property
-    def n_values(self) -> int:
-        """Features of all images."""
-        return self.n_images * self.n_features
 
 
 @dataclass(frozen=True)
@@ -149,38 +105,6 @@ class Rates:
     stored: float
     disk_read: float
     disk_write: float
-
-
-class Layout(NamedTuple):
-    """How the features of a run lie in the store.
-
-    Attributes
-    ----------
-    rows : int
-        Images of a block, which one task extracts.
-    blocks, chunks : int
-        How many.
-    columns : tuple of int
-        Features of every column of chunks.
-    """
-
-    rows: int
-    blocks: int
-    chunks: int
-    columns: tuple[int, ...]
-
-
-def layout_of(run: Run) -> Layout:
-    """Cut the features of a run as the store does."""
-    rows = block_rows(run.n_features, run.images_per_batch)
-    widest = max(1, CHUNK_BYTES // (BYTES * rows))
-    columns = tuple(
-        min(widest, length - first)
-        for length in run.layers.values()
-        for first in range(0, length, widest)
-    )
-    blocks = ceil(run.n_images / rows)
-    return Layout(rows, blocks, blocks * len(columns), columns)
 
 
 def sizes(run: Run, rates: Rates) -> dict[str, float]:
@@ -285,23 +209,28 @@ def _extraction(run: Run, rates: Rates) -> _Cost:
     return _Cost(0, layout.blocks, run.n_images * rates.image, memory, written)
 
 
-def _feature_blocks(run: Run) -> tuple[float, int, int]:
-    """Count passes and blocks of features with all images of each; and the widest block."""
-    layout = layout_of(run)
-    lazy = xr.DataArray(
-        dask.array.empty(
-            (run.n_images, run.n_features), chunks=(run.n_images, layout.columns), dtype="f4"
-        ),
-        dims=("image", "feature"),
-    )
-    bounds = bounds_of(lazy)
-    ends = [0, *pd.Series(layout.columns).cumsum()]
+def _columns(run: Run, n_images: int) -> xr.DataArray:
+    """Array of nothing, with the columns of chunks of a run."""
+    chunks = ((n_images,), layout_of(run).columns)
+    values = dask.array.empty((n_images, run.n_features), chunks=chunks, dtype="f4")
+    return xr.DataArray(values, dims=("image", "feature"))
+
+
+def _passes(X: xr.DataArray, pieces: list[tuple[int, int]]) -> float:
+    """How often features are met, if every piece of them reads the whole chunks that it touches."""
+    ends = [0, *np.cumsum(X.chunksizes["feature"]).tolist()]
     met = sum(
-        (last - first) * sum(a < last and b > first for a, b in pairwise(bounds))
+        (last - first) * sum(a < last and b > first for a, b in pieces)
         for first, last in pairwise(ends)
     )
-    widths = [b - a for a, b in pairwise(bounds)]
-    return met / run.n_features, len(widths), max(widths)
+    return float(met / X.sizes["feature"])
+
+
+def _feature_blocks(run: Run) -> tuple[float, int, int]:
+    """Count passes and blocks of features with all images of each; and the widest block."""
+    X = _columns(run, run.n_images)
+    pieces = list(pairwise(bounds_of(X)))
+    return _passes(X, pieces), len(pieces), max(b - a for a, b in pieces)
 
 
 def _exact(run: Run, rates: Rates) -> _Cost:
@@ -325,17 +254,9 @@ def _by_shards(run: Run, rates: Rates, tasks_wanted: int) -> _Cost:
     shards = min(tasks_wanted, layout.blocks)
     images = ceil(layout.blocks / shards) * layout.rows
     classes = min(run.n_classes, ceil(images * run.n_classes / run.n_images) + 1)
-    lazy = xr.DataArray(
-        dask.array.empty((1, run.n_features), chunks=((1,), layout.columns), dtype="f4"),
-        dims=("image", "feature"),
-    )
-    groups = feature_groups(lazy, run.bins, run.n_classes)
-    ends = [0, *pd.Series(layout.columns).cumsum()]
-    met = sum(
-        (last - first) * sum(a < last and b > first for a, b in groups)
-        for first, last in pairwise(ends)
-    )
-    passes = 1 + met / run.n_features
+    X = _columns(run, 1)
+    groups = feature_groups(X, run.bins, run.n_classes)
+    passes = 1 + _passes(X, groups)
     per_value = passes * rates.read + rates.extent + rates.count
     counts = run.n_features * run.bins * run.n_classes
     width = max(b - a for a, b in groups)
@@ -360,77 +281,3 @@ def _components(run: Run, rates: Rates) -> _Cost:
     seconds += drawn * run.n_values * rates.read + tasks * 8 * m * run.n_features * rates.send
     memory = 8 * (2 * rows * run.n_features + 2 * rows * m + 2 * m**2 + 2 * m * run.n_features)
     return _Cost(2 + drawn, tasks, seconds, memory)
-
-
-def rates_table(rates: Rates) -> pd.DataFrame:
-    """Rates as readers see them: what, value, unit."""
-    shown = (
-        ("extraction, per image", "image", 1.0, "core-seconds"),
-        ("reading", "read", 1e9, "core-nanoseconds per value"),
-        ("exact distances", "exact", 1e9, "core-nanoseconds per value"),
-        ("sorting once, for thresholds", "rank", 1e9, "core-nanoseconds per value"),
-        ("distances under each labelling", "compare", 1e9, "core-nanoseconds per value"),
-        ("thresholds from distances", "settle", 1e9, "core-nanoseconds per distance"),
-        ("ranges, for bins", "extent", 1e9, "core-nanoseconds per value"),
-        ("counting into bins", "count", 1e9, "core-nanoseconds per value"),
-        ("merging counts", "merge", 1e9, "core-nanoseconds per count"),
-        ("distances from counts", "table", 1e9, "core-nanoseconds per count"),
-        ("samples made ready for kernel values", "prepare", 1e9, "core-nanoseconds per value"),
-        ("kernel values", "landmark", 1e12, "core-picoseconds per value and landmark"),
-        ("products of kernel features", "product", 1e12, "core-picoseconds per pair of landmarks"),
-        ("sending landmarks", "send", 1e9, "core-nanoseconds per byte"),
-        ("eigenproblems of 1,000 landmarks", "small", 1.0, "core-seconds"),
-        ("size in the store", "stored", 1.0, "of the values' bytes"),
-        ("disk, reading", "disk_read", 1e-9, "GB/s"),
-        ("disk, writing", "disk_write", 1e-9, "GB/s"),
-    )
-    values = asdict(rates)
-    rows = [(what, values[name] * scale, unit) for what, name, scale, unit in shown]
-    return pd.DataFrame(rows, columns=["what", "measured", "unit"])
-
-
-def in_units(stages: pd.DataFrame) -> pd.DataFrame:
-    """Stages as of :func:`plan` in gigabytes and core-hours, other columns as they are."""
-    table = stages.copy()
-    for name in ("read", "written", "memory"):
-        table[name] /= 1e9
-    table["core_seconds"] /= 3600
-    return table.rename(
-        columns={
-            "read": "read_gb",
-            "written": "written_gb",
-            "core_seconds": "core_hours",
-            "memory": "memory_gb",
-        }
-    )
-
-
-def facts(run: Run, rates: Rates, stages: pd.DataFrame, price: float) -> dict[str, float]:
-    """Numbers for the text: of one run, as of :func:`plan`."""
-    size, by_stage = sizes(run, rates), stages.set_index("stage")
-    extraction, exact, binned, thresholds, components = STAGES
-    hours = by_stage["core_seconds"] / 3600
-    disk = by_stage["read"] / rates.disk_read + by_stage["written"] / rates.disk_write
-    return {
-        "n_features": run.n_features,
-        "raw_gb": size["raw"] / 1e9,
-        "stored_gb": size["stored"] / 1e9,
-        "stored_share": rates.stored,
-        "n_blocks": int(size["blocks"]),
-        "n_chunks": int(size["chunks"]),
-        "extraction_hours": hours[extraction],
-        "extraction_share": hours[extraction] / hours.sum(),
-        "exact_passes": by_stage["passes"][exact],
-        "exact_hours": hours[exact],
-        "binned_passes": by_stage["passes"][binned],
-        "binned_hours": hours[binned],
-        "thresholds_hours": hours[thresholds],
-        "components_hours": hours[components],
-        "widest_gb": by_stage["memory"].max() / 1e9,
-        "widest": str(by_stage["memory"].idxmax()),
-        "binned_gb": by_stage["memory"][binned] / 1e9,
-        "total_hours": hours.sum(),
-        "total_cost": hours.sum() * price,
-        "slowest_disk_hours": disk.max() / 3600,
-        "slowest_disk": str(disk.idxmax()),
-    }

@@ -31,7 +31,8 @@ from analysis.networks.crops import n_crops
 from analysis.statistics import rank_features, signed_ks, thresholds_between
 from analysis.statistics.blocks import read_here
 from analysis.statistics.histograms import ClassHistograms, FeatureRanges
-from analysis.studies.scale import Rates, Run, layout_of
+from analysis.studies.scale import Rates
+from analysis.studies.scale_layout import Run, layout_of
 from analysis.transfer._tca_kernels import Kernel
 from analysis.transfer._tca_nystrom import ROWS, Landmarks
 from analysis.transfer._tca_rows import Sums, components_of

@@ -17,9 +17,11 @@ from analysis.figures import scale as figures
 from analysis.networks import load_backbone
 from analysis.statistics import blocks, shards, signed_ks
 from analysis.statistics.shards import shards_of, signed_ks_of_shards
-from analysis.studies import scale, scale_rates
-from analysis.studies.scale import Rates, Run, by_workers, facts, in_units, layout_of, plan, sizes
+from analysis.studies import scale, scale_layout, scale_rates
+from analysis.studies.scale import Rates, by_workers, plan, sizes
+from analysis.studies.scale_layout import Run, layout_of
 from analysis.studies.scale_rates import bytes_in, core_seconds, drawn_like, drawn_store, run_of
+from analysis.studies.scale_tables import facts, in_units, rates_table
 
 LAYERS = {"conv1": 30, "conv2": 50, "fc3": 120}
 ONES = Rates(*[1.0] * len(Rates.__dataclass_fields__))
@@ -39,7 +41,7 @@ def features():
 def small_pieces(monkeypatch):
     """Chunks, blocks and groups of a size at which there are several."""
     monkeypatch.setattr(building, "BLOCK_IMAGES", 16)
-    monkeypatch.setattr(scale, "CHUNK_BYTES", 4 * 16 * 40)
+    monkeypatch.setattr(scale_layout, "CHUNK_BYTES", 4 * 16 * 40)
     monkeypatch.setattr(building, "CHUNK_BYTES", 4 * 16 * 40)
     monkeypatch.setattr(blocks, "BLOCK_VALUES", 100 * 16)
     monkeypatch.setattr(blocks, "MOST_VALUES", 100 * 16)
@@ -170,7 +172,7 @@ def test_rates_are_measured_and_plans_made_of_them(monkeypatch):
     found = facts(planned, rates["a"], stages, price=2.0)
     assert found["total_cost"] == pytest.approx(2 * found["total_hours"])
     assert found["raw_gb"] == pytest.approx(4e-6 * net.n_features)
-    assert len(scale.rates_table(rates["a"])) == len(asdict(rates["a"]))
+    assert len(rates_table(rates["a"])) == len(asdict(rates["a"]))
 
 
 def test_figures_show_every_stage_and_network():
