@@ -7,12 +7,18 @@ system.
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from dask.utils import funcname
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -119,10 +125,11 @@ def map_in_order(
     """
     waiting: deque[tuple[T, Future]] = deque()
     room = _Room(client, ahead)
+    name = funcname(function)
 
     def submit(item: T) -> Future:
-        # Not pure: equal items are not one task, and nothing is kept from an earlier call.
-        return client.submit(function, item, pure=False)
+        # A key of its own: equal items are not one task, and nothing is kept from an earlier call.
+        return client.submit(_on_worker, function, item, key=f"{name}-{uuid4()}")
 
     try:
         for item in items:
@@ -136,6 +143,25 @@ def map_in_order(
     finally:
         if waiting:
             client.cancel([future for _, future in waiting])
+
+
+def _on_worker(function: Callable[[T], R], item: T) -> R:
+    _keep_memory()
+    return function(item)
+
+
+@cache
+def _keep_memory() -> None:
+    """Let this process keep what it frees, as far as others do, to use it again.
+
+    Dask starts workers with an environment (``MALLOC_TRIM_THRESHOLD_``) in which glibc gives every
+    array of some size back to the system, and the next one is made of pages that have to be zeroed.
+    These are the thresholds that glibc comes to by itself.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD
+        mallopt(-1, 64 * 2**20)  # M_TRIM_THRESHOLD
 
 
 class _Room:
