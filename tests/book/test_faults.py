@@ -45,6 +45,7 @@ def found(tmp_path_factory):
     return disturbed("killed,interrupted,raced", tmp_path_factory.mktemp("disturbed"))
 
 
+@pytest.mark.long
 @needs_fork
 def test_a_build_that_was_killed_goes_on_to_the_same_book(found, withstood):
     killed = found.killed
@@ -65,6 +66,7 @@ def test_builds_killed_at_random_moments_go_on_to_the_same_book(tmp_path, withst
     withstood("fault", "The build of a book is killed (SIGKILL)", tried=found.kills)
 
 
+@pytest.mark.long
 @needs_fork
 def test_ctrl_c_leaves_nothing_half_written_and_says_how_to_go_on(found, withstood):
     stopped = found.interrupted
@@ -80,6 +82,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_says_how_to_go_on(found, withsto
     withstood("fault", "Ctrl-C while a book is built", tried=2)
 
 
+@pytest.mark.long
 @needs_fork
 def test_two_builds_into_one_folder_wait_for_each_other(found, withstood):
     raced = found.raced

@@ -12,7 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 TESTS = Path(__file__).parents[1]
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks"),
+]
 
 
 @pytest.fixture(scope="module")
