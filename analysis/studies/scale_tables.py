@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import numpy as np
 import pandas as pd
 
 from analysis.studies.scale import STAGES, Rates, sizes
@@ -55,13 +56,15 @@ def in_units(stages: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def facts(run: Run, rates: Rates, stages: pd.DataFrame, price: float) -> dict[str, float]:
-    """Numbers for the text: of one run, as of :func:`plan`."""
+def facts(
+    run: Run, rates: Rates, stages: pd.DataFrame, price: float
+) -> dict[str, float | int | str]:
+    """Plain numbers and names for the text: of one run, as of :func:`plan`."""
     size, by_stage = sizes(run, rates), stages.set_index("stage")
     extraction, exact, binned, thresholds, components = STAGES
     hours = by_stage["core_seconds"] / 3600
     disk = by_stage["read"] / rates.disk_read + by_stage["written"] / rates.disk_write
-    return {
+    found = {
         "n_features": run.n_features,
         "raw_gb": size["raw"] / 1e9,
         "stored_gb": size["stored"] / 1e9,
@@ -84,3 +87,4 @@ def facts(run: Run, rates: Rates, stages: pd.DataFrame, price: float) -> dict[st
         "slowest_disk_hours": disk.max() / 3600,
         "slowest_disk": str(disk.idxmax()),
     }
+    return {name: x.item() if isinstance(x, np.generic) else x for name, x in found.items()}

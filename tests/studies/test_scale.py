@@ -170,6 +170,7 @@ def test_rates_are_measured_and_plans_made_of_them(monkeypatch):
     assert (stages["core_seconds"] > 0).all()
     assert (stages["memory"] > 0).all()
     found = facts(planned, rates["a"], stages, price=2.0)
+    assert {type(value) for value in found.values()} <= {int, float, str}  # to be glued
     assert found["total_cost"] == pytest.approx(2 * found["total_hours"])
     assert found["raw_gb"] == pytest.approx(4e-6 * net.n_features)
     assert len(rates_table(rates["a"])) == len(asdict(rates["a"]))
