@@ -55,8 +55,9 @@ ONLY_IN = {
 """Calls that have one place, where they are guarded."""
 
 
-ALLOWED = {"studies/scale_rates.py": ["imports pickle"]}
-"""It pickles what it has made itself, in memory, to time what a cluster sends."""
+ALLOWED = {"cluster.py": ["imports ctypes"], "studies/scale_rates.py": ["imports pickle"]}
+"""The one sets two thresholds of the C library's memory, and loads nothing else; the other pickles
+what it has made itself, in memory, to time what a cluster sends."""
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -112,7 +113,7 @@ def test_no_reader_can_run_what_it_reads(withstood):
         for path in read
         if (wrong := faults(path.read_text("utf-8"), path.relative_to(PACKAGE).as_posix()))
     }
-    assert found in ({}, ALLOWED)
+    assert found == ALLOWED
     assert len(read) > 150
     withstood("attack", "Readers that could run what they read: the modules of the package",
               tried=len(read))  # fmt: skip
