@@ -124,6 +124,24 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return index.parent.parent
 
 
+@pytest.fixture(scope="module")
+def client() -> Iterator[object]:
+    """Client of two worker processes of one thread each."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as connected,
+    ):
+        yield connected
+
+
 @pytest.fixture(scope="session")
 def may_be_empty() -> set[str]:
     """Tables of the small book that need have no row: its files are whole and unlike each other,

@@ -11,7 +11,6 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import Client, LocalCluster
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
@@ -31,21 +30,6 @@ MEASURES = {
     "thresholds": lambda X, labels, **kwargs: noise_thresholds(X, labels, 3, seed=5, **kwargs),
 }
 each_measure = pytest.mark.parametrize("name", MEASURES)
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,
-            dashboard_address=None,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def values():

@@ -10,7 +10,6 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
-from distributed import Client, LocalCluster
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.linalg import subspace_angles
 
@@ -19,21 +18,6 @@ from analysis.transfer._tca_nystrom import Landmarks
 from analysis.transfer._tca_rows import StoredDomains, components_of
 
 N, WIDTH = (130, 170), 30
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,
-            dashboard_address=None,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(autouse=True)
