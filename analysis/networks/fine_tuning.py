@@ -11,9 +11,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +20,11 @@ import pandas as pd
 import torch
 import torchvision
 from torch import nn
-from torch.nn import functional
-from tqdm.auto import tqdm
 
 from analysis.networks.backbone import Backbone
 from analysis.networks.cards import NETWORKS
-from analysis.networks.epochs import Row, check_seed, epoch_seed, require_finite, run_epochs
+from analysis.networks.descent import FreeLayers, rate_that_learns
+from analysis.networks.epochs import Row, check_seed, run_epochs
 from analysis.networks.freezing import cut_before, free_parts, n_scores, replace_class_layer
 from analysis.networks.kept import Examples, Way, shown
 from analysis.networks.loading import assemble
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fine_tune"]
 
-_EVALUATION_BATCH = 250
 _MEMORY = 2 * 2**30
 
 
@@ -49,6 +46,7 @@ def fine_tune(
     seed: int = 0,
     free: int | str = 7,
     recipe: FineTuning | None = None,
+    rates: Sequence[float] = (),
     validation: ImageDataset | None = None,
     checkpoint: str | Path | None = None,
     cache: bool = True,
@@ -75,6 +73,12 @@ def fine_tune(
         ``free="fire8"``.
     recipe
         How to train; None for that of the paper, ``FineTuning()``.
+    rates
+        Learning rates to try for two epochs each, the greatest first, before the training starts
+        afresh at the first one after which the loss is below that of saying all classes with the
+        same probability, and at the last if none is. None are tried if there are fewer than two.
+        They take the place of that of ``recipe``, and the one taken is in the provenance
+        (``tuned_recipe``).
     validation
         Images of the same classes, measured after every epoch. Nothing is chosen by them.
     checkpoint
@@ -121,10 +125,16 @@ def fine_tune(
     cut = cut_before(module, parts, probe)
     way = Way(net.preprocessing, recipe.crops, cut.front if cut else None, cache, memory, folder)
     sets = [Examples(one, way, progress=progress) for one in (data, validation) if one is not None]
-    trainer = _Trainer(module, cut.tail if cut else module, parts, sets, recipe, seed)
+
+    def trainer(rate: float, recipe: FineTuning = recipe) -> FreeLayers:
+        tail = cut.tail if cut else module
+        return FreeLayers(module, tail, parts, sets, replace(recipe, learning_rate=rate), seed)
+
+    rate = rate_that_learns(trainer, rates or [recipe.learning_rate], progress=progress)
+    recipe = replace(recipe, learning_rate=rate)
     described = _described(net, data, validation, free, recipe, seed)
     history = run_epochs(
-        trainer,
+        trainer(rate),
         recipe.epochs,
         folder,
         json.dumps(described),
@@ -132,104 +142,6 @@ def fine_tune(
         progress=progress,
     )
     return _finished(net, module, data, parts, history, described)
-
-
-class _Trainer:
-    """The state of a run: the free layers and their optimiser."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        tail: nn.Module,
-        parts: Sequence[str],
-        sets: Sequence[Examples],
-        recipe: FineTuning,
-        seed: int,
-    ) -> None:
-        self.module, self.tail, self.recipe, self.seed = module, tail, recipe, seed
-        self.train, self.validation = sets[0], sets[1:]
-        self.free = [module.get_submodule(path) for path in parts]
-        self.names = [name for name in module.state_dict() if name.rpartition(".")[0] in parts]
-        weights = [weight for part in self.free for weight in part.parameters(recurse=False)]
-        for weight in weights:
-            weight.requires_grad_(True)
-        self.optimiser = torch.optim.SGD(
-            weights,
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
-
-    def epoch(self, number: int, progress: bool) -> Row:
-        """Train one epoch; give its row of the history."""
-        started = perf_counter()
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, number))
-        order = torch.randperm(len(self.train), generator=generator)
-        batches = torch.tensor_split(order, _n_steps(len(order), self.recipe.batch_size))
-        self._learning(True)
-        losses, hits = 0.0, 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(epoch_seed(self.seed, number))  # dropout draws from here
-            for chosen in tqdm(
-                batches, desc=f"epoch {number + 1}", leave=False, disable=not progress
-            ):
-                loss, correct = self._step(chosen)
-                losses, hits = losses + loss * len(chosen), hits + correct
-        self._learning(False)
-        val_loss, val_accuracy = self._measured() if self.validation else (np.nan, np.nan)
-        return {
-            "epoch": number + 1,
-            "loss": losses / len(order),
-            "accuracy": hits / len(order),
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-            "seconds": round(perf_counter() - started, 3),
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Give the free layers and the optimiser's momentum."""
-        held = self.module.state_dict()
-        return {
-            "free": {name: held[name] for name in self.names},
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
-        if state["free"].keys() != set(self.names):  # it could change what is frozen
-            raise ValueError(f"expected {len(self.names)} free tensors, got {len(state['free'])}")
-        self.module.load_state_dict(state["free"], strict=False)
-        self.optimiser.load_state_dict(state["optimiser"])
-
-    def _step(self, chosen: torch.Tensor) -> tuple[float, int]:
-        scores, labels = self.tail(*self.train.batch(chosen)), self.train.labels[chosen]
-        loss = functional.cross_entropy(scores, labels)
-        value = float(loss.detach())
-        require_finite(value, self.recipe.learning_rate)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        return value, int((scores.argmax(1) == labels).sum())
-
-    def _learning(self, on: bool) -> None:
-        """Free layers in training mode or not; all others, and what holds them, never are."""
-        for part in self.free:
-            part.training = on
-
-    def _measured(self) -> tuple[float, float]:
-        """Loss and accuracy of the validation images."""
-        (held_out,) = self.validation
-        positions = torch.split(torch.arange(len(held_out)), _EVALUATION_BATCH)
-        with torch.no_grad():
-            scores = torch.cat([self.tail(*held_out.batch(chosen)) for chosen in positions])
-        loss = float(functional.cross_entropy(scores, held_out.labels))
-        require_finite(loss, self.recipe.learning_rate)
-        return loss, float((scores.argmax(1) == held_out.labels).double().mean())
-
-
-def _n_steps(images: int, batch_size: int) -> int:
-    """Count the steps of an epoch; none has a single image, which a batch cannot normalise."""
-    return max(1, min(-(-images // batch_size), images // 2))
 
 
 def _check(data: ImageDataset, validation: ImageDataset | None) -> None:

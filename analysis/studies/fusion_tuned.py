@@ -17,9 +17,8 @@ local descriptors
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
-from math import log
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -65,10 +64,16 @@ def describe_tuned(
     ValueError
         If a block is among the layers that are free to learn.
     """
+    from analysis.networks import FineTuning, fine_tune  # loads PyTorch
+
     found: dict[DomainPair, list[Descriptor]] = {}
     histories = []
     for source in dict.fromkeys(pair.source for pair in described):
-        tuned, rate = _tuned(study, net, source, epochs)
+        tuned = fine_tune(
+            net, study.data(source), seed=study.seed, recipe=FineTuning(epochs=epochs), rates=RATES,
+            progress=study.progress,
+        )  # fmt: skip
+        rate = json.loads(str(tuned.provenance["tuned_recipe"]))["learning_rate"]
         histories.append(tuned.history.assign(run=f"{source}, learning rate {rate:g}"))
         own = [pair for pair in described if pair.source == source]
         _refuse_tuned_blocks(tuned, blocks_of(net))
@@ -85,25 +90,6 @@ def describe_tuned(
     columns = ["run", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
     stacked = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
     return {pair: found[pair] for pair in described}, stacked.reindex(columns=columns)
-
-
-def _tuned(study: Study, net: Backbone, source: str, epochs: int) -> tuple[FineTuned, float]:
-    """Train the network on a source; also gives the rate at which it learnt."""
-    from analysis.networks import FineTuning, fine_tune  # loads PyTorch
-
-    data, recipe = study.data(source), FineTuning(epochs=epochs)
-    rate = RATES[-1]
-    for each in RATES[:-1]:
-        short = replace(recipe, epochs=2, learning_rate=each)
-        try:
-            tried = fine_tune(net, data, seed=study.seed, recipe=short, progress=study.progress)
-        except FloatingPointError:
-            continue
-        if tried.history["loss"].iloc[-1] < log(len(data.classes)):
-            rate = each
-            break
-    recipe = replace(recipe, learning_rate=rate)
-    return fine_tune(net, data, seed=study.seed, recipe=recipe, progress=study.progress), rate
 
 
 def _refuse_tuned_blocks(tuned: FineTuned, blocks: Sequence[str]) -> None:

@@ -19,8 +19,8 @@ from analysis.data.images import ImageArrays, ImageDataset
 from analysis.features import extract
 from analysis.networks import FineTuning, Preprocessing, fine_tune, fine_tuning, load_backbone
 from analysis.networks.crops import cut_crops
+from analysis.networks.descent import FreeLayers, _n_steps
 from analysis.networks.epochs import epoch_seed
-from analysis.networks.fine_tuning import _n_steps
 from analysis.networks.freezing import class_layer, cut_before, free_parts, replace_class_layer
 from analysis.networks.recipes import Recipe
 
@@ -259,7 +259,7 @@ def test_it_learns():
 
 def test_a_finished_run_is_taken_up_as_it_is(tuned, tmp_path, monkeypatch):
     tune(checkpoint=tmp_path)
-    monkeypatch.setattr(fine_tuning._Trainer, "epoch", None)
+    monkeypatch.setattr(FreeLayers, "epoch", None)
     again = tune(checkpoint=tmp_path)
     assert again.weights_hash == tuned.weights_hash
     assert again.history.drop(columns="seconds").equals(tuned.history.drop(columns="seconds"))
@@ -370,6 +370,28 @@ def test_a_loss_out_of_bounds_ends_the_run(tmp_path):
     with pytest.raises(FloatingPointError, match=r"no longer finite .*rate below 1e\+30, in anoth"):
         tune(recipe=replace(RECIPE, learning_rate=1e30), checkpoint=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("taken", [0.05, 0.01])
+def test_rates_are_tried_before_and_leave_no_trace(taken, tmp_path, monkeypatch):
+    def epoch(self, number, progress, epoch=FreeLayers.epoch):
+        row = epoch(self, number, progress)
+        tried.append(self.recipe.learning_rate)
+        return row | {"loss": 2.0 if self.recipe.learning_rate > taken else 1.0}  # log(3) = 1.1
+
+    tried: list[float] = []
+    plain = tune(recipe=replace(RECIPE, learning_rate=taken))
+    monkeypatch.setattr(FreeLayers, "epoch", epoch)
+    rates = [1e30, 0.05, 0.02, 0.01]  # the first grows out of bounds in its first epoch
+    found = tune(rates=rates, checkpoint=tmp_path)
+    order = [0.05] if taken == 0.05 else [0.05, 0.02, 0.01]  # the last is not tried, but trained
+    assert list(dict.fromkeys(tried)) == order
+    assert json.loads(found.provenance["tuned_recipe"])["learning_rate"] == taken
+    assert found.weights_hash == plain.weights_hash
+    assert not any(part.training for part in found.module.modules())
+    again = tune(rates=rates, checkpoint=tmp_path)
+    assert again.weights_hash == plain.weights_hash
+    assert not any(part.training for part in again.module.modules())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +13,7 @@ from sklearn.decomposition import PCA
 from analysis import extract
 from analysis.data import load_dataset
 from analysis.figures import fusion as figures
-from analysis.studies import Study, fusion, fusion_checks, fusion_tables, fusion_tuned
+from analysis.studies import Study, fusion, fusion_checks, fusion_tables
 from analysis.studies.domains import domain_pairs
 from analysis.studies.fusion_tuned import describe_tuned
 from analysis.transfer.fusion import Domains
@@ -117,25 +116,6 @@ def test_blocks_that_are_trained_are_refused(study, described, monkeypatch):
     monkeypatch.setattr("analysis.studies.fusion_tuned.blocks_of", lambda net: ("conv1_2", "fc6"))
     with pytest.raises(ValueError, match="in front of the layers that are trained, but fc6"):
         describe_tuned(study, described, study.backbone(NETWORK), epochs=1)
-
-
-@pytest.mark.parametrize(
-    ("losses", "taken"),
-    [({0.1: 0.5}, 0.1), ({0.1: np.inf, 0.01: 5.0}, 0.001), ({0.1: 1.2, 0.01: 1.0}, 0.01)],
-)
-def test_the_rate_is_the_greatest_that_learns_something_in_two_epochs(
-    study, monkeypatch, losses, taken
-):
-    def learnt(net, data, *, seed, recipe, progress):
-        loss = losses.get(recipe.learning_rate, 0.1)
-        if np.isinf(loss):
-            raise FloatingPointError
-        return SimpleNamespace(history=pd.DataFrame({"loss": [9.0, loss]}), recipe=recipe)
-
-    monkeypatch.setattr("analysis.networks.fine_tune", learnt)
-    tuned, rate = fusion_tuned._tuned(study, None, study.datasets[0], 7)
-    assert rate == tuned.recipe.learning_rate == taken
-    assert tuned.recipe.epochs == 7
 
 
 def test_labels_of_the_target_change_no_choice(study, described, measured, monkeypatch):
