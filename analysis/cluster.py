@@ -33,7 +33,8 @@ _LOG = logging.getLogger(__name__)
 _SECONDS_TO_ANSWER = 10
 _TASKS_PER_THREAD = 3  # one runs, one is on its way, one result waits
 _SECONDS_BETWEEN_COUNTS = 5
-_SECONDS_WITHOUT_NEWS = 60
+_SECONDS_WITHOUT_NEWS = 30
+_SECONDS_WITHOUT_WORKERS = 300
 _PACKAGES = ("numpy", "torch", "zarr", "layerbook")
 
 
@@ -119,7 +120,9 @@ def map_in_order(
     RuntimeError
         If an item has lost more than ``retries`` workers.
     ConnectionError
-        If the cluster is gone.
+        If the cluster is gone, or has no workers for five minutes. Dask's ``LocalCluster`` gives up
+        a worker that is not back fifteen seconds after its process died: raise its setting
+        ``distributed.deploy.lost-worker-timeout``.
     Exception
         Whatever ``function`` raises, as it is.
     """
@@ -192,9 +195,8 @@ def _result(
 
     lost = 0
     while True:
-        _wait(client, future)
         try:
-            return future.result()
+            return _awaited(client, future)
         except KilledWorker as error:
             lost += error.allowed_failures + 1  # the scheduler has tried so often by itself
             if lost > retries:
@@ -213,17 +215,25 @@ def _result(
                 future.release()
 
 
-def _wait(client: Client, future: Future) -> None:
-    from distributed import TimeoutError as NothingYetError
-    from distributed import wait
-
-    while not future.done():
+def _awaited(client: Client, future: Future) -> Any:
+    """Wait for a result as long as there are workers, or may be some again."""
+    last_seen = time.monotonic()
+    while True:
         try:
-            with client.as_current():
-                wait(future, timeout=_SECONDS_WITHOUT_NEWS)
-        except NothingYetError:
-            if client.status == "running" and not client.nthreads():
-                _LOG.warning("the cluster has no workers; waiting for some")
+            return future.result(timeout=_SECONDS_WITHOUT_NEWS)
+        except TimeoutError:
+            if future.status == "error":  # the function's own
+                raise
+        if client.status != "running" or client.nthreads():
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > _SECONDS_WITHOUT_WORKERS:
+            raise ConnectionError(
+                f"the cluster has had no workers for {_SECONDS_WITHOUT_WORKERS} s; start some "
+                "again, with more memory if that is why they died, and run the same again: what "
+                "was finished is kept"
+            )
+        else:
+            _LOG.warning("the cluster has no workers; waiting for some")
 
 
 def _require_same_versions(client: Client) -> None:

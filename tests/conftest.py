@@ -6,9 +6,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pytest
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
 
 # The tests multiply many small matrices. OpenBLAS cuts each among its threads, which then wait for
 # one another longer than one of them would have computed. It reads this when NumPy is imported.
@@ -125,20 +128,31 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[object]:
-    """Client of two worker processes of one thread each."""
-    from distributed import Client, LocalCluster
+def two_workers() -> Iterator[LocalCluster]:
+    """Two worker processes of one thread each, which come back whenever they are killed."""
+    import dask
+    from distributed import LocalCluster
 
+    # A worker that is not back in time, on a busy machine, would be given up.
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
         LocalCluster(
             n_workers=2,
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            dashboard_address=None,
+            dashboard_address=":0",
         ) as cluster,
-        Client(cluster, set_as_default=False) as connected,
     ):
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def client(two_workers: LocalCluster) -> Iterator[Client]:
+    """Client of two worker processes of one thread each."""
+    from distributed import Client
+
+    with Client(two_workers, set_as_default=False) as connected:
         yield connected
 
 

@@ -27,12 +27,6 @@ from analysis.features.building import BlockWriter
 from analysis.networks import load_backbone
 
 
-@pytest.fixture(scope="module")
-def two_workers():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as running:
-        yield running
-
-
 @pytest.fixture
 def cluster(two_workers):
     """The cluster, with workers that were killed by other tests restarted."""
@@ -302,6 +296,30 @@ def test_what_kills_every_worker_is_given_up(cluster, client, monkeypatch):
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
     with pytest.raises(RuntimeError, match="gave up after 2 workers died on the same task"):
         list(map_in_order(client, deadly, [0], retries=1))
+
+
+def test_a_cluster_that_loses_its_workers_for_good_is_given_up(monkeypatch, caplog, withstood):
+    monkeypatch.setattr(cluster_module, "_SECONDS_WITHOUT_NEWS", 0.1)
+    monkeypatch.setattr(cluster_module, "_SECONDS_WITHOUT_WORKERS", 1)
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+        connect(cluster.scheduler_address) as client,
+    ):
+        results = map_in_order(client, abs, range(-3, 0), ahead=1)
+        assert next(results) == 3
+        cluster.scale(0)
+        with pytest.raises(ConnectionError, match=r"no workers for 1 s; start some .* is kept"):
+            list(results)
+    assert "the cluster has no workers; waiting for some" in caplog.text
+    withstood("fault", "A cluster loses all of its workers, and none come back", tried=1)
+
+
+def test_a_function_that_runs_out_of_time_is_no_cluster_without_news(client):
+    def late(number):
+        raise TimeoutError("too late")
+
+    with pytest.raises(TimeoutError, match="too late"):
+        list(map_in_order(client, late, [1]))
 
 
 def test_a_cluster_that_does_not_answer_or_fit_is_refused(cluster, monkeypatch):
