@@ -42,11 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--long"):
-        skip = pytest.mark.skip(reason="a long test: make check, or --long")
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(skip)
+    long = [item for item in items if item.get_closest_marker("long")]
+    for item in long:
+        item.add_marker(pytest.mark.timeout(3600))
+        if not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="a long test: make check, or --long"))
 
 
 @pytest.fixture
