@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from PIL import Image
-from small_root import write_notebook, write_root
+from small_root import write_notebook
 from typer.testing import CliRunner
 
 from analysis import reports
@@ -89,14 +89,6 @@ def test_two_builds_into_one_folder_wait_for_each_other(found, withstood):
     assert raced.codes == [0, 0]
     assert (raced.same, raced.partial, raced.runs) == (True, [], 1)
     withstood("fault", "Two processes build a book into one folder", tried=1)
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    root = tmp_path / "root"
-    write_root(root)
-    monkeypatch.setattr(book_module, "find_sources", lambda: sources.BookSources(root))
-    return root
 
 
 @pytest.fixture

@@ -22,14 +22,6 @@ from analysis.studies import Study
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    root = tmp_path / "root"
-    write_root(root)
-    monkeypatch.setattr(book_module, "find_sources", lambda: sources.BookSources(root))
-    return root
-
-
 def build(root, study="tiny", **overrides):
     return reports.build_book(study, output=root.parent / "_build", progress=False, **overrides)
 

@@ -62,11 +62,14 @@ def main(command: str, images: Path, folder: Path) -> None:
     os.kill(child, signal.SIGKILL)
     assert ended(child) == signal.SIGKILL
     assert not list(killed.glob("*.safetensors")), "it was faster than the signal"
+    kept = torch.load(killed / "checkpoint.pt", weights_only=True)["history"]
     for name in ("checkpoint.pt", "minivgg16-toy.json"):  # as if killed while it wrote them
         (killed / f"{name}.part").write_bytes(b"half of")
     assert ended(start(command, images, killed)) == 0
     with (killed / "history.csv").open(encoding="utf-8") as stream:
-        assert len(list(csv.DictReader(stream))) == TRAININGS[command][0]
+        seconds = [float(row["seconds"]) for row in csv.DictReader(stream)]
+    assert len(seconds) == TRAININGS[command][0]
+    assert seconds[: len(kept)] == [row["seconds"] for row in kept], "it was begun again"
 
 
 def run_killed(command: str, images: Path, folder: Path) -> tuple[Path, Path]:

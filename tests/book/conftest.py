@@ -1,0 +1,19 @@
+"""What tests of books share: a small folder to build one from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_root import write_root
+
+from analysis.reports import book, sources
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sources of a book of one short notebook, which ``build_book`` takes for its own."""
+    root = tmp_path / "root"
+    write_root(root)
+    monkeypatch.setattr(book, "find_sources", lambda: sources.BookSources(root))
+    return root
