@@ -22,6 +22,8 @@ _APART = 0.13
 def plot_core_hours(plans: pd.DataFrame, price: float, *, ax: Axes | None = None) -> Axes:
     """Core-hours of every stage, a marker for each network, on a logarithmic axis.
 
+    The title names the stage that takes most, and its share of all stages.
+
     Parameters
     ----------
     plans
@@ -51,6 +53,7 @@ def plot_core_hours(plans: pd.DataFrame, price: float, *, ax: Axes | None = None
     ax.set_yticks(range(len(stages)), [_capital(stage) for stage in stages])
     ax.set_ylim(len(stages) - 0.5, -0.5)
     ax.grid(axis="both")
+    ax.set_title(_costliest(plans))
     ax.set_xlabel("Core-hours")
     ax.xaxis.set_major_formatter(FuncFormatter(_plain))
     ends: Any = (lambda hours: hours * price, lambda cost: cost / price)
@@ -66,6 +69,8 @@ def plot_core_hours(plans: pd.DataFrame, price: float, *, ax: Axes | None = None
 
 def plot_time_by_workers(times: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Hours by the clock of every stage against the number of workers, both logarithmic.
+
+    The title says what the most workers gain.
 
     Parameters
     ----------
@@ -89,6 +94,7 @@ def plot_time_by_workers(times: pd.DataFrame, *, ax: Axes | None = None) -> Axes
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(workers := sorted(times["workers"].unique()), [f"{n:,}" for n in workers])
+    ax.set_title(_fastest(times))
     ax.set_xlabel("Workers of one core each")
     ax.set_ylabel("Hours by the clock")
     ax.yaxis.set_major_formatter(FuncFormatter(_plain))
@@ -97,6 +103,25 @@ def plot_time_by_workers(times: pd.DataFrame, *, ax: Axes | None = None) -> Axes
     assert figure is not None
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return ax
+
+
+def _costliest(plans: pd.DataFrame) -> str:
+    hours = plans.pivot(index="network", columns="stage", values="core_hours")
+    stages = hours.idxmax(axis=1).unique()
+    if len(stages) > 1:
+        return "Which stage costs most depends on the network"
+    shares = hours[stages[0]] / hours.sum(axis=1)
+    least, most = (f"{share:.0%}" for share in (shares.min(), shares.max()))
+    share = most if least == most else f"{least} to {most}"
+    return f"{_capital(stages[0])} takes {share} of the core-hours"
+
+
+def _fastest(times: pd.DataFrame) -> str:
+    hours = times.groupby("workers")["hours"].sum()
+    ends = sorted({hours.index.min(), hours.index.max()})
+    return "All stages: " + ", ".join(
+        f"{hours[n]:,.1f} hours on {n:,} worker{'' if n == 1 else 's'}" for n in ends
+    )
 
 
 def _capital(text: str) -> str:

@@ -77,8 +77,6 @@ class Rates:
         landmark, for kernel values.
     product : float
         Core-seconds per image and pair of landmarks.
-    send : float
-        Core-seconds per byte of the landmarks, which travel with every task.
     small : float
         Core-seconds of the eigenproblems of 1,000 landmarks; it grows with their cube.
     stored : float
@@ -100,7 +98,6 @@ class Rates:
     prepare: float
     landmark: float
     product: float
-    send: float
     small: float
     stored: float
     disk_read: float
@@ -278,6 +275,6 @@ def _components(run: Run, rates: Rates) -> _Cost:
     drawn = sum(1 - (1 - 1 / layout.blocks) ** n for n in chosen)  # shares of blocks read for them
     tasks = 2 * ceil(run.n_images / (4 * rows))
     seconds = twice + among + run.n_images * m**2 * rates.product + rates.small * (m / 1000) ** 3
-    seconds += drawn * run.n_values * rates.read + tasks * 8 * m * run.n_features * rates.send
+    seconds += drawn * run.n_values * rates.read
     memory = 8 * (2 * rows * run.n_features + 2 * rows * m + 2 * m**2 + 2 * m * run.n_features)
     return _Cost(2 + drawn, tasks, seconds, memory)

@@ -276,7 +276,6 @@ def _landmarks(X: NDArray[Any], run: Run, seed: int) -> Mapping[str, float]:
         "prepare": prepare / rows.size,
         "landmark": max(whole - prepare, 0.1 * whole) / (rows.size * m),
         "product": (2 * mapped + squared) / (ROWS * m**2),
-        "send": _rate(lambda: loads(dumps(samples)), samples.nbytes),
         "small": _rate(small, 1) * (1000 / few) ** 3,
     }
 

@@ -29,7 +29,6 @@ def rates_table(rates: Rates) -> pd.DataFrame:
         ("samples made ready for kernel values", "prepare", 1e9, "core-nanoseconds per value"),
         ("kernel values", "landmark", 1e12, "core-picoseconds per value and landmark"),
         ("products of kernel features", "product", 1e12, "core-picoseconds per pair of landmarks"),
-        ("sending landmarks", "send", 1e9, "core-nanoseconds per byte"),
         ("eigenproblems of 1,000 landmarks", "small", 1.0, "core-seconds"),
         ("size in the store", "stored", 1.0, "of the values' bytes"),
         ("disk, reading", "disk_read", 1e-9, "GB/s"),

@@ -181,10 +181,22 @@ def test_figures_show_every_stage_and_network():
     ax = figures.plot_core_hours(pd.concat(plans), price=0.5)
     assert len(ax.lines) == 2
     assert ax.get_yticklabels()[0].get_text() == "Extraction"
+    shares = [100 * own["core_hours"].max() / own["core_hours"].sum() for own in plans]
+    assert {own.loc[own["core_hours"].idxmax(), "stage"] for own in plans} == {"TCA by landmarks"}
+    low, high = sorted(shares)
+    assert ax.get_title() == f"TCA by landmarks takes {low:.0f}% to {high:.0f}% of the core-hours"
+    plans[1]["core_hours"] = plans[1]["core_hours"].to_numpy()[::-1]
+    ax = figures.plot_core_hours(pd.concat(plans), price=0.5)
+    assert ax.get_title() == "Which stage costs most depends on the network"
     times = by_workers(plan(run(), ONES), ONES, [1, 8], price=1.0)
     ax = figures.plot_time_by_workers(times)
     assert len(ax.lines) == len(scale.STAGES)
     assert all((line.get_xdata() == [1, 8]).all() for line in ax.lines)
+    one, eight = (times.loc[times["workers"] == n, "hours"].sum() for n in (1, 8))
+    assert (
+        ax.get_title()
+        == f"All stages: {one:,.1f} hours on 1 worker, {eight:,.1f} hours on 8 workers"
+    )
 
 
 def test_core_seconds_are_a_mean_over_runs():
