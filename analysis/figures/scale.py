@@ -111,7 +111,7 @@ def _costliest(plans: pd.DataFrame) -> str:
     if len(stages) > 1:
         return "Which stage costs most depends on the network"
     shares = hours[stages[0]] / hours.sum(axis=1)
-    least, most = (f"{share:.0%}" for share in (shares.min(), shares.max()))
+    least, most = (f"{share:.1%}" for share in (shares.min(), shares.max()))
     share = most if least == most else f"{least} to {most}"
     return f"{_capital(stages[0])} takes {share} of the core-hours"
 

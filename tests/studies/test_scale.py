@@ -184,7 +184,7 @@ def test_figures_show_every_stage_and_network():
     shares = [100 * own["core_hours"].max() / own["core_hours"].sum() for own in plans]
     assert {own.loc[own["core_hours"].idxmax(), "stage"] for own in plans} == {"TCA by landmarks"}
     low, high = sorted(shares)
-    assert ax.get_title() == f"TCA by landmarks takes {low:.0f}% to {high:.0f}% of the core-hours"
+    assert ax.get_title() == f"TCA by landmarks takes {low:.1f}% to {high:.1f}% of the core-hours"
     plans[1]["core_hours"] = plans[1]["core_hours"].to_numpy()[::-1]
     ax = figures.plot_core_hours(pd.concat(plans), price=0.5)
     assert ax.get_title() == "Which stage costs most depends on the network"
