@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import tomllib
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -36,16 +38,42 @@ def locked_requirements(entries: list[dict[str, str]]) -> set[tuple[str, Specifi
     return {(entry["name"], SpecifierSet(entry.get("specifier", ""))) for entry in entries}
 
 
-def pins(text: str) -> dict[tuple[str, str], str]:
-    """``{(name, version): marker}`` of a requirements file in which every line is a pin."""
+def pins(text: str) -> dict[tuple[str, str], tuple[bool, ...]]:
+    """``{(name, version): machines}`` of a requirements file in which every line is a pin."""
     found = {}
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             one = Requirement(line)
             match = re.fullmatch(r"==([^*]+)", str(one.specifier))
             assert match, f"not a pin: {line}"
-            found[canonicalize_name(one.name), match.group(1)] = str(one.marker or "")
+            found[canonicalize_name(one.name), match.group(1)] = where(str(one.marker or ""))
     return found
+
+
+SYSTEMS = (
+    {"sys_platform": "linux", "os_name": "posix", "platform_machine": "x86_64"},
+    {"sys_platform": "linux", "os_name": "posix", "platform_machine": "aarch64"},
+    {"sys_platform": "linux", "os_name": "posix", "platform_machine": "ppc64le"},
+    {"sys_platform": "darwin", "os_name": "posix", "platform_machine": "arm64"},
+    {"sys_platform": "darwin", "os_name": "posix", "platform_machine": "x86_64"},
+    {"sys_platform": "win32", "os_name": "nt", "platform_machine": "AMD64"},
+    {"sys_platform": "emscripten", "os_name": "posix", "platform_machine": "wasm32"},
+)
+PYTHONS = ("3.11.0", "3.11.9", "3.12.0", "3.13.1", "3.14.0", "3.15.0", "3.16.0")
+
+
+def where(marker: str) -> tuple[bool, ...]:
+    """Which machines a marker lets in: uv says the same in other words from release to release."""
+    if not marker:
+        return (True,) * (len(SYSTEMS) * len(PYTHONS) * 2)
+    return tuple(
+        Marker(marker).evaluate(
+            system
+            | {"python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
+            | {"platform_python_implementation": made_by, "implementation_name": made_by.lower()}
+        )
+        for system, python, made_by in product(SYSTEMS, PYTHONS, ("CPython", "PyPy"))
+    )
 
 
 def exported() -> str:
@@ -77,6 +105,20 @@ def test_requirements_lock_is_what_uv_exports():
     command = ["uv", "export", "--frozen", "--no-hashes", "--no-emit-project", "--quiet"]
     fresh = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert pins(exported()) == pins(fresh), "run `make lock`"
+
+
+@pytest.mark.parametrize(
+    ("marker", "other", "alike"),
+    [
+        ("sys_platform == 'linux'", "'linux' == sys_platform", True),
+        ("sys_platform == 'linux'", "sys_platform == 'linux' or os_name == 'nt'", False),
+        ("python_full_version < '3.12'", "python_full_version < '3.11.5'", False),
+        ("python_full_version == '3.12.*'", "", False),
+        ("platform_machine == 'x86_64'", "platform_machine == 'aarch64'", False),
+    ],
+)
+def test_markers_are_compared_by_what_they_let_in(marker, other, alike):
+    assert (where(marker) == where(other)) is alike
 
 
 def test_no_lock_names_a_local_build():
