@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -192,23 +193,36 @@ HOSTILE = {
         _W.element(15, zlib.compress(_W.element(15, zlib.compress(_ONE)))),
         "expected a variable",
     ),
-    "256 MiB of zeros": (
-        _W.element(15, zlib.compress(_W.element(14, bytes(2**28)))),
-        "holds more than",
+    "a MiB of zeros": (
+        _W.element(15, zlib.compress(_W.element(14, bytes(2**20)))),
+        "holds more than 1048576 bytes",
     ),
-    "many times 64 MiB": (
-        _W.element(15, zlib.compress(_W.matrix(6, (1, 1), bytes(2**26), name="y"))) * 5,
-        "holds more than",
+    "many times a quarter of that": (
+        _W.element(15, zlib.compress(_W.matrix(6, (1, 1), bytes(2**18), name="y"))) * 5,
+        "holds more than 1048576 bytes",
     ),
+    "a MiB that is not compressed": (_W.element(14, bytes(2**20)), "holds more than 1048576 bytes"),
 }
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_files_are_refused(what, tmp_path, withstood):
+def test_hostile_files_are_refused(what, tmp_path, monkeypatch, withstood):
+    monkeypatch.setattr(matlab, "_MOST", 2**20)
     content, message = HOSTILE[what]
     with pytest.raises(ValueError, match=rf"x\.mat cannot be read as a MATLAB file: .*{message}"):
         read_matlab(_W.file(tmp_path, content), "x")
     withstood("attack", "A MATLAB file claims what is not so", tried=1)
+
+
+def test_no_more_is_unpacked_than_may_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(matlab, "_MOST", 2**20)
+    bomb = _W.file(tmp_path, _W.element(15, zlib.compress(bytes(2**26))))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="holds more than 1048576 bytes"):
+        read_matlab(bomb, "x")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**23
 
 
 def test_parts_are_counted_over_all_cells(tmp_path, monkeypatch):
