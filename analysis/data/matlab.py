@@ -24,7 +24,7 @@ import numpy.typing as npt
 __all__ = ["read_matlab"]
 
 _MOST = 1 << 28  # bytes: label files and features of some thousand images
-_MOST_PARTS = 1 << 20  # cells and fields
+_MOST_PARTS = 1 << 20  # cells and fields; bytes of a text
 _DEEPEST = 32  # cells in cells
 _HEADER, _TAG = 128, 8  # bytes
 _MATRIX, _COMPRESSED = 14, 15  # types of elements; others are of numbers or text
@@ -69,7 +69,7 @@ def read_matlab(file: Path, *names: str, squeeze: bool = False) -> list[Array]:
     """
     try:
         found = _variables(file, set(names))
-    except (ValueError, zlib.error, struct.error) as error:
+    except (ValueError, zlib.error) as error:
         raise ValueError(f"{file} cannot be read as a MATLAB file: {error}") from error
     missing = sorted(set(names) - found.keys())
     if missing:
@@ -204,7 +204,10 @@ class _Variable:
         return found
 
     def _real(self) -> Array:
-        return self._shaped(self._numbers().astype(_CLASSES[self._class]))
+        kind = np.dtype(_CLASSES[self._class])
+        if kind.itemsize * prod(self._shape) > _MOST:  # packed into fewer bytes than it takes
+            raise ValueError(f"it holds more than {_MOST} bytes")
+        return self._shaped(self._numbers()).astype(kind)
 
     def _text(self) -> Array:
         *rows, length = self._shape
@@ -213,6 +216,8 @@ class _Variable:
         kind, content = self._next()
         if kind not in _TEXTS:
             raise ValueError(f"expected text, got an element of type {kind}")
+        if len(content) > _MOST_PARTS:
+            raise ValueError(f"it has a text of more than {_MOST_PARTS} bytes")
         text = bytes(content).decode(_TEXTS[kind].format({"<": "le", ">": "be"}[self._order]))
         if prod(rows) == 1:  # of any number of bytes for a character
             return np.array([text]).reshape(rows)

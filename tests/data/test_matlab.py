@@ -157,11 +157,12 @@ def _deep(n: int) -> bytes:
 
 
 HOSTILE = {
-    "numbers that are not there": (_W.matrix(6, (2**30, 2**30), _W.doubles(1)), "values, got 1"),
+    "numbers that are not there": (_W.matrix(6, (2**8, 2**8), _W.doubles(1)), "values, got 1"),
+    "more numbers than fit": (_W.matrix(6, (2**30, 2**30), _W.doubles(1)), "holds more than"),
     "a negative size": (_W.matrix(6, (-1, -1), _W.doubles(1)), "two dimensions or more"),
     "one dimension": (_W.matrix(6, (1,), _W.doubles(1)), "two dimensions or more"),
-    "cells that are not there": (_W.matrix(1, (1000, 1000), _EMPTY), "ends before its values"),
-    "too many cells": (_W.matrix(1, (2**16, 2**16), _EMPTY), "more than 1048576 cells"),
+    "cells that are not there": (_W.matrix(1, (10, 10), _EMPTY), "ends before its values"),
+    "too many cells": (_W.matrix(1, (2**16, 2**16), _EMPTY), "more than 1024 cells"),
     "cells in cells": (_deep(33), "more than 32 deep"),
     "a size beyond the end": (_W.element(14, b"12345678", size=2**31), "longer than what is there"),
     "no values": (_W.matrix(6, (1, 1)), "ends before its values"),
@@ -170,6 +171,14 @@ HOSTILE = {
     "text of numbers": (_W.matrix(4, (1, 1), _W.doubles(1)), "expected text"),
     "text that is none": (_W.matrix(4, (1, 1), _W.element(16, b"\xff")), "can't decode"),
     "text of another size": (_W.matrix(4, (2, 2), _W.element(16, b"abc")), "values, got 3"),
+    "text without end": (
+        _W.matrix(4, (1, 9), _W.element(16, bytes(2**10 + 1))),
+        "text of more than 1024 bytes",
+    ),
+    "bytes that become doubles": (
+        _W.matrix(6, (1, 2**18), _W.element(2, bytes(2**18))),
+        "holds more than 1048576 bytes",
+    ),
     "sparse numbers": (_W.matrix(5, (1, 1), _W.doubles(1)), "class 5, which is not read"),
     "an opaque object": (_W.matrix(17, (1, 1), _ONE), "class 17, which is not read"),
     "complex numbers": (_W.matrix(6 + 0x800, (1, 1), _W.doubles(1)), "complex, which is not read"),
@@ -183,7 +192,7 @@ HOSTILE = {
         "length of its fields' names",
     ),
     "fields that are not there": (_W.matrix(2, (1, 1), _NAMES, _ONE), "ends before its values"),
-    "too many structures": (_W.matrix(2, (2**15, 2**15), _NAMES), "more than 1048576 cells"),
+    "too many structures": (_W.matrix(2, (2**15, 2**15), _NAMES), "more than 1024 cells"),
     "a compressed variable that is cut": (
         _W.element(15, zlib.compress(_ONE * 9)[:-5]),
         "is cut off",
@@ -208,6 +217,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_files_are_refused(what, tmp_path, monkeypatch, withstood):
     monkeypatch.setattr(matlab, "_MOST", 2**20)
+    monkeypatch.setattr(matlab, "_MOST_PARTS", 2**10)
     content, message = HOSTILE[what]
     with pytest.raises(ValueError, match=rf"x\.mat cannot be read as a MATLAB file: .*{message}"):
         read_matlab(_W.file(tmp_path, content), "x")
