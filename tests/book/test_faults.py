@@ -6,8 +6,11 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -182,6 +185,32 @@ def test_a_kernel_that_is_killed_is_told_and_the_next_build_goes_on(root, monkey
     assert list((root.parent / "_build" / "executed").iterdir()) == []
     assert (build(root) / "tables" / "01-x.csv").read_text() == "whole"
     withstood("fault", "The process of a notebook is killed, as when memory runs out", tried=1)
+
+
+@needs_fork
+def test_ctrl_c_does_not_wait_for_the_cell_that_runs(root, withstood):
+    begun, ended = root / "begun", root / "ended"
+    write_notebook(
+        root / "notebooks" / "01-question.ipynb",
+        "import time\nfrom pathlib import Path\n"
+        f"Path({str(begun)!r}).touch()\ntime.sleep(45)\nPath({str(ended)!r}).touch()",
+    )
+
+    def press() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build(root)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not ended.exists()
+    assert list((root.parent / "_build" / "executed").iterdir()) == []
+    withstood("fault", "Ctrl-C while a book is built", tried=1)
 
 
 def test_nobody_is_left_writing_pages_when_the_build_is_stopped(root, monkeypatch, tmp_path):
