@@ -147,6 +147,13 @@ def two_workers() -> Iterator[LocalCluster]:
         yield cluster
 
 
+@pytest.fixture
+def cluster(two_workers: LocalCluster) -> LocalCluster:
+    """The same, with workers that were killed by other tests restarted."""
+    two_workers.wait_for_workers(2)
+    return two_workers
+
+
 @pytest.fixture(scope="module")
 def client(two_workers: LocalCluster) -> Iterator[Client]:
     """Client of two worker processes of one thread each."""

@@ -26,13 +26,6 @@ from analysis.networks import load_backbone
 
 
 @pytest.fixture
-def cluster(two_workers):
-    """The cluster, with workers that were killed by other tests restarted."""
-    two_workers.wait_for_workers(2)
-    return two_workers
-
-
-@pytest.fixture
 def client(cluster):
     with connect(cluster.scheduler_address) as connected:
         yield connected
