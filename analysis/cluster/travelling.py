@@ -68,8 +68,8 @@ def at_workers(client: Client, function: Callable[[Any], Any]) -> Iterator[str]:
         If some worker cannot be reached, and stays among those of the cluster.
     """
     travelling = _Travelling(function)
-    _send(client, travelling)
     try:
+        _send(client, travelling)
         yield travelling.name
     finally:
         try:
