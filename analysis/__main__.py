@@ -102,7 +102,10 @@ def datasets() -> None:
         counts = (_count(card.images), _count(card.classes), card.overlap_group or "-")
         rows.append((card.name, *counts, where, card.licence or "not established"))
     print_table(("name", "images", "classes", "overlap", "where", "licence"), rows)
-    typer.echo("\nYour own: folder:/path/to/images, with one sub-folder per class.")
+    typer.echo(
+        "\nYour own: folder:/path/to/images, with one sub-folder per class, or "
+        "table:/path/to/labels.csv, with columns path,label."
+    )
 
 
 @app.command()

@@ -24,7 +24,11 @@ __all__ = [
 ]
 
 Dataset = Annotated[
-    str, typer.Argument(help="A name from `layerbook datasets`, or `folder:/path/to/images`.")
+    str,
+    typer.Argument(
+        help="A name from `layerbook datasets`, `folder:/path/to/images`, or "
+        "`table:/path/to/labels.csv`."
+    ),
 ]
 Network = Annotated[
     str, typer.Argument(help="A name from `layerbook networks`; `NAME@WEIGHTS` works too.")
@@ -198,8 +202,8 @@ def report(
 ) -> None:
     """Report on your images: one page to read anywhere, and an embedding to use again.
 
-    The page names broken files, images that are there twice and classes that are hard to tell
-    apart, shows what marks each class, and recommends the layers to keep.
+    The page names images that are left out or there twice and classes that are hard to tell apart,
+    shows what marks each class, and recommends the layers to keep.
 
     Example: `layerbook report folder:/path/to/images --out my-report`
     """
@@ -207,6 +211,8 @@ def report(
 
     made = report_dataset(dataset, network, weights=weights, crops=crops, out=out)
     typer.echo(f"Open {made.page}\nThe recommended embedding is in {made.embedding}")
+    for line in made.left_out:
+        typer.echo(printable(f"Left out: {line}"))
 
 
 def printable(text: str) -> str:

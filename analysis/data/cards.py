@@ -169,5 +169,5 @@ def card_of(name: str) -> DatasetCard:
         raise ValueError(f"{name!r} is loaded one domain at a time: {', '.join(domains)}")
     raise ValueError(
         f"unknown dataset {name!r}; known: {', '.join(CARDS)}, or folder:/path/to/images "
-        "with one sub-folder per class"
+        "with one sub-folder per class, or table:/path/to/labels.csv with columns path,label"
     )

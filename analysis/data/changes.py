@@ -16,11 +16,13 @@ import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
 
 from analysis.data.images import ImageDataset, ImageSource
+from analysis.data.windows import resized_window
 
 __all__ = ["CHANGES", "UNCHANGED", "ChangedImages", "change_images"]
 
 UNCHANGED = "unchanged"
 SHIFT, ANGLE, BRIGHTER, NOISE = 1 / 16, 8.0, 1.3, 12.0
+_LONGEST = 64  # sides: of an image thinner than this, the middle is taken
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -79,8 +81,17 @@ class ChangedImages:
         """Image number ``index``, resized and changed."""
         image = self.source.image(index)
         scale = self.side / min(image.size)
-        width, height = (max(self.side, round(scale * edge)) for edge in image.size)
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        size = (
+            max(self.side, round(scale * image.width)),
+            max(self.side, round(scale * image.height)),
+        )
+        shape = (min(size[0], _LONGEST * self.side), min(size[1], _LONGEST * self.side))
+        corner = ((size[0] - shape[0]) // 2, (size[1] - shape[1]) // 2)
+        resized = (
+            image.resize(size, Image.Resampling.BILINEAR)
+            if shape == size
+            else resized_window(image, size, corner, shape, Image.Resampling.BILINEAR)
+        )
         if self.change == UNCHANGED:
             return resized
         rng = np.random.default_rng([self.seed, *self.source.digest(index)[:16]])

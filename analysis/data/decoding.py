@@ -3,11 +3,13 @@
 Conventions
 -----------
 Colour spaces and palettes are converted by Pillow. Transparency is composited on white.
-16-bit grey is scaled (65535 becomes 255), not clipped; 16-bit colour PNGs are reduced by Pillow to
-their high byte. The orientation that a camera wrote is applied. Of animations and pages, the first
-frame is taken. Values whose range nobody defines (float, 32-bit) are refused.
+Grey of 12 and 16 bits is scaled (the largest value becomes 255), not clipped; 16-bit colour is
+reduced by Pillow to its high byte. Where a TIFF says that 0 is white, it is. The orientation that a
+camera wrote is applied. Of animations and pages, the first frame is taken. Values whose range
+nobody defines (float, 32-bit) are refused.
 
-Nothing but ordinary files in the formats of :data:`FORMATS` is read, whatever a file is called:
+Nothing but ordinary files in the formats of :data:`analysis.data.formats.FORMATS` is read, whatever
+a file is called:
 Pillow would start Ghostscript for a PostScript file named ``.jpg``, and wait for ever for what
 somebody may write into a pipe.
 """
@@ -19,33 +21,36 @@ import stat
 import struct
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from pillow_heif import register_heif_opener
+
+from analysis.data.formats import FORMATS, unread_format
 
 __all__ = [
-    "FORMATS",
-    "IMAGE_SUFFIXES",
     "MOST_PIXELS",
     "BrokenImageError",
+    "as_rgb",
+    "first_bytes",
     "open_image",
     "open_ordinary",
 ]
 
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
-    | {".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""Lower-case endings of the files that are taken for images."""
-
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""What Pillow may decode: pixels, and neither programs nor what refers to other files."""
-
 MOST_PIXELS = 178_956_970
 """Pixels of an image at the most: more is taken for a decompression bomb, as Pillow does."""
 
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _BITS_TAG, _PHOTOMETRIC_TAG = 0x0112, 0x0102, 0x0106
+_WHITE_IS_ZERO = 0
+_DEEP_TIFFS: dict[
+    Any, tuple[str, str]
+] = {  # kinds that Pillow can decode and does not list, with how it does
+    (b"MM", 0, (1,), 1, (16,), ()): ("I;16B", "I;16B"),
+    (b"MM", 0, (1,), 1, (12,), ()): ("I;16", "I;12"),
+    (b"MM", 1, (1,), 1, (12,), ()): ("I;16", "I;12"),
+    (b"II", 0, (1,), 1, (12,), ()): ("I;16", "I;12"),
+}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,7 +85,7 @@ def open_image(path: str | Path, *, inside: str | Path | None = None) -> Image.I
     ------
     BrokenImageError
         If the file is missing, no ordinary file, behind a link that leads out of ``inside``, of
-        none of the :data:`FORMATS`, truncated, of more than :data:`MOST_PIXELS`, or in a mode whose
+        none of the known formats, truncated, of more than :data:`MOST_PIXELS`, or in a mode whose
         range of values is not defined.
     MemoryError
         If there is no memory for it; the message names the path.
@@ -92,17 +97,20 @@ def open_image(path: str | Path, *, inside: str | Path | None = None) -> Image.I
         ):
             _refuse_bomb(image)
             image.load()
-            return _as_rgb(_upright(image))
+            return as_rgb(_upright(image, file), *_black_and_white(image))
     except MemoryError as error:
         raise MemoryError(f"there is not enough memory to read the image {path}") from error
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
-        raise BrokenImageError(f"cannot read the image {path}: {_reason(error)}") from error
+        reason = _reason(error, path, inside)
+        raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
 
 
 @cache
 def _known_formats() -> tuple[str, ...]:
     """Those of the formats that this Pillow was built with."""
     Image.init()
+    register_heif_opener()
+    TiffImagePlugin.OPEN_INFO.update(_DEEP_TIFFS)
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
@@ -128,6 +136,15 @@ def open_ordinary(path: str | Path, *, inside: str | Path | None = None) -> Bina
     return os.fdopen(descriptor, "rb")
 
 
+def first_bytes(path: str | Path, *, inside: str | Path | None = None) -> bytes:
+    """Read as much of a file as tells what it is; nothing if it cannot be read."""
+    try:
+        with open_ordinary(path, inside=inside) as file:
+            return file.read(256)
+    except OSError:
+        return b""
+
+
 _BINARY = getattr(os, "O_BINARY", 0)  # on Windows alone
 
 
@@ -145,26 +162,59 @@ def _refuse_bomb(image: Image.Image) -> None:
         )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: str | Path, inside: str | Path | None) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"it is in none of the formats {', '.join(FORMATS)}"
+        what = unread_format(Path(path).name, first_bytes(path, inside=inside))
+        formats = f"it is in none of the formats {', '.join(_known_formats())}"
+        return formats if what is None else f"{formats}; {what}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, file: BinaryIO) -> Image.Image:
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except (SyntaxError, ValueError, KeyError, struct.error):
         return image  # the pixels are intact; a damaged EXIF block only says nothing
+    if image.format == "HEIF" and not _turned_by_boxes(file):
+        orientation = image.info.get("original_orientation")
     turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _turned_by_boxes(file: BinaryIO) -> bool:
+    """Whether boxes of a HEIF file turn the image, as the decoder does, so that EXIF must not."""
+    file.seek(0)
+    while len(head := file.read(8)) == 8:
+        size = int.from_bytes(head[:4])
+        if head[4:] == b"meta":
+            boxes = file.read(size - 8) if size > 8 else b""
+            return b"irot" in boxes or b"imir" in boxes
+        if size < 8:  # 1: the size follows, of more than 4 GB; 0: it is the last
+            break
+        file.seek(size - 8, os.SEEK_CUR)
+    return False
+
+
+def _black_and_white(image: Image.Image) -> tuple[int, int]:
+    """Which values of deep grey are black and white; only a TIFF says more than its mode."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    most = 4095 if tags.get(_BITS_TAG) == (12,) else 65535
+    white_is_zero = tags and tags.get(_PHOTOMETRIC_TAG, _WHITE_IS_ZERO) == _WHITE_IS_ZERO
+    return (most, 0) if white_is_zero else (0, most)
+
+
+def as_rgb(image: Image.Image, black: int = 0, white: int = 65535) -> Image.Image:
+    """Convert an image to 8 bits and RGB; black and white are values of deep grey.
+
+    Raises
+    ------
+    ValueError
+        If the range of its values is not defined.
+    """
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return _from_deep_grey(image)
+        return _from_deep_grey(image, black, white)
     if image.has_transparency_data:
         return _on_white(image)
     # convert() would copy even where there is nothing to do
@@ -177,14 +227,15 @@ def _on_white(image: Image.Image) -> Image.Image:
     return white.convert("RGB")
 
 
-def _from_deep_grey(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+def _from_deep_grey(image: Image.Image, black: int, white: int) -> Image.Image:
+    values, most = np.asarray(image), max(black, white)
+    if image.mode == "F" or values.min() < 0 or values.max() > most:
         raise ValueError(
             f"grey values of mode {image.mode!r} between {values.min()} and {values.max()} have no "
             "defined range; convert the file to 8 or 16 bits"
         )
-    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
+    level = values.astype(np.uint32) if black == 0 else np.uint32(most) - values
+    grey = ((255 * level + most // 2) // most).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey[values == transparent] = 255

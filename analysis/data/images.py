@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from analysis.data.cards import OverlapGroup
-from analysis.data.decoding import BrokenImageError, open_image, open_ordinary
+from analysis.data.given import class_positions, full_paths, relative_paths, rgb_arrays
+from analysis.data.image_sources import ImageArrays, ImageFiles, ImageSource, hashing_threads
 
 __all__ = [
     "ChangedImageError",
@@ -30,96 +30,6 @@ __all__ = [
 
 class ChangedImageError(OSError):
     """An image is not the one that was there before; the message names its path."""
-
-
-class ImageSource(Protocol):
-    """Where a dataset's images come from: files or arrays."""
-
-    def __len__(self) -> int: ...
-
-    def image(self, index: int) -> Image.Image:
-        """Image number ``index`` as RGB."""
-
-    def digest(self, index: int) -> bytes:
-        """Hash of what image number ``index`` holds."""
-
-    def take(self, indices: npt.NDArray[np.int64]) -> ImageSource:
-        """Restrict the source to some images, in the given order."""
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """Image files, opened when asked for.
-
-    Attributes
-    ----------
-    files : tuple of str
-        Full paths.
-    inside : str, optional
-        Folder that no file may lead out of when links are followed. None: links may lead anywhere.
-    """
-
-    files: tuple[str, ...]
-    inside: str | None = None
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def image(self, index: int) -> Image.Image:
-        """Image number ``index`` as RGB; raises ``BrokenImageError`` with the file's path."""
-        return open_image(self.files[index], inside=self.inside)
-
-    def digest(self, index: int) -> bytes:
-        """Hash of the bytes of the file; raises ``BrokenImageError`` as :meth:`image` does."""
-        path = self.files[index]
-        try:
-            with open_ordinary(path, inside=self.inside) as file:
-                return _hash(file.read())
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
-
-    def take(self, indices: npt.NDArray[np.int64]) -> ImageFiles:
-        """Restrict to some of the files."""
-        return replace(self, files=tuple(self.files[index] for index in indices))
-
-
-@dataclass(frozen=True, eq=False)
-class ImageArrays:
-    """Images held in memory.
-
-    Attributes
-    ----------
-    arrays : ndarray of uint8, shape (n, height, width, 3)
-        RGB values.
-    """
-
-    arrays: npt.NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-    def image(self, index: int) -> Image.Image:
-        """Image number ``index``."""
-        return Image.fromarray(self.arrays[index])
-
-    def digest(self, index: int) -> bytes:
-        """Hash of the shape and values."""
-        array = self.arrays[index]
-        return _hash(f"{array.shape}".encode() + array.tobytes())
-
-    def take(self, indices: npt.NDArray[np.int64]) -> ImageArrays:
-        """Restrict to some of the arrays."""
-        return ImageArrays(self.arrays[indices])
-
-
-def _hash(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()  # the fastest here: processors have instructions for it
-
-
-def hashing_threads() -> ThreadPoolExecutor:
-    """Pool of threads for work that spends its time in reading, hashing or decoding files."""
-    return ThreadPoolExecutor(max_workers=min(32, (os.cpu_count() or 1) + 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +52,8 @@ class ImageDataset:
     overlap_group : {"a", "b", "c"} or None
         Overlap with the source task, see ``DatasetCard``.
     skipped : tuple of (str, str)
-        Path and reason of every image that was left out because it could not be read.
+        Path and reason of every image that was left out: it cannot be read, is in a format that is
+        not read, or lies where no class is.
 
     Examples
     --------
@@ -174,6 +85,82 @@ class ImageDataset:
                 f"dataset {self.name!r}: labels {labels.min()}..{labels.max()} do not fit "
                 f"{len(self.classes)} classes"
             )
+
+    @classmethod
+    def from_files(
+        cls,
+        paths: Iterable[str | os.PathLike[str]],
+        labels: npt.ArrayLike,
+        *,
+        name: str = "files",
+        root: str | os.PathLike[str] | None = None,
+        need_files: bool = True,
+    ) -> ImageDataset:
+        """Dataset of image files, opened when asked for.
+
+        Parameters
+        ----------
+        paths : sequence of n paths
+            Files, each named once; also a Series or an array.
+        labels : array_like, shape (n,)
+            Class of each file, as text or numbers.
+        name : str
+            What the dataset is called.
+        root : path, optional
+            Folder that ``paths`` of the dataset are relative to; by default the deepest that holds
+            all files. Files elsewhere keep their full path.
+        need_files : bool
+            Refuse files that are not there. Without, opening them raises ``BrokenImageError``.
+
+        Returns
+        -------
+        ImageDataset
+            ``classes`` are the labels as text, sorted.
+
+        Raises
+        ------
+        ValueError
+            If there is not one label for each path, or labels are missing (the message says where);
+            if a file is named twice.
+        FileNotFoundError
+            If files are not there.
+        """
+        files = full_paths(paths, need_files=need_files)
+        classes, positions = class_positions(labels, len(files))
+        relative = relative_paths(files, root)
+        return cls(name, classes, positions, relative, ImageFiles(tuple(files)))
+
+    @classmethod
+    def from_arrays(
+        cls, images: Any, labels: npt.ArrayLike, *, name: str = "arrays"
+    ) -> ImageDataset:
+        """Dataset of images in memory, which are copied.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, 3) or (n, height, width), or sequence of n
+            A sequence holds arrays of shape (height, width, 3) or (height, width), or PIL images,
+            of any sizes. Arrays are of uint8, or of real numbers from 0 (black) to 1 (white).
+        labels : array_like, shape (n,)
+            Class of each image, as text or numbers.
+        name : str
+            What the dataset is called.
+
+        Returns
+        -------
+        ImageDataset
+            ``classes`` are the labels as text, sorted; ``paths`` count the images from ``"0"``.
+
+        Raises
+        ------
+        ValueError
+            If there is not one label for each image, labels are missing (the message says where),
+            or an image has another shape, type or range of values.
+        """
+        arrays = rgb_arrays(images)
+        classes, positions = class_positions(labels, len(arrays))
+        paths = tuple(map(str, range(len(arrays))))
+        return cls(name, classes, positions, paths, ImageArrays(arrays))
 
     def __len__(self) -> int:
         return len(self.paths)

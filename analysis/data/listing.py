@@ -6,15 +6,19 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from analysis.data.decoding import IMAGE_SUFFIXES
+from analysis.data.decoding import first_bytes
+from analysis.data.formats import IMAGE_SUFFIXES, is_image, unread_format
 
-__all__ = ["Listing", "by_index", "class_folders", "files_of", "is_image", "links_out"]
+__all__ = ["Listing", "by_index", "class_folders", "composed", "files_of", "is_there", "links_out"]
 
 _LOG = logging.getLogger(__name__)
+_SPLITS = frozenset(
+    {"dev", "eval", "test", "testing", "train", "training", "val", "valid", "validation"}
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,9 @@ class Listing:
         Class names.
     absent : int
         Files that the dataset's own index names and that are not there.
+    left_out : tuple of (str, str)
+        Relative path of what looks like an image and belongs to no class or is in a format that is
+        not read, and why it is left out.
     """
 
     root: Path
@@ -40,6 +47,7 @@ class Listing:
     labels: tuple[int, ...]
     classes: tuple[str, ...]
     absent: int = 0
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -52,13 +60,12 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def is_image(name: str) -> bool:
-    """Whether a file name is one of an image: its ending says so and it is not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+def _printable(name: str) -> str:
+    return composed(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def files_of(folder: Path) -> list[str]:
-    """Names of the images directly in a folder, sorted; what is passed over is logged.
+    """Names of the images directly in a folder, sorted; what else there is is counted in the log.
 
     Whatever is called like an image is listed, also a folder, a pipe or a broken link: opening it
     tells what is wrong with it, so that it is named among the broken files.
@@ -70,14 +77,34 @@ def files_of(folder: Path) -> list[str]:
     """
     images, folders, others = _contents(folder)
     if others:
-        endings = ", ".join(f"{n} x {ending}" for ending, n in sorted(others.items()))
-        _LOG.info("%s: %d files are not images: %s", folder, others.total(), endings)
-    inner = [name for name in folders if not is_image(name)]
-    images = sorted(images + [name for name in folders if is_image(name)], key=composed)
-    if inner and images:
-        named = ", ".join(map(repr, inner[:5])) + (" ..." if len(inner) > 5 else "")
-        _LOG.warning("%s: %d folders inside are passed over: %s", folder, len(inner), named)
-    return images
+        endings = Counter(Path(name).suffix.lower() or "no ending" for name in others)
+        counts = ", ".join(f"{n} x {ending}" for ending, n in sorted(endings.items()))
+        _LOG.info("%s: %d files are not images: %s", folder, len(others), counts)
+    return sorted(images + [name for name in folders if is_image(name)], key=composed)
+
+
+def _left_out(root: Path, name: str = "") -> Iterator[tuple[str, str]]:
+    """Name what looks like an image in a class folder, or below it, and is none of its files."""
+    _, folders, others = _contents(root / name)
+    for file in others:
+        path = f"{name}/{file}".lstrip("/")
+        why = unread_format(file) or unread_format(file, first_bytes(root / path, inside=root))
+        if why is not None:
+            yield path, why
+    inner = [f"{name}/{folder}" for folder in folders if name and not is_image(folder)]
+    for place in inner:  # grows while it is gone through
+        why = f"folders inside class folders are passed over, as {place} is; move it into {name}"
+        if (root / place).is_symlink():
+            yield place, "folders inside class folders are passed over, and this is a link to one"
+            continue
+        try:
+            images, deeper, others = _contents(root / place)
+        except OSError as error:
+            yield place, f"folders inside class folders are passed over: {error.strerror}"
+            continue
+        yield from ((f"{place}/{file}", why) for file in images)
+        yield from ((f"{place}/{file}", why) for file in others if unread_format(file))
+        inner += [f"{place}/{folder}" for folder in deeper]
 
 
 def links_out(root: Path) -> list[str]:
@@ -94,10 +121,12 @@ def class_folders(root: Path) -> Listing:
     Raises
     ------
     ValueError
-        If there are no class folders, if one holds no image, if images lie beside the folders, or
-        if a name is not Unicode, or the same as another one but for the composition of Unicode.
+        If there are no class folders, if one holds no image, if images lie beside the folders, if
+        the folders are parts of a split, each with its own class folders, or if a name is not
+        Unicode, or the same as another one but for the composition of Unicode.
     """
     strays, folders, _ = _contents(root)
+    _refuse_splits(root, folders)
     if not folders:
         lying = f"{len(strays)} images lie directly in" if strays else "there are no folders in"
         raise ValueError(f"expected one sub-folder per class, but {lying} {root}")
@@ -107,14 +136,32 @@ def class_folders(root: Path) -> Listing:
             f"belong to no class ({strays[0]}); move them into the folder of their class"
         )
     contents = {name: files_of(root / name) for name in folders}
+    left_out = [row for name in ("", *folders) for row in _left_out(root, name)]
     if empty := [name for name, images in contents.items() if not images]:
-        raise ValueError(_say_empty(root, empty, all_of_them=len(empty) == len(folders)))
+        raise ValueError(_say_empty(root, empty, left_out, all_of_them=len(empty) == len(folders)))
     return Listing(
         root=root,
         files=tuple(f"{name}/{file}" for name, files in contents.items() for file in files),
         labels=tuple(label for label, files in enumerate(contents.values()) for _ in files),
         classes=tuple(composed(name) for name in folders),
+        left_out=tuple(sorted((_printable(path), why) for path, why in left_out)),
     )
+
+
+def _refuse_splits(root: Path, folders: list[str]) -> None:
+    """Refuse folders that are called like the parts of a split and hold the classes themselves."""
+    if not folders or not {name.lower() for name in folders} <= _SPLITS:
+        return
+    parts = [
+        name
+        for name in folders
+        if any(_contents(root / name / inner)[0] for inner in _contents(root / name)[1])
+    ]
+    if parts:
+        raise ValueError(
+            f"{root} is divided into {', '.join(folders)}, which hold the classes: name one of "
+            f"them, such as folder:{root.as_posix()}/{parts[0]}"
+        )
 
 
 def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[str]) -> Listing:
@@ -136,7 +183,7 @@ def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[s
             f"the dataset's index gives {unknown[0]!r} class {unknown[1]} (counted from 0), and "
             f"there are {len(classes)} classes"
         )
-    there = [(file, label) for file, label in listed if _is_there(root / file)]
+    there = [(file, label) for file, label in listed if is_there(root / file)]
     if not there:
         raise ValueError(f"none of the {len(listed)} images of the dataset's index is in {root}")
     return Listing(
@@ -154,30 +201,27 @@ def _stays_inside(file: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and not PureWindowsPath(file).drive
 
 
-def _is_there(file: Path) -> bool:
+def is_there(file: Path) -> bool:
+    """Whether a path is one of a file."""
     try:
         return file.is_file()
     except OSError:  # no name that the file system could hold
         return False
 
 
-def _contents(folder: Path) -> tuple[list[str], list[str], Counter[str]]:
-    """Images, folders (both sorted), and endings of the other files; hidden ones left out."""
+def _contents(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Images, folders and other files of a folder, each sorted; hidden ones left out."""
     images: list[str] = []
     folders: list[str] = []
-    others: Counter[str] = Counter()
+    others: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
-            if _is_folder(entry):
-                folders.append(entry.name)
-            elif is_image(entry.name):
-                images.append(entry.name)
-            else:
-                others[Path(entry.name).suffix.lower() or "no ending"] += 1
-    _refuse_odd_names(folder, images + folders)
-    return sorted(images, key=composed), sorted(folders, key=composed), others
+            kind = folders if _is_folder(entry) else images if is_image(entry.name) else others
+            kind.append(entry.name)
+    _refuse_odd_names(folder, images + folders + [name for name in others if unread_format(name)])
+    return sorted(images, key=composed), sorted(folders, key=composed), sorted(others)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -210,13 +254,17 @@ def _refuse_undecodable(folder: Path, name: str) -> None:
         ) from error
 
 
-def _say_empty(root: Path, empty: list[str], *, all_of_them: bool) -> str:
+def _say_empty(
+    root: Path, empty: list[str], left_out: list[tuple[str, str]], *, all_of_them: bool
+) -> str:
     nested = next((name for name in empty if _contents(root / name)[1]), None)
-    hint = (
-        f"; {nested} holds only folders: name the folder whose sub-folders are the classes"
-        if nested
-        else f"; images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
-    )
+    told = next(((path, why) for path, why in left_out if path.partition("/")[0] in empty), None)
+    if nested:
+        hint = f"{nested} holds only folders: name the folder whose sub-folders are the classes"
+    elif told:
+        hint = f"of {told[0]}: {told[1]}"
+    else:
+        hint = f"images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
     if all_of_them:
-        return f"no images in the {len(empty)} class folders of {root}{hint}"
-    return f"no images in class folder(s) {', '.join(empty)} of {root}{hint}"
+        return f"no images in the {len(empty)} class folders of {root}; {hint}"
+    return f"no images in class folder(s) {', '.join(empty)} of {root}; {hint}"

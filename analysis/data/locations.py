@@ -1,15 +1,48 @@
-"""Where datasets lie: the folders that are searched, and reading what is found there."""
+"""Where datasets lie: the folders that are searched, and paths to images of one's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from analysis import paths
 from analysis.data.cards import DatasetCard
 from analysis.data.layouts import LAYOUTS
 from analysis.data.listing import Listing
 
-__all__ = ["find_dataset", "read_listing"]
+__all__ = ["OWN", "OwnPath", "absolute_name", "find_dataset", "own_path", "read_listing"]
+
+OWN = {"folder": "folder:/path/to/images", "table": "table:/path/to/labels.csv"}
+"""How images of one's own are spelled, by kind."""
+
+
+class OwnPath(NamedTuple):
+    """A dataset of one's own: a key of :data:`OWN`, and where it lies."""
+
+    kind: str
+    path: Path
+
+
+def own_path(name: str) -> OwnPath | None:
+    """Take ``folder:PATH`` or ``table:PATH`` apart; None for the name of a card.
+
+    Raises
+    ------
+    ValueError
+        If there is no path.
+    """
+    kind, colon, path = name.partition(":")
+    if kind not in OWN or not colon:
+        return None
+    if not path.strip():
+        raise ValueError(f"expected a path after '{kind}:', such as {OWN[kind]}")
+    return OwnPath(kind, Path(path).expanduser())
+
+
+def absolute_name(name: str) -> str:
+    """Spell the path of a dataset of one's own in full; other names stay."""
+    own = own_path(name)
+    return name if own is None else f"{own.kind}:{own.path.absolute().as_posix()}"
 
 
 def find_dataset(card: DatasetCard, roots: tuple[Path, ...] | None = None) -> Path | None:

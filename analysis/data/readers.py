@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,12 +17,13 @@ from analysis.data.decoding import BrokenImageError
 from analysis.data.download import fetch_dataset, how_to_get
 from analysis.data.images import ImageDataset, ImageFiles, hashing_threads
 from analysis.data.listing import Listing, class_folders, links_out
-from analysis.data.locations import find_dataset, read_listing
+from analysis.data.locations import find_dataset, own_path, read_listing
+from analysis.data.tables import read_table
 
-__all__ = ["load_dataset"]
+__all__ = ["left_out_by_reason", "load_dataset"]
 
 _LOG = logging.getLogger(__name__)
-_FOLDER = "folder:"
+_MOST_REASONS = 10
 
 OnError = Literal["raise", "skip"]
 
@@ -34,13 +36,16 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        A name of ``CARDS``, or ``folder:/path/to/images`` for a folder of your own with one
-        sub-folder per class. Nothing outside of that folder is read: links that lead out of it are
-        refused, folders at once and images when they are opened.
+        A name of ``CARDS``; ``folder:/path/to/images`` for a folder of your own with one sub-folder
+        per class; or ``table:/path/to/labels.csv`` for files that a table lists, see
+        :func:`analysis.data.tables.read_table`. Nothing outside of a folder is read: links that
+        lead out of it are refused, folders at once and images when they are opened.
     on_error : {"raise", "skip"}
         "raise": a file that cannot be read raises ``BrokenImageError`` when it is opened.
-        "skip": every file is read once now, and those that cannot be are left out, listed in
-        ``skipped`` and counted in a warning.
+        "skip": every file is read once now, and those that cannot be are left out and listed in
+        ``skipped``. In either case ``skipped`` also lists what looks like an image and is in a
+        format that is not read (raw files of cameras, PDF, videos), or in a folder inside a class
+        folder, and a warning counts them.
     fetch : bool
         Download the dataset if it is not on disk. Without this the network is never used.
     progress : bool
@@ -54,21 +59,31 @@ def load_dataset(
     Raises
     ------
     ValueError
-        For a name that is not known, or a folder that is not one sub-folder per class, has class
-        folders that are links to elsewhere, or names that are not Unicode.
+        For a name that is not known, a folder that is not one sub-folder per class, has class
+        folders that are links to elsewhere, or names that are not Unicode, or a table that does not
+        give each file one label.
     FileNotFoundError
-        If the dataset or the folder is not on disk; the message says how to get it and where to
-        put it.
+        If the dataset, the folder, the table or (with "raise") one of its files is not on disk; the
+        message says how to get a dataset and where to put it.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is 'raise' or 'skip', got {on_error!r}")
-    data = _load(name, fetch=fetch, progress=progress)
-    return _without_broken(data, progress=progress) if on_error == "skip" else data
+    data = _load(name, on_error, fetch=fetch, progress=progress)
+    if on_error == "skip":
+        data = _without_broken(data, progress=progress)
+    _warn(data)
+    return data
 
 
-def _load(name: str, *, fetch: bool, progress: bool) -> ImageDataset:
-    if name.startswith(_FOLDER):
-        return _from_listing(name, _own_folder(name.removeprefix(_FOLDER)))
+def _load(name: str, on_error: OnError, *, fetch: bool, progress: bool) -> ImageDataset:
+    own = own_path(name)
+    if own is not None and own.kind == "folder":
+        return _from_listing(name, _own_folder(own.path))
+    if own is not None:
+        table = read_table(own.path, need_files=on_error == "raise")
+        return ImageDataset.from_files(
+            table.files, table.labels, root=own.path.parent, name=name, need_files=False
+        )
     card = card_of(name)
     if card.layout == "bundled":
         return BUNDLED[name]()
@@ -81,10 +96,7 @@ def _load(name: str, *, fetch: bool, progress: bool) -> ImageDataset:
     return _from_listing(name, listing, card)
 
 
-def _own_folder(spelled: str) -> Listing:
-    if not spelled.strip():
-        raise ValueError("expected a path after 'folder:', such as folder:/path/to/images")
-    root = Path(spelled).expanduser()
+def _own_folder(root: Path) -> Listing:
     if not root.exists():
         raise FileNotFoundError(f"no such folder: {root} (from {Path.cwd()})")
     if not root.is_dir():
@@ -111,6 +123,7 @@ def _from_listing(name: str, listing: Listing, card: DatasetCard | None = None) 
             inside=str(root) if card is None else None,
         ),
         overlap_group=card.overlap_group if card else None,
+        skipped=tuple((path, f"{root}/{path}: {why}") for path, why in listing.left_out),
     )
 
 
@@ -150,17 +163,37 @@ def _without_broken(data: ImageDataset, *, progress: bool) -> ImageDataset:
                 disable=not progress,
             )
         )
-    skipped = tuple(
-        (path, why) for path, why in zip(data.paths, reasons, strict=True) if why is not None
-    )
-    if not skipped:
+    broken = [(path, why) for path, why in zip(data.paths, reasons, strict=True) if why]
+    if not broken:
         return data
-    _LOG.warning(
-        "%s: %d of %d images cannot be read and are left out, the first being %s",
-        data.name,
-        len(skipped),
-        len(data),
-        skipped[0][1],
-    )
     kept = data.subset(np.array([why is None for why in reasons]))
-    return replace(kept, skipped=skipped)
+    return replace(kept, skipped=tuple(sorted([*data.skipped, *broken])))
+
+
+def left_out_by_reason(data: ImageDataset) -> list[str]:
+    """Say how many images were left out for each reason, with an example, most first.
+
+    Returns
+    -------
+    list of str
+        A line per reason, of many only the first; none where nothing was left out.
+    """
+    examples: dict[str, list[str]] = defaultdict(list)
+    for path, reason in data.skipped:
+        examples[reason.rpartition(f"{path}: ")[2]].append(path)
+    most_first = sorted(examples.items(), key=lambda item: -len(item[1]))
+    lines = [f"{len(paths):,} (such as {paths[0]}): {why}" for why, paths in most_first]
+    more = len(lines) - _MOST_REASONS
+    return lines if more <= 0 else [*lines[:_MOST_REASONS], f"and for {more:,} more reasons"]
+
+
+def _warn(data: ImageDataset) -> None:
+    """Tell what is left out, so that nobody takes a part for the whole."""
+    if data.skipped:
+        _LOG.warning(
+            "%s: %d of %d images are left out:\n  %s",
+            data.name,
+            len(data.skipped),
+            len(data.skipped) + len(data),
+            "\n  ".join(left_out_by_reason(data)),
+        )

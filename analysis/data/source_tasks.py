@@ -20,6 +20,7 @@ from analysis.data.drawn import source_drawn
 from analysis.data.images import ImageDataset, hashing_threads
 from analysis.data.readers import load_dataset
 from analysis.data.splits import stratified_splits
+from analysis.data.windows import grows_too_large, resized_window
 
 __all__ = ["Part", "SourceTask", "read_source_task", "thumbnails"]
 
@@ -164,12 +165,18 @@ def thumbnails(data: ImageDataset, side: int, *, progress: bool = False) -> npt.
 
 
 def _thumbnail(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
-    width, height = image.size
-    if min(width, height) != side:
-        scale = side / min(width, height)
-        width, height = max(side, round(width * scale)), max(side, round(height * scale))
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - side) // 2, (height - side) // 2
+    size = image.size
+    if min(size) != side:
+        scale = side / min(size)
+        size = (max(side, round(size[0] * scale)), max(side, round(size[1] * scale)))
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    if grows_too_large(image.size, size):
+        shape = (side, side)
+        return np.asarray(
+            resized_window(image, size, (left, top), shape, Image.Resampling.BILINEAR)
+        )
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(image.crop((left, top, left + side, top + side)))
 
 

@@ -1,7 +1,8 @@
 """Crops: an image becomes the pixels that a network is shown.
 
 All crops are cut as torchvision's transforms cut them, bit for bit (Pillow resizes, with its
-antialiasing), without importing torchvision.
+antialiasing), without importing torchvision. Images so thin that they would grow to hundreds of
+megabytes are resized crop by crop, which is the same up to rounding.
 
 Conventions
 -----------
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+from analysis.data.windows import grows_too_large, resized_window
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -80,20 +83,21 @@ def cut_crops(
     side = preprocessing.crop
     shorter = side if crops == "whole" else preprocessing.resize
     size = _resized(image.size, shorter, keep_aspect=crops in ("center", "ten"))
-    if size != image.size:
-        image = image.resize(size, _RESAMPLING[preprocessing.interpolation])
+    resample = _RESAMPLING[preprocessing.interpolation]
+    too_large = grows_too_large(image.size, size)
+    if size != image.size and not too_large:
+        image = image.resize(size, resample)
+
+    def cut(left: int, top: int) -> npt.NDArray[np.uint8]:
+        if too_large:
+            return np.asarray(resized_window(image, size, (left, top), (side, side), resample))
+        return np.asarray(image.crop((left, top, left + side, top + side)))
+
     boxes = _boxes(size, side)
     if number == 1:
-        left, top = boxes[-1]
-        return np.asarray(image.crop((left, top, left + side, top + side)))[None]
-    pixels = np.asarray(image)
-    return np.stack(
-        [
-            view[top : top + side, left : left + side]
-            for view in (pixels, pixels[:, ::-1])
-            for left, top in boxes
-        ]
-    )
+        return cut(*boxes[-1])[None]
+    mirrored = [cut(size[0] - side - left, top)[:, ::-1] for left, top in boxes]
+    return np.stack([cut(*box) for box in boxes] + mirrored)
 
 
 def _resized(size: tuple[int, int], shorter: int, *, keep_aspect: bool) -> tuple[int, int]:

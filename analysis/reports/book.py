@@ -20,6 +20,7 @@ import yaml
 from tqdm.auto import tqdm
 
 import analysis
+from analysis.data.locations import absolute_name
 from analysis.reports import pages
 from analysis.reports.cost import announce_cost
 from analysis.reports.execution import (
@@ -31,6 +32,7 @@ from analysis.reports.execution import (
 from analysis.reports.places import one_at_a_time, remove_leftovers
 from analysis.reports.sources import BookSources, find_sources
 from analysis.studies import Study, read_study, split_network
+from analysis.studies.parameters import as_names
 
 __all__ = ["BookError", "build_book"]
 
@@ -165,25 +167,17 @@ def study_parameters(
     """
     parameters = read_study(study_file, datasets=datasets, networks=networks)
     for key in ("datasets", "networks", "reference_images"):
-        value = parameters.get(key, [])
-        names = value.split(",") if isinstance(value, str) else value
-        parameters[key] = [str(name).strip() for name in names if str(name).strip()]
-    if not parameters["reference_images"]:
-        del parameters["reference_images"]
+        if key == "reference_images" and not parameters.get(key):
+            parameters.pop(key, None)
+        else:
+            parameters[key] = as_names(key, parameters.get(key, []))
     if weights is not None:
         named = (split_network(spec)[0] for spec in parameters["networks"])
         parameters["networks"] = [f"{name}@{weights}" for name in named]
     for key in parameters.keys() & {"datasets", "reference_images"}:
-        parameters[key] = [_absolute_folder(name) for name in parameters[key]]
+        parameters[key] = [absolute_name(name) for name in parameters[key]]
     parameters["networks"] = [_absolute_weights(spec) for spec in parameters["networks"]]
     return parameters | {"results": _TABLES}
-
-
-def _absolute_folder(dataset: str) -> str:
-    kind, colon, folder = dataset.partition(":")
-    if kind != "folder" or not colon:
-        return dataset
-    return f"folder:{Path(folder).expanduser().absolute().as_posix()}"
 
 
 def _absolute_weights(spec: str) -> str:

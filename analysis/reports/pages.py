@@ -51,7 +51,7 @@ def datasets_page(study: Study) -> str:
     here = []
     for name in study.datasets:
         data = study.data(name)
-        skipped = f"; {len(data.skipped)} unreadable files left out" if data.skipped else ""
+        skipped = f"; {len(data.skipped)} images left out" if data.skipped else ""
         here.append(
             (
                 _code(name),

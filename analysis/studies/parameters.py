@@ -7,12 +7,16 @@ A study file (``book/studies/*.yml``) holds exactly the parameters that a notebo
 from __future__ import annotations
 
 import ast
+import os
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from analysis.data.locations import OWN
 
 __all__ = ["PARAMETERS", "as_names", "read_study", "refuse_unknown_parameters", "split_network"]
 
@@ -129,12 +133,22 @@ def split_network(spec: str) -> tuple[str, str]:
 def as_names(what: str, value: Sequence[str] | str) -> list[str]:
     """Names given as a list, or as one string with commas.
 
+    A comma is part of a name if the name is then that of a file or folder that exists, as in
+    ``folder:/photos/cats,dogs`` or ``vgg16@/weights/a,b.pth``.
+
     Raises
     ------
     ValueError
-        If there are none, or one is named twice.
+        If there are none, one is no text, or one is named twice.
     """
-    names = value.split(",") if isinstance(value, str) else list(value)
+    if value in (None, "None") or not isinstance(value, Sequence):
+        raise ValueError(
+            f"expected names of {what}, as a list or as one text with commas, got {value!r}; leave "
+            "the parameter away for the study's own"
+        )
+    names = _split(value) if isinstance(value, str) else list(value)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"expected names of {what}, each a text, got {wrong[0]!r} among them")
     names = [name.strip() for name in names if name.strip()]
     if not names:
         raise ValueError(f"a study needs at least one of {what}, but got {value!r}")
@@ -142,3 +156,20 @@ def as_names(what: str, value: Sequence[str] | str) -> list[str]:
     if repeated:
         raise ValueError(f"{what} are named more than once: {', '.join(repeated)}")
     return names
+
+
+def _split(value: str) -> list[str]:
+    """Cut at the commas that are not in the name of what exists."""
+    parts, names = value.split(","), []
+    while parts:
+        ends = range(len(parts), 1, -1)
+        end = next((end for end in ends if _exists(",".join(parts[:end]))), 1)
+        names.append(",".join(parts[:end]))
+        del parts[:end]
+    return names
+
+
+def _exists(name: str) -> bool:
+    spelled = re.match(rf"\s*(?:(?:{'|'.join(OWN)}):|[^,:@]+@)(.+)", name)
+    path = "" if spelled is None else Path(spelled[1].strip()).expanduser()
+    return os.path.exists(path)  # noqa: PTH110 - false for what no file can be called

@@ -8,7 +8,7 @@ classes in memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,8 @@ class Study:
     title
         What readers see.
     datasets
-        Dataset names, as a list or as one string with commas (``"digits,folder:/my/images"``).
+        Dataset names, as a list or as one string with commas
+        (``"digits,folder:/my/images,table:/my/labels.csv"``).
     networks
         ``NAME@WEIGHTS`` (``"vgg16@imagenet"``, ``"minivgg16@random"``), as a list or as one
         string with commas; ``NAME`` alone means ``NAME@imagenet``.
@@ -68,6 +69,8 @@ class Study:
     results
         Folder of the tables behind the figures. Empty: a folder under
         :func:`analysis.paths.results_root`.
+
+    ``None`` stands for the default, where there is one: so papermill passes ``-p crops None``.
 
     Raises
     ------
@@ -93,6 +96,9 @@ class Study:
     _atlases: dict[str, UnitAtlas] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            if getattr(self, each.name) is None and each.default is not MISSING:
+                setattr(self, each.name, each.default)
         self.datasets = as_names("datasets", self.datasets)
         self.networks = as_names("networks", self.networks)
         self.reference_images = as_names("reference_images", self.reference_images)

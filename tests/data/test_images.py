@@ -326,8 +326,11 @@ def test_empty_class_folder_is_named(folder: Path) -> None:
 
 def test_no_images_at_all(tmp_path: Path) -> None:
     (tmp_path / "ant").mkdir()
-    (tmp_path / "ant/photo.heic").write_text("x")
+    (tmp_path / "ant/notes.txt").write_text("x")
     with pytest.raises(ValueError, match=r"no images in the 1 class folders.*\.jpeg"):
+        load_dataset(f"folder:{tmp_path}")
+    (tmp_path / "ant/IMG_1.CR2").write_text("x")
+    with pytest.raises(ValueError, match=r"of ant/IMG_1.CR2: it is a camera's raw file, .*convert"):
         load_dataset(f"folder:{tmp_path}")
 
 
@@ -392,5 +395,5 @@ def test_broken_files_are_left_out_if_asked(folder: Path, caplog: pytest.LogCapt
     ((path, reason),) = data.skipped
     assert path == "ant/2.png"
     assert str(folder / "ant/2.png") in reason
-    assert "1 of 3 images cannot be read" in caplog.text
+    assert "1 of 3 images are left out" in caplog.text
     assert load_dataset("digits", on_error="skip").skipped == ()

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from analysis import paths
 from analysis.data import load_dataset
+from analysis.data.locations import absolute_name, own_path
+from analysis.data.readers import left_out_by_reason
 from analysis.reports.dataset_report.advice import EMBEDDING
 from analysis.reports.dataset_report.page import single_page
 from analysis.reports.dataset_report.study import refuse_unusable, write_broken
@@ -32,10 +34,14 @@ _TELLING = ("ValueError", "FileNotFoundError", "BrokenImageError", "OSError", "M
 
 
 class Report(NamedTuple):
-    """Files of a report: the page, and the folder of the fitted embedding."""
+    """Files of a report, the page and the folder of the fitted embedding; and what it lacks.
+
+    ``left_out`` says how many images for which reason, a line each.
+    """
 
     page: Path
     embedding: Path
+    left_out: tuple[str, ...]
 
 
 def report_dataset(
@@ -53,7 +59,8 @@ def report_dataset(
     Parameters
     ----------
     dataset
-        Any name of :func:`analysis.load_dataset`, such as ``folder:/path/to/images``.
+        Any name of :func:`analysis.load_dataset`, such as ``folder:/path/to/images`` or
+        ``table:/path/to/labels.csv``.
     network, weights
         ``NAME`` or ``NAME@WEIGHTS``; ``weights`` replaces what stands after the ``@``.
     crops, seed
@@ -67,7 +74,7 @@ def report_dataset(
     Returns
     -------
     Report
-        ``out/report.html`` and ``out/embedding``.
+        ``out/report.html``, ``out/embedding``, and what was left out.
 
     Raises
     ------
@@ -84,7 +91,7 @@ def report_dataset(
     from analysis.networks import load_backbone
 
     name, named = split_network(network)
-    dataset, spec = _absolute(dataset), f"{name}@{_absolute_weights(weights or named)}"
+    dataset, spec = absolute_name(dataset), f"{name}@{_absolute_weights(weights or named)}"
     folder = Path(out) if out is not None else Path(f"report-{_short(dataset)}-{slug(name)}")
     folder = folder.expanduser().absolute()
     if folder.exists() and not folder.is_dir():
@@ -108,7 +115,8 @@ def report_dataset(
         executed = _executed(parameters, work, progress=progress)
         page = single_page(executed / f"{NOTEBOOK}.ipynb", title=f"{data.name}, seen by {net.name}")
         (work / PAGE).write_text(page, encoding="utf-8")
-        return _publish(executed / "tables" / EMBEDDING, work / PAGE, folder)
+        made = _publish(executed / "tables" / EMBEDDING, work / PAGE, folder)
+        return Report(*made, tuple(left_out_by_reason(data)))
 
 
 @contextmanager
@@ -148,15 +156,14 @@ def _executed(parameters: dict[str, Any], work: Path, *, progress: bool) -> Path
         raise
 
 
-def _publish(embedding: Path, page: Path, folder: Path) -> Report:
+def _publish(embedding: Path, page: Path, folder: Path) -> tuple[Path, Path]:
     """Move what is finished to its place, file by file, the page last."""
-    report = Report(folder / PAGE, folder / EMBEDDING)
+    target = folder / EMBEDDING
     files = sorted(embedding.iterdir(), reverse=True)  # the numbers, then what describes them
-    report.embedding.mkdir(exist_ok=True)
+    target.mkdir(exist_ok=True)
     for file in files:
-        file.replace(report.embedding / file.name)
-    page.replace(report.page)
-    return report
+        file.replace(target / file.name)
+    return page.replace(folder / PAGE), target
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -166,19 +173,11 @@ def _remove_if_empty(folder: Path) -> None:
         _LOG.debug("%s is not empty and stays", folder)
 
 
-def _absolute(dataset: str) -> str:
-    """Spell a folder in full: the notebook runs in another one."""
-    kind, _, path = dataset.partition(":")
-    if kind != "folder" or not path.strip():
-        return dataset
-    return f"folder:{Path(path).expanduser().absolute().as_posix()}"
-
-
 def _absolute_weights(weights: str) -> str:
     file = Path(weights).expanduser()
     return file.absolute().as_posix() if file.is_file() else weights
 
 
 def _short(dataset: str) -> str:
-    kind, _, path = dataset.partition(":")
-    return slug(Path(path).name) if kind == "folder" else slug(dataset)
+    own = own_path(dataset)
+    return slug(dataset if own is None else own.path.stem if own.kind == "table" else own.path.name)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.identical import identical_images
+from analysis.data.readers import left_out_by_reason
 from analysis.figures.dataset_report import ImagePair
 from analysis.statistics.described import ends_of
 
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 MUCH_BROKEN = 0.02
-"""Share of broken files from which on the report says so before anything else."""
+"""Share of images left out from which on the report says so before anything else."""
 
 
 def what_was_read(study: DatasetStudy) -> pd.DataFrame:
@@ -42,7 +43,7 @@ def what_was_read(study: DatasetStudy) -> pd.DataFrame:
         "classes": f"{len(data.classes):,}",
         "images per class, mean": f"{sizes.mean():.1f}",
         **{name: f"{data.classes[label]} ({sizes[label]:,})" for name, label in ends.items()},
-        "files that cannot be read": f"{len(data.skipped):,}",
+        "images left out": "; ".join(left_out_by_reason(data)) or "0",
         "network": f"{net.name}, weights {net.weights}",
         "features": f"{net.n_features:,} of {len(net.layers)} layers",
         "crops": study.crops,
@@ -51,7 +52,7 @@ def what_was_read(study: DatasetStudy) -> pd.DataFrame:
 
 
 def broken_files(data: ImageDataset) -> pd.DataFrame:
-    """Files that were left out: ``path`` and ``reason``."""
+    """Images that were left out: ``path`` and ``reason``."""
     rows = [(path, reason.rpartition(f"{path}: ")[2]) for path, reason in data.skipped]
     return pd.DataFrame(rows, columns=["path", "reason"])
 
@@ -63,8 +64,8 @@ def warnings_of(data: ImageDataset) -> list[str]:
     said = []
     if share >= MUCH_BROKEN:
         said.append(
-            f"{len(data.skipped):,} of {files:,} files ({share:.1%}) cannot be read and are left "
-            "out; they are named below. All numbers are of the others."
+            f"{len(data.skipped):,} of {files:,} images ({share:.1%}) are left out; they are named "
+            f"below. All numbers are of the others. {'; '.join(left_out_by_reason(data))}."
         )
     sizes = np.bincount(data.labels, minlength=len(data.classes))
     small = int((sizes < 10).sum())

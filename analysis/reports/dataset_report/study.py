@@ -82,7 +82,7 @@ def refuse_unusable(data: ImageDataset) -> None:
     small = [data.classes[label] for label in np.flatnonzero(sizes < 2)]
     if small:
         named = ", ".join(map(repr, small[:10])) + (" …" if len(small) > 10 else "")
-        broken = f" ({len(data.skipped)} broken files left out)" if data.skipped else ""
+        broken = f" ({len(data.skipped)} images left out)" if data.skipped else ""
         raise ValueError(
             f"every class needs two readable images or more, but {len(small)} of "
             f"{len(data.classes)} in {data.name}{broken} have fewer: {named}; add images, or move "
@@ -92,8 +92,10 @@ def refuse_unusable(data: ImageDataset) -> None:
 
 def _leave_out(data: ImageDataset, reasons: Mapping[str, str]) -> ImageDataset:
     kept = np.array([path not in reasons for path in data.paths])
-    if kept.sum() + len(reasons) != len(data):
+    lost = reasons.keys() - set(data.paths) - dict(data.skipped).keys()
+    if lost:
         raise ValueError(
-            f"{data.name} has changed: it lacks some of the {len(reasons)} broken files of before"
+            f"{data.name} has changed: it lacks {len(lost)} of the {len(reasons)} images that were "
+            "left out before"
         )
     return replace(data.subset(kept), skipped=tuple(reasons.items())) if reasons else data
