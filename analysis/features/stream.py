@@ -8,6 +8,7 @@ the order of the dataset.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -44,22 +46,31 @@ _MAX_PASSES = 4  # at once, on a CPU: each holds its own activations in memory
 _MAX_DECODERS = 8  # threads that feed one accelerator
 
 
-def choose_device(name: str) -> torch.device:
-    """Device by name; ``"auto"`` is ``cuda`` where there is one, else ``cpu``.
+def choose_device(device: str | torch.device | int) -> torch.device:
+    """Device by name, number or as PyTorch's own; ``"auto"`` is ``cuda`` where there is one.
+
+    Parameters
+    ----------
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` (or 1), or a ``torch.device``.
 
     Raises
     ------
     ValueError
-        If the device is not there: nothing falls back silently.
+        If the device is not known or not there: nothing falls back silently.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    if kind not in _PIXELS_PER_PASS or (number and not (kind == "cuda" and number.isdigit())):
-        raise ValueError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:<number>")
+    is_number = isinstance(device, Integral) and not isinstance(device, bool)
+    name = f"cuda:{device}" if is_number else str(device).lower()
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cuda" and int(number or 0) >= available:
-        raise ValueError(f"device {name!r} is not there: PyTorch sees {available} CUDA device(s)")
+    if name == "auto":
+        name = "cuda" if available else "cpu"
+    known = re.fullmatch(r"cpu(?::0)?|cuda(?::(0|[1-9]\d{0,3}))?", name, re.ASCII)
+    if known is None:
+        raise ValueError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:<number>")
+    if name.startswith("cpu"):
+        return torch.device("cpu")
+    if int(known[1] or 0) >= available:
+        raise ValueError(f"device {device!r} is not there: PyTorch sees {available} CUDA device(s)")
     return torch.device(name)
 
 
@@ -92,7 +103,12 @@ class Engine:
 
     @classmethod
     def choose(
-        cls, device: str, dtype: str, crops: str, side: int, batch_size: int | None
+        cls,
+        device: str | torch.device | int,
+        dtype: str,
+        crops: str,
+        side: int,
+        batch_size: int | None,
     ) -> Engine:
         """Engine for this machine and crops of ``side`` pixels.
 
