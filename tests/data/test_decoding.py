@@ -133,7 +133,7 @@ COLOURS = np.stack([SHADE, 255 - SHADE, SHADE // 2], axis=2).astype(np.uint8)
         ("x.jpg", "CMYK", {"quality": 100}),  # written inverted, as Adobe does
         ("x.tif", "CMYK", {}),
         ("x.tif", "CMYK", {"compression": "jpeg"}),
-        ("x.tif", "YCbCr", {}),
+        ("x.tif", "CMYK", {"compression": "tiff_lzw"}),
         ("x.tif", "YCbCr", {"compression": "jpeg", "quality": 100}),
         ("x.tif", "RGB", {"compression": "jpeg", "quality": 100}),
         ("x.avif", "RGB", {"quality": 100, "subsampling": "4:4:4"}),
@@ -180,7 +180,10 @@ def with_rotation(heif: bytes, quarters: int) -> bytes:
         heif = heif[:at] + locations + heif[end:]
     start = heif.index(b"ipco") - 4
     end = start + int.from_bytes(heif[start : start + 4]) - 9
-    count = heif[start:end].count(b"hvcC") + 3  # hvcC, colr, ispe, pixi
+    boxes = heif[start + 8 : end]
+    count = 0
+    while boxes:
+        boxes, count = boxes[int.from_bytes(boxes[:4]) :], count + 1
     heif = heif[:end] + irot + heif[end:]
     at = heif.index(b"ipma") + 14  # version, flags, one entry, item 1; then how many
     n = heif[at]

@@ -1,0 +1,459 @@
+"""Images of one's own: folders with more in them than images, tables, files and arrays."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from layout_writers import write_image
+from PIL import Image
+from pillow_heif import register_heif_opener
+
+from analysis.data import BrokenImageError, ImageDataset, load_dataset
+from analysis.data.locations import absolute_name, own_path
+from analysis.data.readers import left_out_by_reason
+from analysis.studies.parameters import as_names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number, name in enumerate(("ant/1.png", "ant/2.png", "bee/1.png", "bee/2.png")):
+        write_image(tmp_path / "mine" / name, grey=50 * number)
+    return tmp_path / "mine"
+
+
+# --- what a folder holds besides ---
+
+
+def test_photos_of_phones_are_images(folder: Path) -> None:
+    register_heif_opener()
+    for name in ("ant/IMG_1.HEIC", "bee/IMG_2.heif", "bee/IMG_3.HIF"):
+        Image.new("RGB", (32, 16), "red").save(folder / name, format="HEIF")
+    data = load_dataset(f"folder:{folder}")
+    assert len(data) == 7 and data.skipped == ()
+    assert [data[data.paths.index("ant/IMG_1.HEIC")].size] == [(32, 16)]
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_what_looks_like_an_image_is_never_left_out_silently(
+    on_error, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("ant/scan.jxl", "ant/a.CR2", "bee/art.psd", "bee/plot.svg", "bee/film.mov"):
+        (folder / name).write_bytes(b"?")
+    (folder / "ant/no-ending").write_bytes((folder / "ant/1.png").read_bytes())
+    (folder / "beside.nef").write_bytes(b"?")
+    write_image(folder / "ant/more/deep/3.png")
+    write_image(folder / "ant/more/4.png")
+    (folder / "ant/more/5.dng").write_bytes(b"?")
+    silent = ("ant/notes.txt", "ant/Thumbs.db", "ant/.DS_Store", "ant/.4.jxl", "bee/more/notes.txt")
+    silent += ("ant/__MACOSX/1.png", "ant/.hidden/1.png", ".5.nef")
+    for name in silent:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"?")
+    with caplog.at_level(logging.WARNING):
+        data = load_dataset(f"folder:{folder}", on_error=on_error)
+    assert data.paths == ("ant/1.png", "ant/2.png", "bee/1.png", "bee/2.png")
+    reasons = dict(data.skipped)
+    assert list(reasons) == [
+        *("ant/a.CR2", "ant/more/4.png", "ant/more/5.dng", "ant/more/deep/3.png", "ant/no-ending"),
+        *("ant/scan.jxl", "bee/art.psd", "bee/film.mov", "bee/plot.svg", "beside.nef"),
+    ]
+    assert all(f"{folder}/{path}: " in reason for path, reason in reasons.items())
+    assert "rename it" in reasons["ant/no-ending"]
+    assert "convert it" in reasons["ant/a.CR2"] and "convert it" in reasons["bee/film.mov"]
+    assert "as ant/more/deep is; move it into ant" in reasons["ant/more/deep/3.png"]
+    assert "10 of 14 images are left out" in caplog.text
+    assert "3 (such as ant/a.CR2): it is a camera's raw file" not in caplog.text  # one lies deeper
+    assert "2 (such as ant/a.CR2): it is a camera's raw file" in caplog.text
+    again = load_dataset(f"folder:{folder}", on_error=on_error)
+    assert again.fingerprint == data.fingerprint and again.subset([0]).skipped == data.skipped
+
+
+def test_reasons_are_counted_and_not_repeated(folder: Path) -> None:
+    for number in range(30):
+        (folder / f"ant/{number}.jxl").write_bytes(b"")
+        write_image(folder / f"bee/{number}/1.png")
+    lines = left_out_by_reason(load_dataset(f"folder:{folder}"))
+    assert lines[0].startswith("30 (such as ant/0.jxl): it is JPEG XL")
+    assert len(lines) == 11 and lines[-1] == "and for 21 more reasons"
+
+
+def test_a_link_to_a_folder_in_a_class_is_told_and_not_followed(folder: Path, tmp_path) -> None:
+    write_image(tmp_path / "elsewhere/1.png")
+    (folder / "ant/link").symlink_to(tmp_path / "elsewhere")
+    (folder / "ant/round").symlink_to(folder / "ant")
+    data = load_dataset(f"folder:{folder}")
+    assert [path for path, _ in data.skipped] == ["ant/link", "ant/round"]
+
+
+@pytest.mark.parametrize(
+    "parts", [("train", "val", "test"), ("Training", "Validation"), ("train",), ("TRAIN", "valid")]
+)
+def test_parts_of_a_split_are_no_classes(parts, folder: Path, tmp_path) -> None:
+    for part in parts:
+        shutil.copytree(folder, tmp_path / "split" / part)
+    first = sorted(parts)[0]
+    with pytest.raises(ValueError, match=f"is divided into .*folder:{tmp_path}/split/{first}"):
+        load_dataset(f"folder:{tmp_path / 'split'}")
+    assert load_dataset(f"folder:{tmp_path / 'split' / first}").classes == ("ant", "bee")
+
+
+def test_classes_may_be_called_like_parts_of_a_split(tmp_path) -> None:
+    write_image(tmp_path / "train/1.png")  # a railway
+    write_image(tmp_path / "test/1.png")
+    assert load_dataset(f"folder:{tmp_path}").classes == ("test", "train")
+    write_image(tmp_path / "bus/inner/1.png")
+    write_image(tmp_path / "bus/1.png")
+    assert load_dataset(f"folder:{tmp_path}").classes == ("bus", "test", "train")
+
+
+# --- tables ---
+
+
+def write_table(path: Path, rows: list[tuple[str, ...]], *, delimiter: str = ",") -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    return path
+
+
+@pytest.fixture
+def rows(folder: Path) -> list[tuple[str, ...]]:
+    return [("path", "label"), ("ant/1.png", "b"), ("bee/2.png", "a"), ("bee/1.png", "b")]
+
+
+def test_a_table_gives_files_and_labels(folder: Path, rows) -> None:
+    data = load_dataset(f"table:{write_table(folder / 'labels.csv', rows)}")
+    assert data.name == f"table:{folder / 'labels.csv'}"
+    assert data.classes == ("a", "b")
+    assert data.labels.tolist() == [1, 0, 1]
+    assert data.paths == ("ant/1.png", "bee/2.png", "bee/1.png")
+    same = load_dataset(f"folder:{folder}")
+    assert data[1].tobytes() == same[same.paths.index("bee/2.png")].tobytes()
+    assert pickle.loads(pickle.dumps(data)).fingerprint == data.fingerprint
+    moved = folder.rename(folder.parent / "moved")
+    assert load_dataset(f"table:{moved}/labels.csv").fingerprint == data.fingerprint
+
+
+SPELLINGS = {
+    "semicolons": lambda text: text.replace(",", ";"),
+    "tabs": lambda text: text.replace(",", "\t"),
+    "bom": lambda text: "\ufeff" + text,
+    "windows lines": lambda text: text.replace("\n", "\r\n"),
+    "backslashes": lambda text: text.replace("/", "\\"),
+    "quotes": lambda text: "\n".join(
+        ",".join(f'"{value}"' for value in line.split(",")) for line in text.splitlines()
+    ),
+    "spaces and capitals": lambda text: (
+        text.replace(",", " , ").replace("path", "Path").replace("label", "LABEL")
+    ),
+    "empty lines": lambda text: text.replace("\n", "\n\n,\n"),
+    "other columns": lambda text: "\n".join(f"x,{line},y" for line in text.splitlines()),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_tables_are_spelled_in_many_ways(spelling: str, folder: Path, rows) -> None:
+    text = "\n".join(",".join(row) for row in rows) + "\n"
+    (folder / "plain.csv").write_text(text)
+    (folder / "odd.csv").write_bytes(SPELLINGS[spelling](text).encode())
+    plain, odd = (load_dataset(f"table:{folder}/{name}.csv") for name in ("plain", "odd"))
+    assert (odd.paths, odd.classes) == (plain.paths, plain.classes)
+    assert odd.fingerprint == plain.fingerprint
+
+
+def test_commas_absolute_paths_and_files_elsewhere(folder: Path, tmp_path: Path) -> None:
+    write_image(folder / "ant/a, b.png")
+    write_image(tmp_path / "elsewhere/1.png")
+    rows = [("path", "label"), ("ant/a, b.png", "x, y"), (str(folder / "bee/1.png"), "z")]
+    rows += [("../elsewhere/1.png", "z"), ("ant/../ant/1.png", "z")]
+    data = load_dataset(f"table:{write_table(folder / 'labels.csv', rows)}")
+    assert data.classes == ("x, y", "z")
+    elsewhere = (tmp_path / "elsewhere/1.png").as_posix()
+    assert data.paths == ("ant/a, b.png", "bee/1.png", elsewhere, "ant/1.png")
+    assert [image.size for image in data] == [(12, 10)] * 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "said"),
+    [
+        ([], ValueError, "columns path,label .* of 'path' there are 0"),
+        ([("path", "label")], ValueError, "rows below the header"),
+        ([("file", "label"), ("ant/1.png", "a")], ValueError, "its header is 'file', 'label'"),
+        ([("path",), ("ant/1.png",)], ValueError, "of 'label' there are 0"),
+        ([("path", "label", "label"), ("ant/1.png", "a", "b")], ValueError, "'label' there are 2"),
+        (
+            [("path", "label"), ("ant/1.png", "a"), ("ant/2.png", "")],
+            ValueError,
+            "row 2 .*no label",
+        ),
+        ([("path", "label"), ("ant/1.png", "nan")], ValueError, "row 1 .* has no label"),
+        ([("path", "label"), ("ant/1.png",)], ValueError, "row 1 .* has no label"),
+        ([("path", "label"), ("", "a")], ValueError, "row 1 .* has no path"),
+        (
+            [("path", "label"), ("ant/1.png", "a"), ("ant/1.png", "a")],
+            ValueError,
+            "1.png is there twice, at positions 0 and 1",
+        ),
+        (
+            [("path", "label"), ("ant/1.png", "a"), ("bee/../ant/1.png", "b")],
+            ValueError,
+            "1.png is there twice",
+        ),
+        (
+            [("path", "label"), ("ant/1.png", "a"), ("ant/9.png", "a")],
+            FileNotFoundError,
+            "1 of 2 files .* are not there, the first being .*ant/9.png; .*relative to the table's",
+        ),
+        ([("path", "label"), ("x" * 5000, "a")], FileNotFoundError, "1 of 1 files"),
+        ([("path", "label"), ("ant", "a")], FileNotFoundError, "not there"),
+    ],
+)
+def test_tables_that_say_too_little_are_refused(rows, error, said, folder: Path) -> None:
+    table = write_table(folder / "labels.csv", rows)
+    with pytest.raises(error, match=said) as caught:
+        load_dataset(f"table:{table}")
+    assert str(folder) in str(caught.value)
+
+
+def test_tables_that_are_none(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        load_dataset(f"table:{folder}/none.csv")
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        load_dataset(f"table:{folder}")
+    with pytest.raises(ValueError, match="after 'table:', such as table:/path"):
+        load_dataset("table: ")
+    for content in ("path,label\né.png,a".encode("latin-1"), b'path,label\n"a"b,c\n'):
+        (folder / "bad.csv").write_bytes(content)
+        with pytest.raises(ValueError, match=r"bad\.csv to be CSV in UTF-8, but"):
+            load_dataset(f"table:{folder}/bad.csv")
+
+
+def test_missing_and_broken_files_of_a_table_are_left_out_if_asked(folder: Path, rows) -> None:
+    (folder / "bee/2.png").write_bytes(b"no image")
+    (folder / "raw.cr2").write_bytes(b"?")
+    table = write_table(folder / "t.csv", [*rows, ("gone.png", "a"), ("raw.cr2", "a")])
+    data = load_dataset(f"table:{table}", on_error="skip")
+    assert data.paths == ("ant/1.png", "bee/1.png")
+    assert [path for path, _ in data.skipped] == ["bee/2.png", "gone.png", "raw.cr2"]
+    assert "No such file" in data.skipped[1][1] and "camera's raw file" in data.skipped[2][1]
+
+
+# --- files ---
+
+
+CONTAINERS = {
+    "list": list,
+    "array": np.array,
+    "series": lambda values: pd.Series(values, index=range(7, 7 + len(values))),
+    "tuple": tuple,
+}
+
+
+@pytest.mark.parametrize("of_labels", CONTAINERS)
+@pytest.mark.parametrize("of_paths", CONTAINERS)
+def test_files_in_any_container(of_paths, of_labels, folder: Path) -> None:
+    paths = [str(folder / name) for name in ("bee/1.png", "ant/2.png", "ant/1.png")]
+    data = ImageDataset.from_files(
+        CONTAINERS[of_paths](paths), CONTAINERS[of_labels](["y", "x", "y"])
+    )
+    assert (data.classes, data.labels.tolist()) == (("x", "y"), [1, 0, 1])
+    assert data.paths == ("bee/1.png", "ant/2.png", "ant/1.png")
+    assert data[0].tobytes() == Image.open(folder / "bee/1.png").convert("RGB").tobytes()
+    (folder / "bee/1.png").write_bytes(b"")
+    with pytest.raises(BrokenImageError, match=r"bee/1\.png"):
+        data[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([3, 1, 3], ("1", "3")),
+        (np.array([2, 10, 2], np.int8), ("10", "2")),
+        ([True, False, True], ("False", "True")),
+        (pd.Series(["b", "a", "b"], dtype="category"), ("a", "b")),
+        (np.array(["b", "a", "b"], object), ("a", "b")),
+    ],
+)
+def test_labels_of_any_kind(labels, classes, folder: Path) -> None:
+    files = [folder / "ant/1.png", folder / "ant/2.png", folder / "bee/1.png"]
+    data = ImageDataset.from_files(files, labels)
+    assert data.classes == classes
+    assert [data.classes[label] for label in data.labels] == [str(label) for label in list(labels)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a", None, "b"], "position 1"),
+        ([1.0, 2.0, float("nan")], "position 2"),
+        (pd.Series(["a", pd.NA, "b"], dtype="string"), "position 1"),
+        (pd.Series(pd.to_datetime(["2020-01-01", None, None])), "position 1"),
+        (["a", " ", "b"], "empty text at position 1"),
+        (["a", "b"], "one label for each of the 3 images"),
+        ([["a"], ["b"], ["c"]], "one label for each of the 3 images"),
+        (["a", 1, "b"], "one kind"),
+    ],
+)
+def test_labels_that_are_missing_are_refused(labels, said, folder: Path) -> None:
+    files = [folder / "ant/1.png", folder / "ant/2.png", folder / "bee/1.png"]
+    with pytest.raises(ValueError, match=said):
+        ImageDataset.from_files(files, labels)
+    with pytest.raises(ValueError, match=said):
+        ImageDataset.from_arrays(np.zeros((3, 4, 4, 3), np.uint8), labels)
+
+
+def test_files_that_cannot_be_meant(folder: Path) -> None:
+    one, other = folder / "ant/1.png", folder / "gone.png"
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 files are not there.*gone\.png"):
+        ImageDataset.from_files([one, other], ["a", "b"])
+    with pytest.raises(ValueError, match="twice, at positions 0 and 2"):
+        ImageDataset.from_files([one, folder / "bee/1.png", one], ["a", "b", "c"])
+    with pytest.raises(ValueError, match="got the one"):
+        ImageDataset.from_files(str(one), ["a"])
+    with pytest.raises(ValueError, match="got none"):
+        ImageDataset.from_files([], [])
+    for wrong in (None, float("nan"), "", 3):
+        with pytest.raises(ValueError, match="a path at position 1"):
+            ImageDataset.from_files([one, wrong], ["a", "b"])
+
+
+def test_relative_files_are_found_from_elsewhere(folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    data = ImageDataset.from_files(["ant/1.png", "ant/2.png"], [0, 1])
+    monkeypatch.chdir("/")
+    assert data.paths == ("1.png", "2.png")
+    assert [image.size for image in data] == [(12, 10)] * 2
+
+
+# --- arrays ---
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        PIXELS,
+        list(PIXELS),
+        [Image.fromarray(pixels) for pixels in PIXELS],
+        PIXELS / 255,
+        (PIXELS / 255).astype(np.float32),
+        pd.Series(list(PIXELS)),
+    ],
+    ids=["array", "list", "PIL", "float64", "float32", "series"],
+)
+def test_arrays_in_any_form(images) -> None:
+    data = ImageDataset.from_arrays(images, ["b", "a", "b", "b"])
+    assert (data.classes, data.labels.tolist()) == (("a", "b"), [1, 0, 1, 1])
+    for image, pixels in zip(data, PIXELS, strict=True):
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+    reference = ImageDataset.from_arrays(PIXELS, ["b", "a", "b", "b"])
+    assert data.fingerprint == reference.fingerprint
+    assert pickle.loads(pickle.dumps(data)).fingerprint == reference.fingerprint
+
+
+def test_arrays_of_several_sizes_and_of_grey() -> None:
+    grey = Image.fromarray(np.full((5, 7), 40, np.uint8))
+    images = [PIXELS[0], PIXELS[1, :3], PIXELS[2, ..., 0], PIXELS[2, ..., :1], grey]
+    images += [Image.new("RGBA", (2, 2), (0, 0, 0, 0))]
+    data = ImageDataset.from_arrays(images, [0, 1, 0, 1, 0, 1])
+    assert [image.size for image in data] == [(6, 8), (6, 3), (6, 8), (6, 8), (7, 5), (2, 2)]
+    np.testing.assert_array_equal(np.asarray(data[2]), PIXELS[2, ..., [0, 0, 0]].transpose(1, 2, 0))
+    assert data[4].getpixel((0, 0)) == (40, 40, 40)
+    assert data[5].getpixel((0, 0)) == (255, 255, 255)  # transparency is composited on white
+    part = data.subset([5, 1])
+    assert [image.size for image in part] == [(2, 2), (6, 3)]
+    assert part.fingerprint == pickle.loads(pickle.dumps(part)).fingerprint
+
+
+def test_the_fingerprint_is_that_of_pixels_and_labels() -> None:
+    one = ImageDataset.from_arrays(PIXELS, [0, 1, 0, 1])
+    changed = PIXELS.copy()
+    changed[3, 0, 0, 0] ^= 1
+    others = [
+        ImageDataset.from_arrays(changed, [0, 1, 0, 1]),
+        ImageDataset.from_arrays(PIXELS, [0, 1, 1, 1]),
+        ImageDataset.from_arrays(PIXELS, [0, 2, 0, 2]),
+        ImageDataset.from_arrays(PIXELS.transpose(0, 2, 1, 3), [0, 1, 0, 1]),
+    ]
+    assert len({data.fingerprint for data in [one, *others]}) == 5
+
+
+def test_arrays_are_copied() -> None:
+    pixels = PIXELS.copy()
+    data = ImageDataset.from_arrays(pixels, [0, 1, 0, 1])
+    listed = ImageDataset.from_arrays([pixels[0], pixels[1, :2]], [0, 1])
+    pixels[:] = 0
+    assert np.asarray(data[0]).any() and np.asarray(listed[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (PIXELS.transpose(0, 3, 1, 2), r"got \(3, 8, 6\) at position 0; the channels come last"),
+        (PIXELS.astype(np.int64), "expected uint8, .* got int64"),
+        (
+            PIXELS.astype(np.float32),
+            r"real numbers from 0 to 1, got 0.0 to 255.0|numbers from 0 to",
+        ),
+        (PIXELS / 255 - 0.5, "real numbers from 0 to 1"),
+        (np.where(PIXELS > 250, np.nan, 0.5), "real numbers from 0 to 1"),
+        ([PIXELS[0], PIXELS[1, 0, 0]], "position 1"),
+        ([PIXELS[0], PIXELS[1, :0]], "position 1"),
+        (PIXELS[:0], "several images"),
+        (Image.fromarray(PIXELS[0]), "several images"),
+        ([PIXELS[0], "x.png"], "position 1"),
+    ],
+)
+def test_arrays_that_cannot_be_meant(images, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        ImageDataset.from_arrays(images, [0, 1, 0, 1])
+
+
+# --- how datasets are spelled ---
+
+
+def test_names_of_own_images(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert own_path("digits") is None and own_path("office_caltech10/webcam") is None
+    assert absolute_name("digits") == "digits"
+    for kind in ("folder", "table"):
+        assert absolute_name(f"{kind}:x/y") == f"{kind}:{tmp_path.as_posix()}/x/y"
+        assert absolute_name(f"{kind}:/a,b/y") == f"{kind}:/a,b/y"
+
+
+def test_commas_in_names_of_what_exists(tmp_path: Path) -> None:
+    for name in ("a", "a,b", "a,b,c", "w"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "t,1.csv").touch()
+    (tmp_path / "w/x,y.pth").touch()
+    for text, names in {
+        "folder:{0}/a,b": ["folder:{0}/a,b"],
+        "folder:{0}/a,b,c": ["folder:{0}/a,b,c"],
+        "folder:{0}/a,b,digits": ["folder:{0}/a,b", "digits"],
+        "digits, folder:{0}/a,b , folder:{0}/a": ["digits", "folder:{0}/a,b", "folder:{0}/a"],
+        "table:{0}/t,1.csv,digits": ["table:{0}/t,1.csv", "digits"],
+        "folder:{0}/a,c": ["folder:{0}/a", "c"],
+        "digits,folder:{0}/none,b": ["digits", "folder:{0}/none", "b"],
+    }.items():
+        filled = [name.format(tmp_path) for name in names]
+        assert as_names("datasets", text.format(tmp_path)) == filled
+        assert as_names("datasets", filled) == filled
+    weights = f"vgg16@{tmp_path}/w/x,y.pth,minivgg16@random"
+    assert as_names("networks", weights) == [f"vgg16@{tmp_path}/w/x,y.pth", "minivgg16@random"]
+
+
+@pytest.mark.parametrize("value", [None, "None", 5, 1.5, {"digits": 1}])
+def test_what_is_no_name_is_refused_in_a_sentence(value) -> None:
+    with pytest.raises(ValueError, match=r"names of datasets, .* leave the parameter away"):
+        as_names("datasets", value)
+    with pytest.raises(ValueError, match="each a text, got None"):
+        as_names("datasets", ["digits", None])
