@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analysis.data.labels import checked_labels
+
 __all__ = ["Split", "shuffle_labels", "stratified_splits"]
 
 
@@ -49,9 +51,9 @@ def stratified_splits(
     Raises
     ------
     ValueError
-        If a class is too small; the message names it.
+        If a class is too small (the message names it), or labels are missing or mixed.
     """
-    y = _vector(labels)
+    y = checked_labels(labels)
     if n_train < 1 or n_splits < 1 or (n_test is not None and n_test < 1):
         raise ValueError(
             f"expected at least one of each, got n_train={n_train}, n_test={n_test}, "
@@ -98,12 +100,6 @@ def shuffle_labels(labels: npt.ArrayLike, *, seed: int) -> npt.NDArray[np.generi
     ndarray of shape (n,)
         Same dtype as ``labels``.
     """
-    shuffled: npt.NDArray[np.generic] = np.random.default_rng(seed).permutation(_vector(labels))
+    shuffled: npt.NDArray[np.generic]
+    shuffled = np.random.default_rng(seed).permutation(checked_labels(labels))
     return shuffled
-
-
-def _vector(labels: npt.ArrayLike) -> npt.NDArray[np.generic]:
-    y: npt.NDArray[np.generic] = np.asarray(labels)
-    if y.ndim != 1 or y.size == 0:
-        raise ValueError(f"expected a vector of labels, got shape {y.shape}")
-    return y

@@ -23,6 +23,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from analysis.data.labels import checked_labels
 from analysis.statistics.distances import signed_ks
 from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
 from analysis.statistics.resolution import binning_bound
@@ -89,7 +90,7 @@ def compare_measures(
         than ``dks``, and ``bound``, the most that it can be (:func:`binning_bound`).
     """
     D = signed_ks(X, labels)
-    _, sizes = np.unique(np.asarray(labels), return_counts=True)
+    _, sizes = np.unique(checked_labels(labels), return_counts=True)
     n_classes, n_features = D.shape
     table = {
         "class": np.repeat(D["class"].to_numpy(), n_features),

@@ -17,6 +17,7 @@ import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 
 from analysis.statistics._compiling import TILE
 
@@ -41,12 +42,12 @@ def conform(X: ArrayLike | xr.DataArray) -> NDArray[Any] | xr.DataArray:
     ValueError
         No images or no features, not two dimensions, other dimension names.
     """
+    X = dense(X)
     if isinstance(X, xr.DataArray):
         if set(X.dims) != set(DIMS):
             raise ValueError(
                 f"expected the dimensions {DIMS}, got {X.dims}: rename them with X.rename(...)"
             )
-        X = X.transpose(*DIMS)
     else:
         X = np.asarray(X)
         if X.ndim != 2:
@@ -54,6 +55,13 @@ def conform(X: ArrayLike | xr.DataArray) -> NDArray[Any] | xr.DataArray:
     if 0 in X.shape:
         raise ValueError(f"expected at least one image and one feature, got X of shape {X.shape}")
     return X
+
+
+def dense(X: Any) -> Any:
+    """Give what is (images, features) as NumPy takes it: not sparse, dimensions in this order."""
+    if isinstance(X, xr.DataArray) and set(X.dims) == set(DIMS):
+        return X.transpose(*DIMS)
+    return X.toarray() if issparse(X) else X
 
 
 def features_of(X: ArrayLike | xr.DataArray) -> xr.Dataset | None:

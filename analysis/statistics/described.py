@@ -19,6 +19,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
 from analysis.statistics.noise import NoiseThresholds, checked_distances
 from analysis.statistics.pruning import kept
 
@@ -53,7 +54,7 @@ def describe_classes(
     D = D.transpose("class", "feature")
     values, noise = checked_distances(D), np.asarray(shuffled)
     counts = kept(noise, thresholds).sum(axis=2)  # (shuffles, classes)
-    classes, sizes = np.unique(np.asarray(labels), return_counts=True)
+    classes, sizes = np.unique(checked_labels(labels), return_counts=True)
     table = pd.DataFrame(
         {
             "class": D["class"].to_numpy(),

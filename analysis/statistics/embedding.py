@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -32,6 +31,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from analysis.statistics._embedding_files import plain_json, read_embedding, write_embedding
 from analysis.statistics._standardising import discretised, moments
 from analysis.statistics.blocks import conform
+from analysis.statistics.named import NamedFeatures, feature_names, places_of
 
 __all__ = ["FullNetworkEmbedding"]
 
@@ -41,7 +41,7 @@ _MEANING = ("weights_hash", "architecture", "pooling", "activation")
 _PACKAGES = ("layerbook", "numpy", "scikit-learn", "xarray")
 
 
-class FullNetworkEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class FullNetworkEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Standardise every feature and say whether it is high (+1), low (-1) or neither (0).
 
     Parameters
@@ -249,12 +249,7 @@ class FullNetworkEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
                 f"Found array with {X.shape[0]} sample(s) (shape={X.shape}) while a minimum of 2 "
                 "is required: one image has no standard deviation"
             )
-        self.n_features_in_ = X.shape[1]
-        names = _names(X)
-        if names is not None:
-            self.feature_names_in_ = names
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self._remember(X, X.shape[1])
         return X
 
     def _layer_of_each(self, X: Array | xr.DataArray) -> Array | None:
@@ -272,7 +267,7 @@ class FullNetworkEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
 
     def _select(self, X: xr.DataArray) -> xr.DataArray:
         """Take the kept features of a DataArray, by name where there are names."""
-        X, given = _labelled(X), _names(X)
+        X, given = _labelled(X), feature_names(X)
         known = getattr(self, "feature_names_in_", None)
         _refuse_another_network(self.provenance_, X.attrs)
         if given is None or known is None or np.array_equal(given, known):
@@ -284,11 +279,12 @@ class FullNetworkEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
             at = self.kept_
         else:
             wanted = known[self.kept_]
-            at = pd.Index(given).get_indexer(pd.Index(wanted))
+            at = places_of(wanted, given)
             if (at < 0).any():
                 raise ValueError(
-                    f"X lacks {(at < 0).sum()} of the {at.size} features that the embedding keeps, "
-                    f"such as {wanted[at < 0][0]!r}: extract the layers {self.layers_}"
+                    f"X has {given.size} features, but lacks {(at < 0).sum()} of the {at.size} "
+                    f"features that the embedding keeps, such as {wanted[at < 0][0]!r}: extract "
+                    f"the layers {self.layers_}"
                 )
         return X if np.array_equal(at, np.arange(X.shape[1])) else X.isel(feature=at)
 
@@ -297,14 +293,6 @@ def _labelled(X: xr.DataArray) -> xr.DataArray:
     checked = conform(X)
     assert isinstance(checked, xr.DataArray)  # as it was before
     return checked
-
-
-def _names(X: xr.DataArray) -> Array | None:
-    """Name every feature by layer and unit, where X knows them."""
-    if not {"layer", "unit"} <= set(X.coords):
-        return None
-    pairs = zip(X["layer"].to_numpy().tolist(), X["unit"].to_numpy().tolist(), strict=True)
-    return np.array([f"{layer}_{unit}" for layer, unit in pairs], dtype=object)
 
 
 def _as_list(layers: str | Sequence[str]) -> list[str]:

@@ -21,15 +21,17 @@ do, keep it as small as the shard itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
 from analysis.statistics._binning import count_columns, range_columns, table_columns
 from analysis.statistics.blocks import conform, image_blocks_of, run_in_threads
+from analysis.statistics.named import by_name, feature_names, order_by_name
 from analysis.statistics.ranks import refuse_infinite, refuse_nan
 
 __all__ = ["ClassHistograms", "FeatureRanges", "checked_bins"]
@@ -53,12 +55,15 @@ class FeatureRanges:
         How many values are NaN.
     n_images : int
         How many images.
+    names : ndarray of object, shape (features,), optional
+        Of the features, where they have any.
     """
 
     low: Floats
     high: Floats
     nan: NDArray[np.int64]
     n_images: int
+    names: Array | None = None
 
     @classmethod
     def of(cls, X: ArrayLike | xr.DataArray, *, threads: int | None = None) -> Self:
@@ -69,7 +74,7 @@ class FeatureRanges:
         ValueError
             An empty or unsuitable X, as in :func:`~analysis.statistics.signed_ks`.
         """
-        X = conform(X)
+        names, X = feature_names(X), conform(X)
         n_images, n_features = X.shape
         low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
         nan = np.zeros(n_features, np.int64)
@@ -79,7 +84,7 @@ class FeatureRanges:
                 range_columns(block, first, last, low, high, nan)
 
             run_in_threads(task, len(block), n_features, threads)
-        return cls(low, high, nan, n_images)
+        return cls(low, high, nan, n_images, names)
 
     def merged(self, other: Self) -> Self:
         """Ranges over the images of both.
@@ -87,17 +92,19 @@ class FeatureRanges:
         Raises
         ------
         ValueError
-            Another number of features.
+            Other features.
         """
         if self.low.size != other.low.size:
             raise ValueError(
                 f"expected shards of the same features, got {self.low.size} and {other.low.size}"
             )
+        at = order_by_name(other.names, self.names, "the other images")
         return type(self)(
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
-            self.nan + other.nan,
+            np.minimum(self.low, other.low[at]),
+            np.maximum(self.high, other.high[at]),
+            self.nan + other.nan[at],
             self.n_images + other.n_images,
+            self.names,
         )
 
     def require_finite(self) -> None:
@@ -116,7 +123,8 @@ class FeatureRanges:
     def part(self, first: int, last: int) -> Self:
         """Ranges of the features ``first`` to ``last``."""
         cut = slice(first, last)
-        return type(self)(self.low[cut], self.high[cut], self.nan[cut], self.n_images)
+        names = None if self.names is None else self.names[cut]
+        return type(self)(self.low[cut], self.high[cut], self.nan[cut], self.n_images, names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +137,13 @@ class ClassHistograms:
         Those that occur among the images, ascending.
     counts : ndarray of uint32, shape (features, bins, classes)
         Images.
+    names : ndarray of object, shape (features,), optional
+        Of the features, where they have any.
     """
 
     classes: Array
     counts: NDArray[np.uint32]
+    names: Array | None = None
 
     @classmethod
     def of(
@@ -164,13 +175,9 @@ class ClassHistograms:
             of another length, fewer than two bins.
         """
         ranges.require_finite()
-        bins, X = checked_bins(bins), conform(X)
+        bins, X = checked_bins(bins), conform(by_name(X, ranges.names))
         n_images, n_features = X.shape
-        labels = np.asarray(labels)
-        if labels.shape != (n_images,):
-            raise ValueError(
-                f"expected one label for each of the {n_images} images, got {labels.shape}"
-            )
+        labels = checked_labels(labels, n_images)
         if ranges.low.size != n_features:
             raise ValueError(f"expected ranges of {n_features} features, got {ranges.low.size}")
         classes, members = np.unique(labels, return_inverse=True)
@@ -184,7 +191,7 @@ class ClassHistograms:
 
             run_in_threads(task, len(block), n_features, threads)
         _refuse_outside(outside)
-        return cls(classes, counts)
+        return cls(classes, counts, ranges.names)
 
     def merged(self, other: Self) -> Self:
         """Add the counts of other images to these.
@@ -199,10 +206,12 @@ class ClassHistograms:
                 f"expected histograms of the same features and bins, got "
                 f"{self.counts.shape[:2]} and {other.counts.shape[:2]}"
             )
-        both = self.empty(np.union1d(self.classes, other.classes), *self.counts.shape[:2])
+        at = order_by_name(other.names, self.names, "the other images")
+        others = checked_labels(other.classes, like=self.classes)
+        both = self.empty(np.union1d(self.classes, others), *self.counts.shape[:2])
         both.add(self)
-        both.add(other)
-        return both
+        both.add(replace(other, counts=other.counts[at]))
+        return replace(both, names=self.names)
 
     @classmethod
     def empty(cls, classes: Array, n_features: int, bins: int) -> Self:

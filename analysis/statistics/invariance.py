@@ -19,6 +19,8 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial.distance import pdist
 
+from analysis.statistics.named import by_name, feature_names
+
 __all__ = ["change_by_layer", "relative_change"]
 
 
@@ -42,7 +44,7 @@ def relative_change(before: npt.ArrayLike, after: npt.ArrayLike) -> npt.NDArray[
         features.
     """
     X = np.asarray(before, dtype=np.float64)
-    Y = np.asarray(after, dtype=np.float64)
+    Y = np.asarray(by_name(after, feature_names(before), "the features after"), dtype=np.float64)
     if X.ndim != 2 or X.shape != Y.shape:
         raise ValueError(f"expected two arrays of one shape (n, f), got {X.shape} and {Y.shape}")
     if len(X) < 2:
@@ -74,7 +76,7 @@ def change_by_layer(before: xr.DataArray, after: Mapping[str, xr.DataArray]) -> 
     X = before.to_numpy()
     rows = []
     for change, copies in after.items():
-        Y = copies.to_numpy()
+        Y = by_name(copies, feature_names(before), "the features after").to_numpy()
         for layer in dict.fromkeys(layers.tolist()):
             moved = relative_change(X[:, layers == layer], Y[:, layers == layer])
             lower, median, upper = np.quantile(moved, [0.25, 0.5, 0.75])

@@ -8,6 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
+
 Array = NDArray[Any]
 
 
@@ -17,16 +19,9 @@ def classes_of(labels: ArrayLike, n_images: int) -> tuple[Array, Array, NDArray[
     Raises
     ------
     ValueError
-        Labels of another length than ``n_images``, NaN among them, fewer than two classes.
+        What :func:`~analysis.data.labels.checked_labels` refuses, fewer than two classes.
     """
-    labels = np.asarray(labels)
-    if labels.shape != (n_images,):
-        raise ValueError(
-            f"expected one label for each of the {n_images} images, got labels of shape "
-            f"{labels.shape}"
-        )
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise ValueError(f"expected a label for every image, got {np.isnan(labels).sum()} NaN")
+    labels = checked_labels(labels, n_images)
     classes, members, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if classes.size < 2:
         raise ValueError(

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
 from analysis.statistics.distances import signed_ks
 from analysis.statistics.expected import tie_counts
 from analysis.statistics.noise import NoiseThresholds, shuffled_distances, thresholds_between
@@ -74,6 +75,6 @@ def measure_noise(
         D,
         shuffled,
         thresholds_between(D, shuffled),
-        np.unique(np.asarray(labels), return_counts=True)[1],
+        np.unique(checked_labels(labels), return_counts=True)[1],
         tie_counts(ranked),
     )

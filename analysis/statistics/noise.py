@@ -35,6 +35,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
 from analysis.statistics._on_cluster import over_feature_blocks, require_lazy, threads_of
 from analysis.statistics.blocks import conform
 from analysis.statistics.distances import signed_ks
@@ -211,7 +212,7 @@ def _shuffles(labels: ArrayLike, n_shuffles: int, seed: int) -> Iterator[NDArray
     """Shuffled labels, each drawn when it is needed."""
     if n_shuffles < 1:
         raise ValueError(f"expected at least one shuffle, got n_shuffles={n_shuffles}")
-    labels = np.asarray(labels)
+    labels = checked_labels(labels)
     return (
         np.random.default_rng((seed, number)).permutation(labels) for number in range(n_shuffles)
     )

@@ -20,7 +20,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
 from analysis.statistics.discoveries import false_discovery
+from analysis.statistics.named import by_name, feature_names
 from analysis.statistics.noise import NoiseThresholds, checked_distances
 from analysis.statistics.ranks import RankedFeatures
 from analysis.statistics.significance import ks_p_values
@@ -152,7 +154,7 @@ def summarise_thresholds(
         labels (``kept_shuffled``).
     """
     values, t = checked_distances(D), thresholds
-    sizes = np.unique(np.asarray(labels), return_counts=True)[1]
+    sizes = np.unique(checked_labels(labels), return_counts=True)[1]
     row: dict[str, Any] = {"classes": len(values), "images_per_class": float(sizes.mean())}
     row |= {"features": values.shape[1], "t_plus": t.t_plus, "t_minus": t.t_minus}
     row |= {"spread_plus": t.spread.t_plus, "spread_minus": t.spread.t_minus}
@@ -247,7 +249,7 @@ def compare_with_discoveries(
     DataFrame
         One row: ``thresholds``, ``discoveries`` and ``both``, features per class, in the mean.
     """
-    beyond = np.asarray(kept(D, thresholds))
-    found = np.asarray(false_discovery(ks_p_values(X, labels))) <= q
+    beyond, P = np.asarray(kept(D, thresholds)), ks_p_values(X, labels)
+    found = np.asarray(by_name(false_discovery(P), feature_names(D), "X")) <= q
     sets = {"thresholds": beyond, "discoveries": found, "both": beyond & found}
     return pd.DataFrame([{name: pairs.sum() / len(pairs) for name, pairs in sets.items()}])

@@ -38,6 +38,7 @@ from analysis.statistics._binning import histogram_columns
 from analysis.statistics._compiling import TILE
 from analysis.statistics.blocks import blocks_of, conform, features_of
 from analysis.statistics.labelling import classes_of, labelled
+from analysis.statistics.named import by_name, feature_names
 from analysis.statistics.ranks import refuse_infinite, refuse_nan
 
 Floats = NDArray[np.float64]
@@ -160,6 +161,7 @@ def summarise_binning(exact: ArrayLike, binned: ArrayLike) -> pd.DataFrame:
     ValueError
         Shapes that differ.
     """
+    binned = by_name(binned, feature_names(exact), "binned distances")
     exact, binned = np.asarray(exact, np.float64), np.asarray(binned, np.float64)
     if exact.shape != binned.shape:
         raise ValueError(

@@ -23,6 +23,7 @@ from analysis.statistics._on_cluster import Recipe, require_lazy, slots, threads
 from analysis.statistics.blocks import bounds_of, conform, features_of
 from analysis.statistics.histograms import ClassHistograms, FeatureRanges, checked_bins
 from analysis.statistics.labelling import classes_of, labelled
+from analysis.statistics.named import by_name, feature_names
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -70,7 +71,8 @@ def signed_ks_of_shards(
     Parameters
     ----------
     shards : DataArray, or sequence of arrays, each of shape (images, features)
-        The images, all with the same features. One lazy DataArray is cut at its chunks.
+        The images, all with the same features, which are put into the order of the first. One
+        lazy DataArray is cut at its chunks.
     labels : array_like, shape (images of all shards,)
         Class of each image, one shard after the other.
     bins : int
@@ -104,8 +106,15 @@ def signed_ks_of_shards(
     """
     bins = checked_bins(bins)
     cut = _cut(shards, client)
-    features, parts = features_of(cut[0]), [conform(shard) for shard in cut]
-    _require_same_features(cut, parts)
+    features, names = features_of(cut[0]), feature_names(cut[0])
+    ordered: Iterator[Any] = (by_name(X, names, f"shard number {k}") for k, X in enumerate(cut))
+    parts = [*map(conform, ordered)]
+    for number, part in enumerate(parts):
+        if part.shape[1] != parts[0].shape[1]:
+            raise ValueError(
+                f"expected shards of the same features, got {parts[0].shape} and, as number "
+                f"{number}, {part.shape}"
+            )
     starts = np.cumsum([0, *(len(shard) for shard in parts)]).tolist()
     classes, members, _ = classes_of(labels, starts[-1])
     threads = threads_of(threads, client)
@@ -189,20 +198,3 @@ def _cut(
     if len(shards) == 0:
         raise ValueError("expected at least one shard of images, got none")
     return shards
-
-
-def _require_same_features(shards: Sequence[Any], parts: Sequence[Conforming]) -> None:
-    """Refuse shards that differ in number or names of features; parts are the conforming ones."""
-    first, n_features = features_of(shards[0]), parts[0].shape[1]
-    for number, (shard, part) in enumerate(zip(shards, parts, strict=True)):
-        own = features_of(shard)
-        if part.shape[1] != n_features or (first is None) != (own is None):
-            raise ValueError(
-                f"expected shards of the same features, got {parts[0].shape} and, as number "
-                f"{number}, {part.shape}"
-            )
-        if first is not None and own is not None and not first.coords.equals(own.coords):
-            raise ValueError(
-                f"expected shards of the same features, but number {number} has other layers or "
-                "units than the first: take all from the same network"
-            )

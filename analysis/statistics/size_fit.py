@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
 from analysis.statistics.noise import NoiseThresholds, noise_thresholds
 
 __all__ = [
@@ -88,7 +89,7 @@ def subsample_classes(labels: ArrayLike, size: int, *, seed: int) -> NDArray[np.
     ValueError
         If a class has fewer; the message names it.
     """
-    y = np.asarray(labels)
+    y = checked_labels(labels)
     classes, counts = np.unique(y, return_counts=True)
     if size < 1 or counts.min() < size:
         raise ValueError(
@@ -132,7 +133,7 @@ def thresholds_by_size(
         A row per size and one for all images: ``cut``, whether classes were;
         ``images_per_class`` (mean), ``t_plus``, ``t_minus``, ``spread_plus``, ``spread_minus``.
     """
-    y = np.asarray(labels)
+    y = checked_labels(labels)
     counts = np.unique(y, return_counts=True)[1]
     fitting = [n for n in sizes if n <= counts.min() and n * counts.size < y.size]
     samples = [subsample_classes(y, size, seed=seed) for size in fitting]

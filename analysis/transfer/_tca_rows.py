@@ -26,15 +26,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 from scipy.linalg import eigh
-from threadpoolctl import threadpool_limits
 
 from analysis.cluster import map_in_order
 from analysis.statistics._on_cluster import Recipe, require_lazy
 from analysis.statistics.blocks import conform, image_blocks_of, image_bounds_of
+from analysis.statistics.named import by_name, feature_names
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import Floats, checked_samples
 from analysis.transfer._tca_kernels import MEDIAN_OF
 from analysis.transfer._tca_nystrom import ROWS, Landmarks
 from analysis.transfer._tca_solver import Whitening, leading_squares
-from analysis.transfer.adaptation._domains import Floats, checked_samples
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -64,9 +65,10 @@ class StoredDomains:
         Raises
         ------
         ValueError
-            Values in memory, other dimensions, another number of features, fewer than two samples.
+            Values in memory, other dimensions, other features, fewer than two samples.
         """
         source, target = (require_lazy(conform(require_lazy(X))) for X in (X_source, X_target))
+        target = by_name(target, feature_names(source), "target samples")
         if source.shape[1] != target.shape[1]:
             raise ValueError(
                 f"expected {source.shape[1]} features as in the source samples, but target samples "
@@ -146,7 +148,7 @@ def summed(client: Client, domains: StoredDomains, landmarks: Landmarks) -> Sums
 def _sums(recipe: Recipe, *, landmarks: Landmarks) -> tuple[int, tuple[Floats, Floats]]:
     r = landmarks.root.shape[1]
     products, features = np.zeros((r, r)), np.zeros(r)
-    with threadpool_limits(1):
+    with one_blas_thread:
         for made in _features(recipe, landmarks):
             products += made.T @ made
             features += made.sum(axis=0)
@@ -168,7 +170,7 @@ def mapped(
 
 
 def _map(recipe: Recipe, *, landmarks: Landmarks, both: Floats) -> tuple[int, Floats]:
-    with threadpool_limits(1):
+    with one_blas_thread:
         parts = [made @ both for made in _features(recipe, landmarks)]
     return recipe.first, np.concatenate(parts)
 

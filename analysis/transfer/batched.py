@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import KnownFeatures, images_and_labels
 from analysis.transfer.solvers import principal_basis, solve_softmax, solve_squared_hinge
 
 __all__ = ["BatchedLinearSVC", "BatchedLogisticRegression"]
@@ -16,7 +18,7 @@ __all__ = ["BatchedLinearSVC", "BatchedLogisticRegression"]
 Rows = NDArray[np.float64]
 
 
-class _Batched(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class _Batched(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """What both machines share."""
 
     _solve: Callable[..., Rows]
@@ -26,24 +28,17 @@ class _Batched(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         self.tol = tol
         self.max_iter = max_iter
 
+    @one_blas_thread
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit to features (images, features) and labels (images,)."""
-        rows, labels = np.asarray(X, dtype=np.float64), np.asarray(y)
-        if rows.ndim != 2 or labels.shape != rows.shape[:1]:
-            raise ValueError(
-                "expected features (images, features) and one label per image, got "
-                f"{rows.shape} and {labels.shape}"
-            )
-        if not np.isfinite(rows).all():
-            raise ValueError(f"expected finite features, got {(~np.isfinite(rows)).sum()} not")
-        self.classes_, members = np.unique(labels, return_inverse=True)
-        if self.classes_.size < 2:
-            raise ValueError(f"expected at least two classes, got only {self.classes_.tolist()}")
+        rows, labels = images_and_labels(X, y)
+        rows = rows.astype(np.float64, copy=False)
+        classes, members = np.unique(labels, return_inverse=True)
         basis = principal_basis(rows)
         W = type(self)._solve(
             basis.rows,
             members,
-            self.classes_.size,
+            classes.size,
             C=self.C,
             tol=self.tol,
             max_iter=self.max_iter,
@@ -52,12 +47,14 @@ class _Batched(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         vectors = rows.T @ basis.vectors if basis.dual else basis.vectors
         self.coef_: Rows = (vectors @ W[:-1]).T
         self.intercept_: Rows = W[-1]
-        self.n_features_in_ = rows.shape[1]
+        self.classes_ = classes
+        self._remember(X, rows.shape[1])
         return self
 
     def decision_function(self, X: ArrayLike) -> Rows:
         """Decision values, shape (images, classes), or (images,) for two classes."""
-        values: Rows = np.asarray(X, dtype=np.float64) @ self.coef_.T + self.intercept_
+        rows = self._samples(X, "images")
+        values: Rows = rows @ self.coef_.T + self.intercept_
         return values[:, 0] if self.classes_.size == 2 else values
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

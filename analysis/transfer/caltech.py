@@ -33,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from analysis.data import stratified_splits
+from analysis.statistics.blocks import dense
 from analysis.transfer.parallel import in_threads
 from analysis.transfer.protocols import affordable_n_train
 from analysis.transfer.split_fits import CLASSIFIERS, GRID
@@ -193,7 +194,7 @@ def training_size_curve(
     for (name, X), dropped in product(features.items(), dropout):
         measure = partial(
             measured_split,
-            np.asarray(X),
+            np.asarray(dense(X)),
             y,
             grids={classifier: (C,) for classifier, C in Cs.items()},
             seed=seed,

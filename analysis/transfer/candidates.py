@@ -41,7 +41,11 @@ from scipy.linalg import blas, lapack
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 
+from analysis.data.labels import checked_labels
 from analysis.statistics import FullNetworkEmbedding
+from analysis.statistics.blocks import dense
+from analysis.statistics.named import NamedFeatures
+from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._products import ScaledImages, Values, scale_images
 
 __all__ = [
@@ -122,7 +126,7 @@ class LeftOut(NamedTuple):
     right: NDArray[np.bool_]
 
 
-class LayerEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class LayerEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Some layers' features, standardised or discretised by the images fitted to, and weighted.
 
     Parameters
@@ -160,17 +164,18 @@ class LayerEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             wanted &= np.asarray(self.features, dtype=bool)
         self.kept_ = np.flatnonzero(wanted)
         self.scaler_ = FullNetworkEmbedding() if self.values == "discretised" else StandardScaler()
-        self.scaler_.fit(np.asarray(X)[:, self.kept_])
+        self.scaler_.fit(np.asarray(dense(X))[:, self.kept_])
         self.weights_ = np.ones(self.kept_.size)
         if self.weights == "layers":
             _, member, sizes = np.unique(names[self.kept_], return_inverse=True, return_counts=True)
             self.weights_ = np.sqrt(self.kept_.size / sizes.size / sizes[member])
-        self.n_features_in_ = names.size
+        self._remember(X, names.size)
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Features (images, kept)."""
-        values: Array = self.scaler_.transform(np.asarray(X)[:, self.kept_])
+        images = np.asarray(dense(self._in_order(X, "images")))
+        values: Array = self.scaler_.transform(images[:, self.kept_])
         weighted: NDArray[np.float64] = values * self.weights_
         return weighted
 
@@ -208,6 +213,7 @@ def candidate_embeddings(
     )
 
 
+@one_blas_thread
 def judge_candidates(
     X: ArrayLike, labels: ArrayLike, feature_layers: ArrayLike, candidates: Sequence[Candidate]
 ) -> LeftOut:
@@ -229,14 +235,16 @@ def judge_candidates(
     LeftOut
         Losses, and which images were classified rightly.
     """
-    return judge_scaled(scale_images(np.asarray(X), np.asarray(feature_layers)), labels, candidates)
+    return judge_scaled(
+        scale_images(np.asarray(dense(X)), np.asarray(feature_layers)), labels, candidates
+    )
 
 
 def judge_scaled(
     images: ScaledImages, labels: ArrayLike, candidates: Sequence[Candidate]
 ) -> LeftOut:
     """As :func:`judge_candidates`, of training images that are scaled already."""
-    classes, members = np.unique(labels, return_inverse=True)
+    classes, members = np.unique(checked_labels(labels), return_inverse=True)
     targets = np.where(members[:, None] == np.arange(classes.size), 1.0, -1.0)
     outputs = [_left_out(images.inner(k.values, k.shares), targets) for k in candidates]
     loss = [(np.maximum(0, 1 - targets * each) ** 2).sum(axis=1) for each in outputs]

@@ -32,6 +32,9 @@ from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from analysis.statistics.blocks import dense
+from analysis.statistics.named import NamedFeatures
+from analysis.transfer._samples import whole_number
 from analysis.transfer._tca_solver import settle_signs
 
 __all__ = ["ChunkedPCA", "column_blocks", "read_block", "two_dimensional"]
@@ -45,7 +48,7 @@ _PIECE = 2**26
 """Bytes of an array that is not in memory, read at once into a block."""
 
 
-class ChunkedPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class ChunkedPCA(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Exact principal components of wide images, read by blocks of features.
 
     The scores are those of scikit-learn's ``PCA(svd_solver="full")`` up to the sign of a component
@@ -91,20 +94,22 @@ class ChunkedPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
             For fewer than two images, values that are not finite or no real numbers, images that
             do not differ, or options that make no sense.
         """
-        if self.n_components < 1 or self.max_bytes < 1:
+        number = whole_number("n_components", self.n_components)
+        if number < 1 or self.max_bytes < 1:
             raise ValueError(
                 "expected n_components and max_bytes of at least 1, got "
-                f"{self.n_components} and {self.max_bytes}"
+                f"{number} and {self.max_bytes}"
             )
-        X = two_dimensional(X)
-        n, self.n_features_in_ = X.shape
+        named, X = X, two_dimensional(X)
+        n = X.shape[0]
         if n < 2:
             raise ValueError(f"expected at least two images, got {n}")
+        self._remember(named, X.shape[1])
         self.mean_: Floats = np.empty(self.n_features_in_)
         products = np.zeros((n, n))
         for columns in column_blocks(self.max_bytes, X):
             self._add_products(X, columns, products)
-        self._decompose(products, float(np.finfo(_dtype_of(X)).eps))
+        self._decompose(products, number, float(np.finfo(_dtype_of(X)).eps))
         self._images = X
         return self
 
@@ -117,8 +122,7 @@ class ChunkedPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
 
         Reads the fitted images once more.
         """
-        check_is_fitted(self)
-        X = two_dimensional(X)
+        X = two_dimensional(self._in_order(X, "images"))
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"expected images of {self.n_features_in_} features as fitted, got {X.shape[1]}"
@@ -162,7 +166,7 @@ class ChunkedPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
         block -= self.mean_[columns].astype(block.dtype)
         return block
 
-    def _decompose(self, products: Floats, precision: float) -> None:
+    def _decompose(self, products: Floats, number: int, precision: float) -> None:
         """Keep what is known of the components from inner products, which are centred once more.
 
         Means that were rounded to the features' precision leave a trace that this takes away.
@@ -171,7 +175,7 @@ class ChunkedPCA(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
         products -= products.mean(axis=0)
         products -= products.mean(axis=1, keepdims=True)
         total = float(np.trace(products))
-        k = min(self.n_components, n - 1, self.n_features_in_)
+        k = min(number, n - 1, self.n_features_in_)
         ascending, columns = eigh(products, subset_by_index=[n - k, n - 1], overwrite_a=True)
         squares, rows = ascending[::-1], columns[:, ::-1].T
         noise = precision * total + n * float(np.finfo(np.float64).eps) * squares[0]
@@ -203,7 +207,7 @@ def two_dimensional(X: Any) -> Any:
     """
     if isinstance(X, xr.DataArray):
         X = X.transpose("image", ...).data if "image" in X.dims else X.data
-    elif not (hasattr(X, "shape") and hasattr(X, "dtype")):
+    elif not (hasattr(X := dense(X), "shape") and hasattr(X, "dtype")):
         X = np.asarray(X)
     if len(X.shape) != 2 or 0 in X.shape:
         raise ValueError(f"expected an array of shape (images, features), got {tuple(X.shape)}")

@@ -11,11 +11,18 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cholesky, solve_triangular
+from sklearn import preprocessing
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+
+from analysis.statistics.blocks import dense
+from analysis.statistics.named import NamedFeatures, feature_names
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import KnownFeatures, images_and_labels
 
 __all__ = ["WideLinearSVC", "linear_svm"]
 
@@ -38,7 +45,26 @@ def linear_svm(*, C: float = 1.0) -> Pipeline:
     return make_pipeline(StandardScaler(), WideLinearSVC(C=C))
 
 
-class WideLinearSVC(LinearSVC):  # type: ignore[misc]  # scikit-learn has no types
+class StandardScaler(NamedFeatures, preprocessing.StandardScaler):  # type: ignore[misc]
+    """scikit-learn's, with features by name."""
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Add images (images, features) to those that mean and deviation are of."""
+        super().partial_fit(_frame(X), y, sample_weight)
+        return self
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Standardise images (images, features)."""
+        return super().transform(_frame(self._in_order(X, "images")), copy)
+
+
+def _frame(X: Any) -> Any:
+    """scikit-learn knows the names of features from DataFrames alone."""
+    names = feature_names(X) if isinstance(X, xr.DataArray) else None
+    return dense(X) if names is None else pd.DataFrame(dense(X).to_numpy(), columns=names)
+
+
+class WideLinearSVC(KnownFeatures, LinearSVC):  # type: ignore[misc]  # scikit-learn has no types
     """scikit-learn's ``LinearSVC``, faster where there are more features than images.
 
     One class against the rest, squared hinge loss. It differs in two things. Features are divided
@@ -53,16 +79,27 @@ class WideLinearSVC(LinearSVC):  # type: ignore[misc]  # scikit-learn has no typ
 
     coef_: NDArray[np.float64]
 
+    @one_blas_thread
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to features (images, features) and labels (images,)."""
-        rows = np.asarray(X, dtype=np.float64)
+        rows, labels = images_and_labels(X, y)
+        rows = rows.astype(np.float64, copy=False)
         n_images, n_features = rows.shape
         if n_features < n_images:
-            super().fit(rows / np.sqrt(n_features), y, sample_weight)
+            super().fit(rows / np.sqrt(n_features), labels, sample_weight)
             self.coef_ /= np.sqrt(n_features)
-            return self
-        return self.fit_products(rows, rows @ rows.T / n_features, y, sample_weight)
+        else:
+            self.fit_products(rows, rows @ rows.T / n_features, labels, sample_weight)
+        self._remember(X, n_features)
+        return self
 
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Decision values, shape (images, classes), or (images,) for two classes."""
+        rows = self._samples(X, "images")
+        values: NDArray[np.float64] = rows @ self.coef_.T + self.intercept_
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    @one_blas_thread
     def fit_products(
         self,
         X: NDArray[np.float64],

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.statistics.named import by_name, feature_names
 from analysis.transfer.adaptation._domains import two_domains
 from analysis.transfer.chunked_pca import ChunkedPCA, read_block, two_dimensional
 
@@ -122,6 +123,7 @@ def local_descriptors(
         For a selection that is not known, maps that do not fit together, or units that do not
         divide them.
     """
+    target_maps = by_name(target_maps, feature_names(source_maps), "maps of the target")
     maps = Domains(two_dimensional(source_maps), two_dimensional(target_maps))
     widths = [each.shape[1] for each in maps]
     if widths[0] != widths[1]:
@@ -265,7 +267,9 @@ def keep_features(domains: Domains, kept: ArrayLike) -> Domains:
     ValueError
         If it is of another shape or type, or keeps nothing.
     """
-    mask, width = np.asarray(kept), domains.source.shape[1]
+    source = domains.source
+    target = by_name(domains.target, feature_names(source), "target features")
+    mask, width = np.asarray(kept), source.shape[1]
     if mask.dtype != bool or mask.shape != (width,):
         raise ValueError(
             f"expected one truth value for each of {width} features, got {mask.dtype} of shape "
@@ -273,4 +277,4 @@ def keep_features(domains: Domains, kept: ArrayLike) -> Domains:
         )
     if not mask.any():
         raise ValueError("expected at least one feature to be kept, got none")
-    return Domains(domains.source[:, mask], domains.target[:, mask])
+    return Domains(source[:, mask], target[:, mask])

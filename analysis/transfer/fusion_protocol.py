@@ -27,6 +27,7 @@ see :mod:`analysis.transfer.fusion_alignments`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -34,8 +35,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import Floats, whole_number
 from analysis.transfer._sized import mean_norm
-from analysis.transfer.adaptation._domains import Floats, checked_labels, two_domains
+from analysis.transfer.adaptation._domains import two_domains
 from analysis.transfer.batched import BatchedLinearSVC
 from analysis.transfer.fusion import Descriptor
 from analysis.transfer.fusion_alignments import ALIGNMENTS, Alignment
@@ -152,15 +156,17 @@ def classify_targets(
     unknown = sorted({*alignments} - {*ALIGNMENTS})
     if unknown:
         raise ValueError(f"unknown alignments {unknown}; known: {', '.join(ALIGNMENTS)}")
+    how = replace(how, sizes=[whole_number("sizes", size) for size in how.sizes])
     if not how.sizes or min(how.sizes) < 2:
         raise ValueError(f"expected numbers of components from 2, got {[*how.sizes]}")
     for descriptor in descriptors:
         source, target = two_domains(*descriptor.domains)
-        y = checked_labels(y_source, source, "source images")
+        y = checked_labels(y_source, len(source), "{} source images")
         n_folds = min(n_folds, int(np.unique(y, return_counts=True)[1].max()))
         for name in alignments:
             begun = perf_counter()
-            embedded = ALIGNMENTS[name](source, target, how)
+            with one_blas_thread:
+                embedded = ALIGNMENTS[name](source, target, how)
             seconds = perf_counter() - begun
             for size, Zs, Zt in embedded:
                 begun, predicted, known = perf_counter(), None, (np.nan, np.nan)
@@ -213,7 +219,8 @@ def fusion_table(
     ValueError
         As :func:`classify_targets`; classes of the target that the source lacks.
     """
-    ys, yt = np.asarray(y_source), np.asarray(y_target)
+    ys = checked_labels(y_source)
+    yt = checked_labels(y_target, like=ys)
     strangers = np.setdiff1d(yt, ys)
     if strangers.size or not yt.size:
         raise ValueError(
@@ -234,7 +241,7 @@ def fusion_table(
 def _scored(outcome: Outcome, yt: Labels) -> dict[str, Any]:
     accuracies = (np.nan, np.nan)
     if outcome.predicted is not None:
-        checked_labels(yt, outcome.predicted, "target images")
+        checked_labels(yt, len(outcome.predicted), "{} target images")
         right = outcome.predicted == yt
         by_class = [right[yt == name].mean() for name in np.unique(yt)]
         accuracies = float(right.mean()), float(np.mean(by_class))

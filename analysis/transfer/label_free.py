@@ -31,7 +31,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.transfer.adaptation._domains import Floats, checked_labels, two_domains
+from analysis.data.labels import checked_labels
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import Floats, checked_samples
+from analysis.transfer.adaptation._domains import two_domains
 
 __all__ = ["RULES", "choose_without_labels", "domain_gap", "source_accuracy"]
 
@@ -84,6 +87,7 @@ def _drawn(X: Floats, seed: int) -> Floats:
     return X[np.random.default_rng(seed).choice(len(X), _AT_MOST, replace=False)]
 
 
+@one_blas_thread
 def source_accuracy(
     X: ArrayLike, y: ArrayLike, predict: Predict, *, n_folds: int = 5, seed: int = 0
 ) -> float:
@@ -108,8 +112,8 @@ def source_accuracy(
     ValueError
         For fewer than two folds or classes, or other numbers of labels than of images.
     """
-    rows = np.asarray(X, dtype=np.float64)
-    labels = checked_labels(y, rows, "source images")
+    rows = checked_samples(X, "source images")
+    labels = checked_labels(y, len(rows), "{} source images")
     folds = _folds(labels, n_folds, seed)
     right = 0
     for fold in range(n_folds):

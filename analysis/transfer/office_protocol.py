@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import balanced_accuracy_score
 
 from analysis.data import stratified_splits
-from analysis.transfer.adaptation._domains import Floats, checked_labels, two_domains
+from analysis.transfer._samples import Floats, whole_number
+from analysis.transfer.adaptation._domains import labelled_domains
 from analysis.transfer.office_methods import OFFICE_METHODS, UNLABELLED, Task
 from analysis.transfer.parallel import in_threads
 
@@ -82,9 +83,8 @@ def office_protocol(
         Samples and labels that do not fit together, domains of different classes, fewer than two
         classes, or a class with too few images.
     """
-    source, target = two_domains(X_source, X_target)
-    ys = checked_labels(y_source, source, "source images")
-    yt = checked_labels(y_target, target, "target images")
+    source, ys, target, yt = labelled_domains(X_source, y_source, X_target, y_target, "images")
+    n_components = whole_number("n_components", n_components)
     chance = 1 / _shared_classes(ys, yt).size
     draws = enumerate(_draws(ys, yt, n_source, n_target, n_splits, seed))
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
-
 from analysis.statistics.blocks import processors
+from analysis.statistics.threads import one_blas_thread
 
 __all__ = ["in_threads"]
 
@@ -34,8 +33,5 @@ def in_threads(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
     list
         Results in the order of the items.
     """
-    with (
-        threadpool_limits(limits=1, user_api="blas"),
-        ThreadPoolExecutor(processors()) as pool,
-    ):
+    with one_blas_thread, ThreadPoolExecutor(processors()) as pool:
         return [*pool.map(task, items)]

@@ -18,6 +18,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import balanced_accuracy_score
 
 from analysis.data import stratified_splits
+from analysis.data.labels import checked_labels
+from analysis.statistics.blocks import dense
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import images_and_labels
 from analysis.transfer.classifiers import linear_svm
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ __all__ = ["affordable_n_train", "one_shot_accuracy", "one_shot_by_layer", "spli
 _ROWS = 512
 
 
+@one_blas_thread
 def one_shot_accuracy(
     features: ArrayLike, labels: ArrayLike, *, n_draws: int = 20, seed: int = 0
 ) -> NDArray[np.float64]:
@@ -60,7 +65,7 @@ def one_shot_accuracy(
         Shapes that do not fit, features that are not finite, fewer than two classes, or a class
         with a single image, which could be learnt but never tested.
     """
-    X, y = _images_and_labels(features, labels)
+    X, y = images_and_labels(features, labels)
     if n_draws < 1:
         raise ValueError(f"expected at least one draw, got n_draws={n_draws}")
     classes, members, sizes = np.unique(y, return_inverse=True, return_counts=True)
@@ -110,7 +115,7 @@ def one_shot_by_layer(
         and 95th percentile); ``chance`` is one over the number of classes.
     """
     layers = X["layer"].to_numpy()
-    values = X.to_numpy()
+    values = dense(X).to_numpy()
     sets = {name: np.asarray(other) for name, other in (beside or {}).items()}
     sets |= {str(name): values[:, layers == name] for name in dict.fromkeys(layers.tolist())}
     sets["all layers"] = values
@@ -122,6 +127,7 @@ def one_shot_by_layer(
     return pd.DataFrame(rows, columns=["features", "mean", "lower", "upper", "chance"])
 
 
+@one_blas_thread
 def split_accuracies(
     features: ArrayLike,
     labels: ArrayLike,
@@ -164,7 +170,7 @@ def split_accuracies(
         Shapes that do not fit, features that are not finite, fewer than two classes, or a class
         with no more than ``n_train`` images.
     """
-    X, y = _images_and_labels(features, labels)
+    X, y = images_and_labels(features, labels)
     chance = 1 / np.unique(y).size
     rows = []
     for number, (train, test) in enumerate(
@@ -192,24 +198,8 @@ def affordable_n_train(labels: ArrayLike, at_most: int) -> int:
     int
         ``at_most``, or half of the smallest class where that is less.
     """
-    smallest = np.unique(np.asarray(labels), return_counts=True)[1].min()
+    smallest = np.unique(checked_labels(labels), return_counts=True)[1].min()
     return int(min(at_most, smallest // 2))
-
-
-def _images_and_labels(features: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Features and labels as arrays, if they fit together and there is something to tell apart."""
-    X, y = np.asarray(features), np.asarray(labels)
-    if X.ndim != 2 or y.shape != X.shape[:1]:
-        raise ValueError(
-            f"expected features (images, features) and one label per image, got {X.shape} and "
-            f"{y.shape}"
-        )
-    if not np.isfinite(X).all():
-        raise ValueError(f"expected finite features, got {(~np.isfinite(X)).sum()} that are not")
-    classes = np.unique(y)
-    if classes.size < 2:
-        raise ValueError(f"expected at least two classes, got only {classes.tolist()}")
-    return X, y
 
 
 def _nearest(X: NDArray[Any], train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[Any]:

@@ -37,9 +37,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from analysis.data import stratified_splits
+from analysis.data.labels import checked_labels
+from analysis.statistics.blocks import dense
+from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._bench import BY_DISTANCE, Bench, telling_features, worth_keeping
 from analysis.transfer.candidates import (
     Candidate,
@@ -104,8 +106,7 @@ class Recommendation:
     statement: str
 
 
-# Of thousands of small systems, more threads would spend their time waiting.
-@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator]
+@one_blas_thread
 def recommend(
     X: ArrayLike | xr.DataArray,
     labels: ArrayLike,
@@ -269,12 +270,14 @@ def _checked(
                 "coordinate 'layer', or feature_layers"
             )
         feature_layers = X["layer"].to_numpy()
-    values, y, layers = np.asarray(X), np.asarray(labels), np.asarray(feature_layers, dtype=object)
-    if values.ndim != 2 or y.shape != values.shape[:1] or layers.shape != values.shape[1:]:
+    values, layers = np.asarray(dense(X)), np.asarray(feature_layers, dtype=object)
+    shape = np.shape(labels)
+    if values.ndim != 2 or shape != values.shape[:1] or layers.shape != values.shape[1:]:
         raise ValueError(
             "expected features (images, features), a label per image and a layer per feature, got "
-            f"{values.shape}, {y.shape} and {layers.shape}"
+            f"{values.shape}, {shape} and {layers.shape}"
         )
+    y = checked_labels(labels)
     if not np.isfinite(values).all():
         raise ValueError(f"expected finite features, got {(~np.isfinite(values)).sum()} others")
     if n_splits < 2:

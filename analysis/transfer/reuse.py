@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from analysis.statistics import FullNetworkEmbedding
+from analysis.statistics.named import NamedFeatures
 from analysis.transfer._products import Values
 from analysis.transfer.candidates import Candidate, Weights
 
@@ -23,7 +24,7 @@ __all__ = ["RecommendedEmbedding"]
 _CHOICE = "recommended.json"
 
 
-class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class RecommendedEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Some layers of labelled features, standardised or discretised, and weighted.
 
     For features of :func:`analysis.extract`, which know their layers; the numbers are those of
@@ -77,14 +78,12 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
         for given, known in ((self.values, Values), (self.weights, Weights)):
             if given not in get_args(known):
                 raise ValueError(f"expected one of {', '.join(get_args(known))}, got {given!r}")
-        if not isinstance(X, xr.DataArray) or not {"layer", "unit"} <= set(X.coords):
-            raise ValueError(
-                "expected features with the coordinates 'layer' and 'unit', as extract gives them"
-            )
+        _require_names(X)
         X = X.transpose("image", "feature")
         kept = self._kept(X["layer"].to_numpy())
         self.embedding_ = FullNetworkEmbedding().fit(X.isel(feature=kept))
         self.layers_ = list(self.embedding_.layers_ or ())
+        self._remember(X, X.shape[1])
         return self
 
     def transform(self, X: xr.DataArray) -> xr.DataArray:
@@ -106,6 +105,7 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
             Features of another network, or some missing.
         """
         check_is_fitted(self)
+        _require_names(X)
         discrete = self.embedding_.transform(X)
         if self.values == "discretised":
             values = discrete.astype(np.float32)
@@ -194,6 +194,13 @@ class RecommendedEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[mis
     @staticmethod
     def _by_feature(values: NDArray[np.float64]) -> xr.DataArray:
         return xr.DataArray(values, dims="feature")
+
+
+def _require_names(X: Any) -> None:
+    if not isinstance(X, xr.DataArray) or not {"layer", "unit"} <= set(X.coords):
+        raise ValueError(
+            "expected features with the coordinates 'layer' and 'unit', as extract gives them"
+        )
 
 
 def _units(X: xr.DataArray) -> Any:

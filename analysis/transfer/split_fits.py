@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.data import stratified_splits
+from analysis.data.labels import checked_labels
+from analysis.statistics.threads import one_blas_thread
 from analysis.transfer.reduction import Reduced
 from analysis.transfer.solvers import solve_softmax, solve_squared_hinge
 
@@ -52,6 +54,7 @@ class SplitFit:
         return _decided(self.images.test, self.weights)
 
 
+@one_blas_thread
 def fit_split(
     images: Reduced,
     labels: ArrayLike,
@@ -82,7 +85,7 @@ def fit_split(
     tol : float
         Of the solvers.
     """
-    classes, members = np.unique(np.asarray(labels), return_inverse=True)
+    classes, members = np.unique(checked_labels(labels), return_inverse=True)
     ordered = sorted(set(Cs))
     tried: dict[float, float] = {}
     found: dict[float, Rows] = {}

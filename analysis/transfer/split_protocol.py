@@ -18,6 +18,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from analysis.statistics.blocks import dense
+from analysis.transfer._samples import images_and_labels
 from analysis.transfer.parallel import in_threads
 from analysis.transfer.reduction import inner_products, reduced_images
 from analysis.transfer.split_fits import CLASSIFIERS, GRID, fit_split, mean_by_class
@@ -78,7 +80,7 @@ def protocol_on_splits(
         raise ValueError("expected at least one split, got none")
     found = []
     for (name, X), dropped in product(features.items(), dropout):
-        values = np.asarray(X)
+        values = np.asarray(dense(X))
         fewest = min(train.size for train, _ in parts)
         shared = _shared_products(values, fewest, dropped, instead.get(name))
         measure = partial(
@@ -206,20 +208,8 @@ def checked(
         raise ValueError(f"expected values of C above 0, got {list(Cs)}")
     if copies < 1:
         raise ValueError(f"expected at least one copy of each image, got copies={copies}")
-    y = np.asarray(labels)
     for name, X in features.items():
-        values = np.asarray(X)
-        if values.ndim != 2 or values.shape[1] < 1 or y.shape != values.shape[:1]:
-            raise ValueError(
-                f"{name}: expected features (images, features) and one label per image, got "
-                f"{values.shape} and {y.shape}"
-            )
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"{name}: expected finite features, got {(~np.isfinite(values)).sum()} that are not"
-            )
-    if np.unique(y).size < 2:
-        raise ValueError(f"expected at least two classes, got only {np.unique(y).tolist()}")
+        _, y = images_and_labels(X, labels, f"{name}: ")
     return y
 
 

@@ -14,19 +14,23 @@ affinities
     exp(-g ‖x - z‖²) between a sample and its nearest neighbours (Euclidean, either of the other),
     with the g of the median heuristic, whatever the kernel; 0 otherwise. 𝓛 is not normalised.
 labels
-    The paper labels the source only; here target labels may be given as well.
+    The paper labels the source only; here target labels may be given as well, with -1 for target
+    samples without one, unless -1 is a class of the source.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import cholesky, eigh, solve_triangular
 from scipy.sparse import csr_array, diags_array
 from sklearn.neighbors import kneighbors_graph
 
+from analysis.data.labels import checked_labels
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import Floats, whole_number
 from analysis.transfer._tca_kernels import median_gamma
 from analysis.transfer._tca_krylov import (
     BLOCK,
@@ -37,7 +41,7 @@ from analysis.transfer._tca_krylov import (
     worst_angle,
 )
 from analysis.transfer._tca_solver import domain_weights, settle_signs
-from analysis.transfer.adaptation._domains import Floats, checked_labels, two_domains
+from analysis.transfer.adaptation._domains import two_domains, unlabelled_among
 from analysis.transfer.tca import KernelComponents
 
 __all__ = ["SemiSupervisedTransferComponentAnalysis", "neighbour_laplacian"]
@@ -102,6 +106,7 @@ class SemiSupervisedTransferComponentAnalysis(KernelComponents):
         self.scaling = scaling
         self.seed = seed
 
+    @one_blas_thread
     def fit(
         self,
         X_source: ArrayLike,
@@ -122,16 +127,16 @@ class SemiSupervisedTransferComponentAnalysis(KernelComponents):
         source, target = two_domains(X_source, X_target)
         X = np.vstack([source, target])
         members = _members(source, y_source, target, y_target)
-        self._check_number(len(X))
-        self.n_features_in_ = X.shape[1]
+        number = self._number(len(X))
         self._kernel = self._kernel_of(X)
         K = self._kernel.within(X)
         e = domain_weights(len(source), len(target))
-        values, W = self._solve(X, K, e, members)
+        values, W = self._solve(X, K, e, members, number)
         self._keep(values, W, W @ K, len(source))
         linear = self.kernel == "linear"
         self._references = None if linear else X
         self._weights = X.T @ self.eigenvectors_ if linear else self.eigenvectors_
+        self._remember(X_source, X.shape[1])
         return self
 
     def _check_own_options(self) -> None:
@@ -142,12 +147,14 @@ class SemiSupervisedTransferComponentAnalysis(KernelComponents):
         if not self.smoothness >= 0:
             raise ValueError(f"expected smoothness of at least 0, got {self.smoothness}")
 
-    def _solve(self, X: Floats, K: Floats, e: Floats, members: Floats) -> tuple[Floats, Floats]:
+    def _solve(
+        self, X: Floats, K: Floats, e: Floats, members: Floats, number: int
+    ) -> tuple[Floats, Floats]:
         """Eigenvalues (k,) and eigenvectors (k, n) with wᵀ A w = 1."""
         n = len(K)
         A = np.outer(e @ K, e @ K)
         if self.smoothness:
-            graph = neighbour_laplacian(X, self.n_neighbors, self.seed)
+            graph = neighbour_laplacian(X, whole_number("n_neighbors", self.n_neighbors), self.seed)
             A += K @ (graph @ K) * (self.smoothness / n**2)
         A.flat[:: n + 1] += self.mu
         factor = cholesky(A, lower=True, overwrite_a=True, check_finite=False)
@@ -158,7 +165,7 @@ class SemiSupervisedTransferComponentAnalysis(KernelComponents):
             V = _centred((1 - share) * V + share * (V @ members) @ members.T)
             return _solved(factor, V @ K, "N")
 
-        values, y = _leading_of(symmetric, n, self.n_components, self.seed)
+        values, y = _leading_of(symmetric, n, number, self.seed)
         return values, settle_signs(_solved(factor, y, "T"))
 
 
@@ -182,11 +189,14 @@ def _members(
     source: Floats, y_source: ArrayLike, target: Floats, y_target: ArrayLike | None
 ) -> Floats:
     """1 where a sample, of the rows, is labelled with a class, of the columns; else 0."""
-    labels: NDArray[Any] = checked_labels(y_source, source, "source samples")
+    labels = checked_labels(y_source, len(source), "{} source samples")
+    known = np.repeat([True, False], [len(source), len(target)])
     if y_target is not None:
-        labels = np.concatenate([labels, checked_labels(y_target, target, "target samples")])
-    members = np.zeros((len(source) + len(target), np.unique(labels).size))
-    members[: len(labels)] = labels[:, None] == np.unique(labels)
+        others = checked_labels(y_target, len(target), "{} target samples", like=labels)
+        known[len(source) :] = ~unlabelled_among(others, labels)
+        labels = np.concatenate([labels, others])[known]
+    members = np.zeros((known.size, np.unique(labels).size))
+    members[known] = labels[:, None] == np.unique(labels)
     return members
 
 

@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import Floats, KnownFeatures, whole_number
 from analysis.transfer._tca_kernels import (
     KERNELS,
     Kernel,
@@ -44,7 +45,7 @@ from analysis.transfer._tca_krylov import Operator
 from analysis.transfer._tca_nystrom import ROWS, Landmarks
 from analysis.transfer._tca_rows import StoredDomains, components_of, mapped, summed
 from analysis.transfer._tca_solver import domain_weights, signs_of, transfer_components
-from analysis.transfer.adaptation._domains import Floats, checked_samples, two_domains
+from analysis.transfer.adaptation._domains import two_domains
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -55,7 +56,7 @@ SCALINGS = ("unit", "variance")
 SOLVERS = ("exact", "nystrom")
 
 
-class KernelComponents(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class KernelComponents(KnownFeatures, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Components that are sums of kernel values: what analyses of both domains share.
 
     Attributes
@@ -86,8 +87,7 @@ class KernelComponents(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         With a precomputed kernel, X holds its values between these samples and those of both
         domains, source first.
         """
-        check_is_fitted(self)
-        X = checked_samples(X, "samples", self.n_features_in_)
+        X = self._samples(X)
         if self._references is None:
             mapped: Floats = X @ self._weights
             return mapped
@@ -108,12 +108,15 @@ class KernelComponents(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         if not self.mu > 0:
             raise ValueError(f"expected mu above 0, got {self.mu}")
 
-    def _check_number(self, n: int) -> None:
-        if not 1 <= self.n_components < n:
+    def _number(self, n: int) -> int:
+        """How many components of n samples."""
+        number = whole_number("n_components", self.n_components)
+        if not 1 <= number < n:
             raise ValueError(
                 f"expected n_components from 1 to {n - 1}, fewer than the {n} samples of both "
-                f"domains, got {self.n_components}"
+                f"domains, got {number}"
             )
+        return number
 
     def _kernel_of(self, X: Floats) -> Kernel:
         kernel = kernel_for(X, self.kernel, self.gamma, self.degree, self.coef0, self.seed)
@@ -208,6 +211,7 @@ class TransferComponentAnalysis(KernelComponents):
         self.allow_fewer = allow_fewer
         self.seed = seed
 
+    @one_blas_thread
     def fit(
         self, X_source: ArrayLike, X_target: ArrayLike, *, client: Client | None = None
     ) -> Self:
@@ -234,13 +238,13 @@ class TransferComponentAnalysis(KernelComponents):
         if client is not None:
             return self._fit_on(client, StoredDomains.of(X_source, X_target))
         source, target = two_domains(X_source, X_target)
-        self._check_number(len(source) + len(target))
-        self.n_features_in_ = source.shape[1]
+        number = self._number(len(source) + len(target))
         e = domain_weights(len(source), len(target))
         product, mapped = self._prepare(source, target)
-        values, W = transfer_components(product, e, self.mu, self.n_components, self.seed)
+        values, W = transfer_components(product, e, self.mu, number, self.seed)
         self._keep(values, W, product(W), len(source), fewer=self.allow_fewer)
         self._weights = mapped(self.eigenvectors_)
+        self._remember(X_source, source.shape[1])
         return self
 
     def _fit_on(self, client: Client, domains: StoredDomains) -> Self:
@@ -249,19 +253,17 @@ class TransferComponentAnalysis(KernelComponents):
                 "expected solver='nystrom' and a kernel of samples with a client, got "
                 f"{self.solver!r} and {self.kernel!r}: every other way needs all samples at once"
             )
-        self._check_number(len(domains))
-        self._check_landmarks()
-        self.n_features_in_ = domains.source.shape[1]
+        number, n_landmarks = self._number(len(domains)), self._number_of_landmarks()
         n_source, n_target = len(domains.source), len(domains.target)
         self._kernel = self._kernel_of(domains.for_gamma(self.seed))
-        drawn = domains.drawn(self.n_landmarks, self.seed, ordered=True)
-        landmarks = Landmarks.drawn(self._kernel, drawn, self.n_landmarks, self.seed)
+        drawn = domains.drawn(n_landmarks, self.seed, ordered=True)
+        landmarks = Landmarks.drawn(self._kernel, drawn, n_landmarks, self.seed)
         sums = summed(client, domains, landmarks)
-        found = components_of(sums, n_source, n_target, self.mu, self.n_components)
-        if len(found.values) < self.n_components and not self.allow_fewer:
+        found = components_of(sums, n_source, n_target, self.mu, number)
+        if len(found.values) < number and not self.allow_fewer:
             raise ValueError(
                 f"expected n_components from 1 to {len(found.values)}, as many as these landmarks "
-                f"span, got {self.n_components}"
+                f"span, got {number}"
             )
         W, Z = mapped(client, domains, landmarks, found)
         signs = signs_of(W)
@@ -272,11 +274,14 @@ class TransferComponentAnalysis(KernelComponents):
         scales = self.eigenvectors_[at, columns] / W[columns, at]
         self._references = landmarks.samples
         self._weights = landmarks.root @ (found.embedding[:, : at.size] * scales)
+        self._remember(domains.source, domains.source.shape[1])
         return self
 
-    def _check_landmarks(self) -> None:
-        if not self.n_landmarks >= 1:
-            raise ValueError(f"expected at least one landmark, got {self.n_landmarks}")
+    def _number_of_landmarks(self) -> int:
+        number = whole_number("n_landmarks", self.n_landmarks)
+        if number < 1:
+            raise ValueError(f"expected at least one landmark, got {number}")
+        return number
 
     def _prepare(self, source: Floats, target: Floats) -> tuple[Operator, Operator]:
         """Rows times K; and what samples, or their kernel's values, are multiplied with."""
@@ -288,8 +293,7 @@ class TransferComponentAnalysis(KernelComponents):
         X = np.vstack([source, target])
         self._kernel = self._kernel_of(X)
         if self.solver == "nystrom":
-            self._check_landmarks()
-            landmarks = Landmarks.drawn(self._kernel, X, self.n_landmarks, self.seed)
+            landmarks = Landmarks.drawn(self._kernel, X, self._number_of_landmarks(), self.seed)
             made, self._references = landmarks.features(X), landmarks.samples
             return lambda V: V @ made @ made.T, lambda W: landmarks.root @ (made.T @ W)
         if self.kernel == "linear":

@@ -91,7 +91,7 @@ def test_what_cannot_be_learnt_from_is_refused(machine):
     with pytest.raises(ValueError, match="two classes, got only"):
         machine().fit(X, np.ones(60))
     X[3, 3] = np.nan
-    with pytest.raises(ValueError, match="finite features, got 1 not"):
+    with pytest.raises(ValueError, match="finite features, got 1 that are not"):
         machine().fit(X, y)
     with pytest.raises(ValueError, match="features or their inner products"):
         principal_basis()

@@ -7,49 +7,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
+from analysis.statistics.named import by_name, feature_names
+from analysis.transfer._samples import Floats, checked_samples, whole_number
+
 __all__ = [
     "Floats",
-    "checked_labels",
     "checked_samples",
+    "labelled_domains",
     "principal_axes",
     "principal_components",
     "two_domains",
+    "unlabelled_among",
 ]
 
-Floats = NDArray[np.float64]
-
-
-def checked_samples(X: ArrayLike, what: str, n_features: int | None = None) -> Floats:
-    """Take samples as float64 if they are finite and of the expected width.
-
-    Raises
-    ------
-    ValueError
-        If they are not (samples, features), not finite, or of another width.
-    """
-    values = np.asarray(X, dtype=np.float64)
-    if values.ndim != 2 or 0 in values.shape:
-        raise ValueError(f"expected {what} of shape (samples, features), got {values.shape}")
-    if n_features is not None and values.shape[1] != n_features:
-        raise ValueError(
-            f"expected {n_features} features as in the other samples, but {what} have "
-            f"{values.shape[1]}: take both from the same layers of the same network"
-        )
-    if not np.isfinite(values).all():
-        raise ValueError(f"expected finite {what}, got {(~np.isfinite(values)).sum()} others")
-    return values
+Labels = NDArray[Any]
 
 
 def two_domains(X_source: ArrayLike, X_target: ArrayLike) -> tuple[Floats, Floats]:
-    """Take samples of both domains if there are at least two of each.
+    """Take samples of both domains, at least two of each; target features in the source's order.
 
     Raises
     ------
     ValueError
-        As :func:`checked_samples`; fewer than two samples.
+        As :func:`~analysis.transfer._samples.checked_samples`; fewer than two samples, domains of
+        different features, labels in the place of the target.
     """
     source = checked_samples(X_source, "source samples")
-    target = checked_samples(X_target, "target samples", source.shape[1])
+    if X_target is None or np.ndim(X_target) == 1:
+        raise ValueError(
+            "expected fit(X_source, X_target), target samples of shape (samples, features), got "
+            f"{np.shape(X_target)}: a Pipeline gives labels in their place, so fit the adaptation "
+            "before, and give the Pipeline what it transforms"
+        )
+    aligned = by_name(X_target, feature_names(X_source), "target samples")
+    target = checked_samples(aligned, "target samples", source.shape[1])
     if min(len(source), len(target)) < 2:
         raise ValueError(
             f"expected at least two samples of each domain, got {len(source)} and {len(target)}"
@@ -57,28 +49,48 @@ def two_domains(X_source: ArrayLike, X_target: ArrayLike) -> tuple[Floats, Float
     return source, target
 
 
-def checked_labels(y: ArrayLike, X: Floats, what: str) -> NDArray[Any]:
-    """One label per sample.
+def labelled_domains(
+    X_source: ArrayLike,
+    y_source: ArrayLike,
+    X_target: ArrayLike,
+    y_target: ArrayLike,
+    what: str = "samples",
+) -> tuple[Floats, Labels, Floats, Labels]:
+    """Take samples and labels of both domains, whose classes are named alike.
 
     Raises
     ------
     ValueError
-        If there are more or fewer.
+        As :func:`two_domains`; labels that are missing (in the target also -1, where that is no
+        class of the source), too few, or of another kind than the source's.
     """
-    labels = np.asarray(y)
-    if labels.shape != X.shape[:1]:
-        raise ValueError(f"expected one label for each of {len(X)} {what}, got {labels.shape}")
-    return labels
+    source, target = two_domains(X_source, X_target)
+    ys = checked_labels(y_source, len(source), f"{{}} source {what}")
+    yt = checked_labels(y_target, len(target), f"{{}} target {what}", like=ys)
+    unlabelled = np.flatnonzero(unlabelled_among(yt, ys))
+    if unlabelled.size:
+        raise ValueError(
+            f"expected labels of all target {what}, got {unlabelled.size} that are -1, which marks "
+            f"what has no label, the first at position {unlabelled[0]}: leave these out, or take "
+            "an adaptation without target labels"
+        )
+    return source, ys, target, yt
 
 
-def principal_axes(X: Floats, number: int, what: str) -> Floats:
+def unlabelled_among(y_target: Labels, y_source: Labels) -> NDArray[np.bool_]:
+    """Which target labels are scikit-learn's mark of no label, -1, and no class of the source."""
+    return np.asarray((y_target == -1) & ~(y_source == -1).any(), np.bool_)
+
+
+def principal_axes(X: Floats, number: Any, what: str) -> Floats:
     """Orthonormal axes of most variance of centred samples, (features, number).
 
     Raises
     ------
     ValueError
-        If the samples span fewer.
+        If the samples span fewer, or it is no whole number.
     """
+    number = whole_number("n_components", number)
     axes, variances = principal_components(X)
     rank = int((variances > 0).sum())
     if not 1 <= number <= rank:

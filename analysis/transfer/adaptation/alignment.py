@@ -6,11 +6,11 @@ from typing import Self
 
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import KnownFeatures
 from analysis.transfer.adaptation._domains import (
     Floats,
-    checked_samples,
     principal_axes,
     principal_components,
     two_domains,
@@ -19,7 +19,7 @@ from analysis.transfer.adaptation._domains import (
 __all__ = ["CorrelationAlignment", "SubspaceAlignment"]
 
 
-class CorrelationAlignment(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class CorrelationAlignment(KnownFeatures, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """CORAL: source samples are whitened, then given the covariance of the target.
 
     Source: Sun, Feng and Saenko, *Return of frustratingly easy domain adaptation*, AAAI 2016,
@@ -41,6 +41,7 @@ class CorrelationAlignment(BaseEstimator):  # type: ignore[misc]  # scikit-learn
     def __init__(self, ridge: float = 1.0) -> None:
         self.ridge = ridge
 
+    @one_blas_thread
     def fit(self, X_source: ArrayLike, X_target: ArrayLike) -> Self:
         """Learn both covariances from samples (samples, features); no labels.
 
@@ -54,24 +55,22 @@ class CorrelationAlignment(BaseEstimator):  # type: ignore[misc]  # scikit-learn
         source, target = two_domains(X_source, X_target)
         self.whitening_ = _power(source, self.ridge, -0.5)
         self.colouring_ = _power(target, self.ridge, 0.5)
-        self.n_features_in_ = source.shape[1]
+        self._remember(X_source, source.shape[1])
         return self
 
     def transform_source(self, X: ArrayLike) -> Floats:
         """Source samples with the target's covariance, shape (samples, features)."""
-        check_is_fitted(self)
-        moved = checked_samples(X, "source samples", self.n_features_in_)
+        moved = self._samples(X, "source samples")
         for axes, gains in (self.whitening_, self.colouring_):
             moved = moved + (moved @ axes) * gains @ axes.T
         return moved
 
     def transform_target(self, X: ArrayLike) -> Floats:
         """Target samples as they are."""
-        check_is_fitted(self)
-        return checked_samples(X, "target samples", self.n_features_in_)
+        return self._samples(X, "target samples")
 
 
-class SubspaceAlignment(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class SubspaceAlignment(KnownFeatures, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Principal axes of the source, turned onto those of the target.
 
     Source: Fernando, Habrard, Sebban and Tuytelaars, *Unsupervised visual domain adaptation using
@@ -87,6 +86,7 @@ class SubspaceAlignment(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     def __init__(self, n_components: int = 20) -> None:
         self.n_components = n_components
 
+    @one_blas_thread
     def fit(self, X_source: ArrayLike, X_target: ArrayLike) -> Self:
         """Learn both subspaces from samples (samples, features); no labels.
 
@@ -99,18 +99,16 @@ class SubspaceAlignment(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         own = principal_axes(source, self.n_components, "source samples")
         self.target_axes_ = principal_axes(target, self.n_components, "target samples")
         self.source_axes_: Floats = own @ (own.T @ self.target_axes_)
+        self._remember(X_source, source.shape[1])
         return self
 
     def transform_source(self, X: ArrayLike) -> Floats:
         """Source samples on the target's axes, shape (samples, n_components)."""
-        check_is_fitted(self)
-        moved: Floats = checked_samples(X, "source samples", len(self.source_axes_))
-        return moved @ self.source_axes_
+        return self._samples(X, "source samples") @ self.source_axes_
 
     def transform_target(self, X: ArrayLike) -> Floats:
         """Target samples on their own axes, shape (samples, n_components)."""
-        check_is_fitted(self)
-        return checked_samples(X, "target samples", len(self.target_axes_)) @ self.target_axes_
+        return self._samples(X, "target samples") @ self.target_axes_
 
 
 def _power(X: Floats, ridge: float, exponent: float) -> tuple[Floats, Floats]:

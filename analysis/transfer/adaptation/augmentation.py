@@ -7,20 +7,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils.validation import check_is_fitted
 
-from analysis.transfer.adaptation._domains import (
-    Floats,
-    checked_labels,
-    checked_samples,
-    two_domains,
-)
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import KnownFeatures
+from analysis.transfer.adaptation._domains import Floats, labelled_domains
 from analysis.transfer.classifiers import WideLinearSVC
 
 __all__ = ["FeatureAugmentation"]
 
 
-class FeatureAugmentation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # no types
+class FeatureAugmentation(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # no types
     """A classifier of samples in three copies: common, of the source, of the target.
 
     Source: Daumé III, *Frustratingly easy domain adaptation*, ACL 2007, section 3.1: a source
@@ -46,6 +42,7 @@ class FeatureAugmentation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, classifier: BaseEstimator | None = None) -> None:
         self.classifier = classifier
 
+    @one_blas_thread
     def fit(
         self, X_source: ArrayLike, y_source: ArrayLike, X_target: ArrayLike, y_target: ArrayLike
     ) -> Self:
@@ -56,31 +53,28 @@ class FeatureAugmentation(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             Samples and labels that do not fit together.
         """
-        source, target = two_domains(X_source, X_target)
-        labels = [
-            checked_labels(y_source, source, "source samples"),
-            checked_labels(y_target, target, "target samples"),
-        ]
+        source, ys, target, yt = labelled_domains(X_source, y_source, X_target, y_target)
         rows = np.vstack([augment_source(source), augment_target(target)])
         base = WideLinearSVC() if self.classifier is None else self.classifier
-        self.classifier_ = clone(base).fit(rows, np.concatenate(labels))
+        self.classifier_ = clone(base).fit(rows, np.concatenate([ys, yt]))
         self.classes_ = self.classifier_.classes_
-        self.n_features_in_ = source.shape[1]
+        self._remember(X_source, source.shape[1])
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Classes of target samples, shape (samples,)."""
-        predicted: NDArray[Any] = self.classifier_.predict(self._target(X))
+        rows = self._target(X)  # refuses before there is a classifier
+        predicted: NDArray[Any] = self.classifier_.predict(rows)
         return predicted
 
     def decision_function(self, X: ArrayLike) -> Floats:
         """Scores of target samples, as the classifier gives them."""
-        scores: Floats = self.classifier_.decision_function(self._target(X))
+        rows = self._target(X)
+        scores: Floats = self.classifier_.decision_function(rows)
         return scores
 
     def _target(self, X: ArrayLike) -> Floats:
-        check_is_fitted(self)
-        return augment_target(checked_samples(X, "target samples", self.n_features_in_))
+        return augment_target(self._samples(X, "target samples"))
 
 
 def augment_source(X: Floats) -> Floats:

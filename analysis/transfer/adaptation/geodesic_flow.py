@@ -16,19 +16,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
-from analysis.transfer.adaptation._domains import (
-    Floats,
-    checked_samples,
-    principal_axes,
-    two_domains,
-)
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import KnownFeatures, whole_number
+from analysis.transfer.adaptation._domains import Floats, principal_axes, two_domains
 
 __all__ = ["GeodesicFlowKernel"]
 
 
-class GeodesicFlowKernel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class GeodesicFlowKernel(KnownFeatures, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Features whose inner product is the geodesic flow kernel.
 
     Parameters
@@ -53,6 +49,7 @@ class GeodesicFlowKernel(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
     def __init__(self, n_components: int = 20) -> None:
         self.n_components = n_components
 
+    @one_blas_thread
     def fit(self, X_source: ArrayLike, X_target: ArrayLike) -> Self:
         """Learn the kernel from samples of both domains, (samples, features); no labels.
 
@@ -66,7 +63,7 @@ class GeodesicFlowKernel(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
             the features.
         """
         source, target = two_domains(X_source, X_target)
-        d, width = self.n_components, source.shape[1]
+        d, width = whole_number("n_components", self.n_components), source.shape[1]
         if 2 * d > width:
             raise ValueError(
                 f"expected n_components of at most half of {width} features, got {d}: two "
@@ -77,13 +74,12 @@ class GeodesicFlowKernel(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
             principal_axes(target, d, "target samples"),
         )
         self.angles_, self.factor_ = _flow(*axes)
+        self._remember(X_source, width)
         return self
 
     def transform(self, X: ArrayLike) -> Floats:
         """Features of samples of either domain, shape (samples, 2 * n_components)."""
-        check_is_fitted(self)
-        mapped: Floats = checked_samples(X, "samples", len(self.factor_)) @ self.factor_
-        return mapped
+        return self._samples(X) @ self.factor_
 
     transform_source = transform_target = transform
 

@@ -24,18 +24,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from analysis.transfer.adaptation._domains import (
-    Floats,
-    checked_labels,
-    checked_samples,
-    two_domains,
-)
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer._samples import KnownFeatures
+from analysis.transfer.adaptation._domains import Floats, labelled_domains
 from analysis.transfer.adaptation._machines import dual_weights
 
 __all__ = ["MaxMarginDomainTransform"]
 
 
-class MaxMarginDomainTransform(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # no types
+class MaxMarginDomainTransform(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifier of target samples, learnt from many source and few target labels (MMDT).
 
     Parameters
@@ -78,6 +75,7 @@ class MaxMarginDomainTransform(ClassifierMixin, BaseEstimator):  # type: ignore[
         self.tol = tol
         self.max_iter = max_iter
 
+    @one_blas_thread
     def fit(
         self, X_source: ArrayLike, y_source: ArrayLike, X_target: ArrayLike, y_target: ArrayLike
     ) -> Self:
@@ -90,14 +88,12 @@ class MaxMarginDomainTransform(ClassifierMixin, BaseEstimator):  # type: ignore[
             that the source lacks, weights that are not above 0, no turn.
         """
         self._check_parameters()
-        source, target = two_domains(X_source, X_target)
-        own = checked_labels(y_source, source, "source samples")
-        others = checked_labels(y_target, target, "target samples")
-        self.classes_ = np.unique(own)
-        _refuse_classes(self.classes_, others)
+        source, own, target, others = labelled_domains(X_source, y_source, X_target, y_target)
+        classes = np.unique(own)
+        _refuse_classes(classes, others)
         x, z = _with_constant(source), _with_constant(target)
         basis, _ = np.linalg.qr(np.vstack([x, z]).T)
-        x, z, y, t = x @ basis, z @ basis, _signs(own, self.classes_), _signs(others, self.classes_)
+        x, z, y, t = x @ basis, z @ basis, _signs(own, classes), _signs(others, classes)
         problem = _Problem(x, y, z, t, self.C_source, self.C_target)
         planes = problem.hyperplanes(None)
         W = problem.map(planes)
@@ -113,20 +109,20 @@ class MaxMarginDomainTransform(ClassifierMixin, BaseEstimator):  # type: ignore[
                 break
         self.coef_, self._mapped_coef = planes @ basis.T, planes @ W @ basis.T
         self._basis, self._W = basis, W
-        self.objective_ = np.array(path)
-        self.n_features_in_ = source.shape[1]
+        self.classes_, self.objective_ = classes, np.array(path)
+        self._remember(X_source, source.shape[1])
         return self
 
     def decision_function(self, X: ArrayLike) -> Floats:
         """θ_k·W z for every class, shape (samples, classes), also where there are only two."""
-        check_is_fitted(self)
-        rows = _with_constant(checked_samples(X, "target samples", self.n_features_in_))
+        rows = _with_constant(self._samples(X, "target samples"))
         scores: Floats = rows @ self._mapped_coef.T
         return scores
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Classes of target samples, shape (samples,)."""
-        predicted: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
+        scores = self.decision_function(X)
+        predicted: NDArray[Any] = self.classes_[scores.argmax(axis=1)]
         return predicted
 
     def transform_matrix(self) -> Floats:

@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.cluster import MiniBatchKMeans
 
 from analysis.data import ImageDataset
+from analysis.statistics.threads import one_blas_thread
 from analysis.transfer.descriptors.dense_sift import dense_sift
 from analysis.transfer.descriptors.reading import describe_each
 
@@ -62,6 +63,7 @@ def _sized(image: Image.Image, longest: int, shortest: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
+@one_blas_thread
 def learn_codebook(
     data: ImageDataset,
     n_words: int = 1024,

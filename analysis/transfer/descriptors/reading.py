@@ -8,11 +8,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from analysis.data import ImageDataset
 from analysis.data.images import hashing_threads
+from analysis.statistics.threads import one_blas_thread
 
 __all__ = ["centre_square", "describe_each", "describe_images"]
 
@@ -45,7 +45,7 @@ def describe_each(
         If an image cannot be read; the message names its path.
     """
     # one thread of linear algebra for each image: images are already side by side
-    with threadpool_limits(1), hashing_threads() as pool:
+    with one_blas_thread, hashing_threads() as pool:
         done = pool.map(lambda index: describe(index, data[index]), range(len(data)))
         yield from tqdm(done, total=len(data), desc=data.name, unit="image", disable=not progress)
 
