@@ -457,3 +457,49 @@ def test_what_is_no_name_is_refused_in_a_sentence(value) -> None:
         as_names("datasets", value)
     with pytest.raises(ValueError, match="each a text, got None"):
         as_names("datasets", ["digits", None])
+
+
+# --- where they are used ---
+
+
+def test_every_way_gives_the_same_features(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    from analysis import extract, load_backbone
+    from analysis.studies import Study
+
+    monkeypatch.setenv("LAYERBOOK_HOME", str(tmp_path / "home"))
+    files = sorted(folder.rglob("*.png"))
+    labels = [file.parent.name for file in files]
+    names = [(file.relative_to(folder).as_posix(), file.parent.name) for file in files]
+    table = write_table(folder / "a,b.csv", [("path", "label"), *names])
+    ways = [
+        load_dataset(f"folder:{folder}"),
+        load_dataset(f"table:{table}"),
+        ImageDataset.from_files(files, labels),
+        ImageDataset.from_arrays([Image.open(file).convert("RGB") for file in files], labels),
+    ]
+    net = load_backbone("minivgg16", weights="random")
+    first, *others = [
+        extract(data, net, crops="center", layers=["fc6"], progress=False, store=tmp_path / "s")
+        for data in ways
+    ]
+    for X in others:
+        np.testing.assert_array_equal(X.to_numpy(), first.to_numpy())
+        np.testing.assert_array_equal(X["label"], first["label"])
+    study = Study(
+        "T", f"table:{table},folder:{folder}", "minivgg16@random", crops=None, results=None
+    )
+    assert study.datasets == [f"table:{table}", f"folder:{folder}"]
+    assert (study.crops, study.results) == ("ten", "")
+    assert study.data(f"table:{table}").fingerprint == ways[0].fingerprint
+
+
+def test_a_book_is_told_of_tables_by_their_full_path(monkeypatch, tmp_path: Path) -> None:
+    from analysis.reports.book import study_parameters
+
+    (tmp_path / "study.yml").write_text("title: T\nnetworks: minivgg16@random\ndatasets: digits\n")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b").mkdir()
+    given = study_parameters(tmp_path / "study.yml", datasets="table:x.csv,folder:a,b,digits")
+    full = tmp_path.as_posix()
+    assert given["datasets"] == [f"table:{full}/x.csv", f"folder:{full}/a,b", "digits"]
+    assert "reference_images" not in given

@@ -109,7 +109,7 @@ class TestWhatCannotBeReportedOn:
         for file in (tmp_path / "images" / "broken").iterdir():
             file.write_bytes(b"no image")
         told = refused(images)
-        assert "(3 broken files left out)" in told
+        assert "(3 images left out)" in told
         assert "'broken'" in told
 
     def test_no_such_folder_or_network(self, tmp_path: Path) -> None:
@@ -203,7 +203,50 @@ def test_broken_and_identical_files_are_named(tmp_path: Path) -> None:
         [ODD[1], 2],
     ]
     (said,) = warnings_of(data)
-    assert "1 of 22 files (4.5%) cannot be read" in said
+    assert "1 of 22 images (4.5%) are left out" in said
+    assert f"1 (such as {ODD[0]}/03.png): it is in none of the formats" in said
+
+
+@pytest.mark.usefixtures("cells_run_here")
+def test_what_is_left_out_is_on_the_page_and_in_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = draw(tmp_path / "images", ["a", "b"], 4)
+    root = tmp_path / "images"
+    (root / "a" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    (root / "a" / "IMG_2.CR3").write_bytes(b"?")
+    (root / "b" / "older" / "deep").mkdir(parents=True)
+    for place in ("older/1.png", "older/deep/2.png"):
+        (root / "b" / place).write_bytes((root / "b" / "00.png").read_bytes())
+    made = report_dataset(
+        images, "minivgg16@random", crops="center", out=tmp_path / "out", progress=False
+    )
+    page = text_of(made.page.read_text(encoding="utf-8"))
+    reasons = ("1 (such as a/IMG_1.HEIC): ", "it is a camera's raw file", "as b/older is; move it")
+    for reason in reasons:
+        assert reason in page
+        assert any(reason in line for line in made.left_out)
+    assert len(made.left_out) == 4
+    assert "4 of 12 images (33.3%) are left out" in page
+    assert all(path in page for path in ("a/IMG_2.CR3", "b/older/1.png", "b/older/deep/2.png"))
+    monkeypatch.setattr("analysis.reports.dataset_report.report_dataset", lambda *_, **__: made)
+    assert report(images).output.splitlines()[2:] == [f"Left out: {each}" for each in made.left_out]
+
+
+@pytest.mark.usefixtures("cells_run_here")
+def test_a_report_on_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "images", ["a", "b"], 4)
+    files = sorted((tmp_path / "images").rglob("*.png"))
+    rows = [f"{file.relative_to(tmp_path).as_posix()},{file.parent.name * 3}" for file in files]
+    table = tmp_path / "my, labels.csv"
+    monkeypatch.chdir(tmp_path)
+    table.write_text("\n".join(["path,label", *rows, "gone.png,aaa"]))
+    assert "1 of 9 files" in refused(f"table:{table.name}", "--network", "minivgg16@random")
+    table.write_text("\n".join(["path,label", *rows]))
+    made = report_dataset(f"table:{table.name}", "minivgg16@random", crops="center", progress=False)
+    assert made.page == tmp_path / "report-my-labels-minivgg16/report.html"
+    page = text_of(made.page.read_text("utf-8"))
+    assert f"table:{table}" in page and "aaa (4)" in page and made.left_out == ()
 
 
 def text_of(page: str) -> str:
@@ -240,7 +283,7 @@ def test_a_report_on_odd_names_and_three_percent_of_broken_files(
     text = text_of(page)
     for name in ODD:
         assert " ".join(composed(name).split()) in text
-    assert "3 of 100 files (3.0%) cannot be read" in text
+    assert "3 of 100 images (3.0%) are left out" in text
     assert "images 97 classes 5 images per class, mean 19.4" in text
     for name in ODD[:3]:
         assert " ".join(composed(f"{name}/04.png").split()) in text
@@ -270,10 +313,11 @@ def test_a_report_on_two_classes_of_ten(tmp_path: Path, cells_run_here: None) ->
         images, "minivgg16@random", crops="center", out=tmp_path / "out", progress=False
     )
     text = text_of(made.page.read_text("utf-8"))
-    assert "images 20 classes 2 images per class, mean 10.0" in text
+    assert "images 20 classes 2 class sizes 10 images in every class" in text
     assert "fewer than ten images" not in text
     assert "5 splits with 5 training images of each of 2 classes" in text
-    assert "The smallest class leaves 5 to test on" in text
+    assert "Every class leaves 5 to test on" in text
+    assert "smallest class" not in text and "largest class" not in text
     for copy in ("flat/05.png", "flat/00.png"):
         assert f"1 {copy} flat 1" in text  # the same file twice, in one class
     assert "flat steep 2 0.000" in text  # nearly the same as either, across classes
@@ -288,9 +332,10 @@ def test_a_report_on_three_hundred_tiny_classes(tmp_path: Path, cells_run_here: 
     )
     page = made.page.read_text("utf-8")
     text = text_of(page)
-    assert "images 600 classes 300 images per class, mean 2.0" in text
+    assert "images 600 classes 300 class sizes 2 images in every class" in text
     assert "300 of 300 classes have fewer than ten images" in text
     assert "There is no recommendation" in text
+    assert "a third to test on, and every class has fewer" in text
     assert "(not shown: 270 )" in text  # bars
     assert "(not shown: 288 )" in text  # crops
     assert "… and 280 more rows" in text
