@@ -16,7 +16,6 @@ import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
 
 from analysis.data.images import ImageDataset, ImageSource
-from analysis.data.windows import resized_window
 
 __all__ = ["CHANGES", "UNCHANGED", "ChangedImages", "change_images"]
 
@@ -80,18 +79,12 @@ class ChangedImages:
     def image(self, index: int) -> Image.Image:
         """Image number ``index``, resized and changed."""
         image = self.source.image(index)
-        scale = self.side / min(image.size)
-        size = (
-            max(self.side, round(scale * image.width)),
-            max(self.side, round(scale * image.height)),
-        )
-        shape = (min(size[0], _LONGEST * self.side), min(size[1], _LONGEST * self.side))
-        corner = ((size[0] - shape[0]) // 2, (size[1] - shape[1]) // 2)
-        resized = (
-            image.resize(size, Image.Resampling.BILINEAR)
-            if shape == size
-            else resized_window(image, size, corner, shape, Image.Resampling.BILINEAR)
-        )
+        width, height = (min(edge, _LONGEST * min(image.size)) for edge in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        scale = self.side / min(width, height)
+        size = (max(self.side, round(scale * width)), max(self.side, round(scale * height)))
+        box = (left, top, left + width, top + height)
+        resized = image.crop(box).resize(size, Image.Resampling.BILINEAR)
         if self.change == UNCHANGED:
             return resized
         rng = np.random.default_rng([self.seed, *self.source.digest(index)[:16]])
