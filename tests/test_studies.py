@@ -129,7 +129,7 @@ def test_a_dataset_is_grouped_by_what_each_network_has_learnt() -> None:
     assert "Ten of the twenty" in overlaps["because"]["bundled", "glyphs_clean"]
     datasets = describe_datasets(study).set_index("dataset")
     assert datasets["overlap with bundled"].to_dict() == {"digits": "c", "glyphs_clean": "b"}
-    assert datasets["images per class"]["glyphs_clean"] == "50 (50 to 50)"
+    assert datasets["images per class"]["glyphs_clean"] == "50 in every class"
 
 
 def test_folders_have_no_overlap_group(study: Study) -> None:

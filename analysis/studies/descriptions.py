@@ -38,11 +38,13 @@ def describe_datasets(study: Study) -> pd.DataFrame:
     for name in study.datasets:
         data = study.data(name)
         sizes = np.bincount(data.labels, minlength=len(data.classes))
+        alike = sizes.min() == sizes.max()
+        spread = "in every class" if alike else f"({sizes.min()} to {sizes.max()})"
         row: dict[str, Any] = {
             "dataset": name,
             "images": len(data),
             "classes": len(data.classes),
-            "images per class": f"{sizes.mean():.0f} ({sizes.min()} to {sizes.max()})",
+            "images per class": f"{sizes.mean():.0f} {spread}",
         }
         for task in _source_tasks(study):
             row[f"overlap with {task}"] = overlap_of(name, task).group or UNGROUPED

@@ -251,9 +251,10 @@ def _statement(sizes: NDArray[np.int64], n_train: int, n_splits: int) -> str:
     """Say what so many images can tell."""
     test = int(sizes.min()) - n_train
     step, known = 100 / sizes.size / test, 50 / np.sqrt(sizes.sum())
+    fewest = "Every class" if sizes.min() == sizes.max() else "The smallest class"
     return (
-        f"{n_splits} splits with {n_train} training images of each of {sizes.size} classes. The "
-        f"smallest class leaves {test} to test on: one of them moves the accuracy by {step:.1f} "
+        f"{n_splits} splits with {n_train} training images of each of {sizes.size} classes. "
+        f"{fewest} leaves {test} to test on: one of them moves the accuracy by {step:.1f} "
         f"points. More splits do not make up for few images: from {sizes.sum():,} images an "
         f"accuracy near 50 % is known to ± {known:.1f} points at best."
     )

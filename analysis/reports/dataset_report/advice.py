@@ -144,10 +144,12 @@ def advise(study: DatasetStudy) -> Advice:
     pair, labels = study.pairs[0], study.images.labels
     X = study.features(pair)
     kinds = study.kinds(pair.network)
-    if np.bincount(labels).min() < 3:
+    sizes = np.bincount(labels)
+    if sizes.min() < 3:
+        few = "every class has" if sizes.max() < 3 else "the smallest class has"
         because = (
             "There is no recommendation: two images of every class are needed to choose layers by "
-            "and a third to test on, and the smallest class has fewer. Kept is the full-network "
+            f"and a third to test on, and {few} fewer. Kept is the full-network "
             "embedding of all layers, which needs no choice."
         )
         everything = RecommendedEmbedding(values="discretised").fit(X)

@@ -37,12 +37,16 @@ def what_was_read(study: DatasetStudy) -> pd.DataFrame:
     data, net = study.images, study.backbone(study.networks[0])
     sizes = np.bincount(data.labels, minlength=len(data.classes))
     ends = {"smallest class": sizes.argmin(), "largest class": sizes.argmax()}
+    per_class = {"class sizes": f"{sizes[0]:,} images in every class"}
+    if sizes.min() < sizes.max():
+        per_class = {"images per class, mean": f"{sizes.mean():.1f}"} | {
+            name: f"{data.classes[label]} ({sizes[label]:,})" for name, label in ends.items()
+        }
     rows = {
         "dataset": data.name,
         "images": f"{len(data):,}",
         "classes": f"{len(data.classes):,}",
-        "images per class, mean": f"{sizes.mean():.1f}",
-        **{name: f"{data.classes[label]} ({sizes[label]:,})" for name, label in ends.items()},
+        **per_class,
         "images left out": "; ".join(left_out_by_reason(data)) or "0",
         "network": f"{net.name}, weights {net.weights}",
         "features": f"{net.n_features:,} of {len(net.layers)} layers",
