@@ -112,7 +112,7 @@ class BlockWriter:
 
     def _found(self) -> dict[str, Any]:
         try:
-            return read_metadata(self.group)[1]
+            return read_metadata(self.group)
         except DamagedStoreError:
             return {}
 

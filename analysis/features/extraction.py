@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,9 +20,11 @@ from tqdm.auto import tqdm
 from analysis import paths
 from analysis.features.building import Builder, block_rows
 from analysis.features.pooling import Pooling
+from analysis.features.probe import Probe
 from analysis.features.shards import Job, on_cluster
 from analysis.features.store import finished, key_of, locked, open_features
 from analysis.features.stream import Engine
+from analysis.networks.trace import record
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,6 +56,7 @@ def extract(
     store: str | Path | None = None,
     progress: bool = True,
     client: Client | None = None,
+    tokens: Literal["mean", "class", "all"] = "mean",
 ) -> xr.DataArray:
     """Compute the features of images, or open them if they were computed before.
 
@@ -90,6 +93,9 @@ def extract(
         :func:`analysis.cluster.connect`; None for this process. They see the images and the store
         under the same names, and have the device. Each of their threads runs one forward pass, as
         one of this process would: the same bits come out.
+    tokens
+        What is taken of a transformer's tokens: ``"mean"`` of those of the image, ``"class"`` (the
+        class token) or ``"all"``, see :mod:`analysis.features.pooling`.
 
     Returns
     -------
@@ -101,8 +107,8 @@ def extract(
     Raises
     ------
     ValueError
-        For names that are not known, a device that is not there, or values that are not finite
-        (the message names image and layer).
+        For names that are not known, a device that is not there, values that are not finite (the
+        message names image and layer), or a network that draws random numbers.
         Also if a newer Layerbook has written what is in the store.
     OSError
         If an image cannot be read, or has changed since its dataset was opened (the message names
@@ -114,41 +120,54 @@ def extract(
     it was begun. Bits are the same for equal batch size,
     threads, device and versions, all of which are in ``attrs``; what is in the store is found again
     whatever these were. Values of crops are averaged in float32.
+
+    What a network computes is part of what features are found again by: its weights, and the
+    operations of a recorded forward pass with their constants. What those might not tell (a branch
+    that values decide) one picture does, whose features are kept with the others and compared. That
+    costs one forward pass of one crop, and a second one before anything is computed.
     """
     if len(data) == 0:
         raise ValueError(f"dataset {data.name!r} holds no images")
     if activation not in ("post", "pre"):
         raise ValueError(f"unknown activation {activation!r}; known: post, pre")
-    pool = Pooling.parse(pooling)
+    pool = Pooling.parse(pooling, tokens)
     chosen = net.select(layers)
-    engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
+    lengths = {layer.name: pool.length(layer) for layer in chosen}
+    side = net.preprocessing.crop
+    engine = Engine.choose(device, dtype, crops, side, batch_size)
+    trace = record(net.module, (2, 3, side, side))
     meant = {
         "fingerprint": data.fingerprint,
         "network": net.name,
         "weights_hash": net.weights_hash,
-        "architecture": _architecture(net.module),
+        "architecture": trace.digest(),
         "taps": {layer.name: [asdict(tap) for tap in layer.taps(activation)] for layer in chosen},
         "order": [layer.name for layer in chosen],
         "preprocessing": asdict(net.preprocessing),
         "crops": crops,
         "pooling": pooling,
+        "tokens": tokens,
         "activation": activation,
         "dtype": dtype,
     }
-    key = key_of(meant)
+    probe = Probe(net, chosen, engine, activation)
     folder = (Path(store) if store is not None else paths.store_root()).absolute()
-    group = folder / f"{_plain(net.name)}-{crops}-{key[:20]}.zarr"
-    if not finished(group):
-        with locked(group):
-            if not finished(group):
-                lengths = {layer.name: pool.length(layer) for layer in chosen}
-                rows = block_rows(sum(lengths.values()), engine.images_per_batch)
-                attributes = _provenance(data, net, engine, meant, key)
-                builder = Builder(group, data, lengths, attributes, rows)
-                job = Job(data, net, chosen, pool, engine, activation)
-                _compute(builder, job, client, progress)
-                builder.finish()
-    return open_features(group, data.labels)
+    for twin in count():  # networks that only the probe can tell apart
+        key = key_of({**meant, "twin": twin})
+        group = folder / f"{_plain(net.name)}-{crops}-{key[:20]}.zarr"
+        if not finished(group):
+            with locked(group):
+                if not finished(group):
+                    probe.require_repeatable(trace)
+                    rows = block_rows(sum(lengths.values()), engine.images_per_batch)
+                    attributes = {**_provenance(data, net, engine, meant, key), **probe.attributes}
+                    builder = Builder(group, data, lengths, attributes, rows)
+                    job = Job(data, net, chosen, pool, engine, activation)
+                    _compute(builder, job, client, progress)
+                    builder.finish()
+        if probe.agrees(group):
+            return open_features(group, data.labels)
+    raise AssertionError  # the loop ends by itself
 
 
 def _compute(builder: Builder, job: Job, client: Client | None, progress: bool) -> None:
@@ -225,12 +244,6 @@ def _provenance(
 
 def _listed(values: dict[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-
-
-def _architecture(module: torch.nn.Module) -> str:
-    """Hash of a module's printed structure: strides and the like, which weights do not tell."""
-    printed = re.sub(r" at 0x[0-9a-f]+", "", repr(module))
-    return hashlib.sha256(printed.encode()).hexdigest()
 
 
 def _plain(name: str) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
+from analysis.networks.trace import copy_structure, reading
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from analysis.networks import Backbone, Layer, Preprocessing, Tap
+    from analysis.networks import Backbone, Layer, Preprocessing
 
 __all__ = ["DTYPES", "Forward", "Reduction"]
 
@@ -62,21 +63,23 @@ class Forward:
     ) -> None:
         self.layers = layers
         self._reduce = reduce
-        self._taps = [layer.taps(activation) for layer in layers]
-        originals = [*net.module.parameters(), *net.module.buffers()]
-        self._tensors: list[torch.Tensor] = (
-            like._tensors if like else [_converted(one, device, dtype) for one in originals]
-        )
-        # deepcopy takes the tensors it finds in the memo, and copies only the structure.
-        memo: dict[int, Any] = {id(a): b for a, b in zip(originals, self._tensors, strict=True)}
-        self._module: nn.Module = copy.deepcopy(net.module, memo).eval()
+        self._taps = [(i, tap) for i, layer in enumerate(layers) for tap in layer.taps(activation)]
+        shared: dict[int, torch.Tensor] = {}
+        if like is not None:
+            shared = {
+                id(original): tensor
+                for original, tensor in zip(
+                    _tensors_of(net.module), _tensors_of(like._module), strict=True
+                )
+            }
+        self._module: nn.Module = copy_structure(
+            net.module,
+            lambda one: shared[id(one)] if id(one) in shared else _converted(one, device, dtype),
+        ).eval()
         self._input = _Normalisation(net.preprocessing, device, dtype)
-        self._values: dict[tuple[int, int], torch.Tensor] = {}
-        self._calls = 0
-        self._last_call: int | None = None  # not known before a first complete pass
-        for number, taps in enumerate(self._taps):
-            for part, tap in enumerate(taps):
-                self._hook(tap, number, part)
+        self._values: dict[int, torch.Tensor] = {}
+        self._reads = 0
+        self._last_read: int | None = None  # not known before a first complete pass
 
     def __call__(self, crops: npt.NDArray[np.uint8]) -> list[torch.Tensor]:
         """Run the network on crops.
@@ -97,40 +100,32 @@ class Forward:
             If the forward pass did not come by all layers.
         """
         self._values.clear()
-        self._calls = 0
-        with torch.inference_mode():
+        self._reads = 0
+        taps = [tap for _, tap in self._taps]
+        with torch.inference_mode(), reading(self._module, taps, self._keep):
             try:
                 self._module(self._input(crops))
-                self._last_call = self._calls
+                self._last_read = self._reads
             except _EverythingSeenError:
                 pass
             return [self._joined(number) for number in range(len(self.layers))]
 
-    def _hook(self, tap: Tap, number: int, part: int) -> None:
-        def keep(module: nn.Module, inputs: tuple[Any, ...], output: Any = None) -> None:
-            # The last call of a module wins: ResNet's bottlenecks call one ReLU three times.
-            self._values[number, part] = self._reduce(
-                tap.value(inputs, output), self.layers[number]
-            )
-            self._calls += 1
-            if self._calls == self._last_call:
-                raise _EverythingSeenError
+    def _keep(self, number: int, value: torch.Tensor) -> None:
+        # The last call of a module wins: ResNet's bottlenecks call one ReLU three times.
+        self._values[number] = self._reduce(value, self.layers[self._taps[number][0]])
+        self._reads += 1
+        if self._reads == self._last_read:
+            raise _EverythingSeenError
 
-        module = self._module.get_submodule(tap.module)
-        if tap.side == "input":
-            module.register_forward_pre_hook(keep)
-        else:
-            module.register_forward_hook(keep)
-
-    def _joined(self, number: int) -> torch.Tensor:
-        parts = [self._values.pop((number, part), None) for part in range(len(self._taps[number]))]
-        present = [part for part in parts if part is not None]
-        if len(present) != len(parts):
-            missed = [t.module for t, p in zip(self._taps[number], parts, strict=True) if p is None]
+    def _joined(self, layer: int) -> torch.Tensor:
+        numbers = [number for number, (of, _) in enumerate(self._taps) if of == layer]
+        missed = [self._taps[number][1].module for number in numbers if number not in self._values]
+        if missed:
             raise ValueError(
-                f"layer {self.layers[number].name!r}: the forward pass did not call {missed}"
+                f"layer {self.layers[layer].name!r}: the forward pass did not call {missed}"
             )
-        return present[0] if len(present) == 1 else torch.cat(present, dim=1)
+        parts = [self._values.pop(number) for number in numbers]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 class _EverythingSeenError(Exception):
@@ -158,11 +153,13 @@ class _Normalisation:
         return rows.to(self._dtype).view(number, height, width, channels).permute(0, 3, 1, 2)
 
 
+def _tensors_of(module: nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
 def _converted(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Convert a parameter or buffer; the same memory where nothing has to change."""
     converted = tensor.detach().to(device, dtype if tensor.is_floating_point() else tensor.dtype)
     if converted.ndim == 4:
         converted = converted.contiguous(memory_format=torch.channels_last)
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(converted, requires_grad=False)
     return converted

@@ -1,14 +1,8 @@
 """Groups of the store whose damage is noticed when they are read.
 
-Conventions
------------
-``format`` among a group's attributes tells how it is written. Those without are of format 1.
-
-Format 2
-    Every chunk ends in its CRC-32C, and every chunk is there. ``metadata_sha256`` has hashes of all
-    other attributes of the group (under ``.``) and of the metadata of each array.
-Format 1
-    Has neither. A chunk of zeros alone was left out, which occurs with ``label`` only.
+Every chunk ends in its CRC-32C, and every chunk is there. ``metadata_sha256`` among a group's
+attributes has hashes of all other attributes (under ``.``) and of the metadata of each array.
+``format`` tells how the group is written.
 """
 
 from __future__ import annotations
@@ -34,7 +28,7 @@ __all__ = [
     "seal",
 ]
 
-FORMAT = 2
+FORMAT = 1
 
 _SEAL = "metadata_sha256"
 
@@ -60,13 +54,8 @@ def seal(group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]) -> N
     zarr.open_group(group, mode="r+").update_attributes(described)
 
 
-def read_metadata(group: Path) -> tuple[int, dict[str, Any]]:
-    """Format and attributes of a group, all of whose metadata is checked.
-
-    Returns
-    -------
-    tuple of int and dict
-        The format, and the attributes that :func:`seal` was given.
+def read_metadata(group: Path) -> dict[str, Any]:
+    """Attributes of a group, all of whose metadata is checked, as :func:`seal` was given them.
 
     Raises
     ------
@@ -80,21 +69,20 @@ def read_metadata(group: Path) -> tuple[int, dict[str, Any]]:
         names = ["label", "path", *attributes["layers"]]
     except Exception as error:
         raise _explained(error, group, "its metadata cannot be read") from error
-    number = attributes.pop("format", 1)
+    number = attributes.pop("format", None)
     sealed = attributes.pop(_SEAL, None)
     if isinstance(number, int) and number > FORMAT:
         raise ValueError(
             f"{group} is of format {number}; this Layerbook knows formats up to {FORMAT}. Update "
             "Layerbook, or use another store (store=, LAYERBOOK_HOME)"
         )
-    if number not in (1, FORMAT) or (number == 1) != (sealed is None):
+    if number != FORMAT or not isinstance(sealed, dict):
         raise damaged(group, "its metadata is not what was written")
-    if sealed is not None:
-        for name, found in _metadata_hashes(group, attributes | {"format": number}, names).items():
-            if not isinstance(sealed, dict) or sealed.get(name) != found:
-                what = "its metadata" if name == "." else f"the metadata of {name!r}"
-                raise damaged(group, f"{what} is not what was written")
-    return number, attributes
+    for name, found in _metadata_hashes(group, attributes | {"format": number}, names).items():
+        if sealed.get(name) != found:
+            what = "its metadata" if name == "." else f"the metadata of {name!r}"
+            raise damaged(group, f"{what} is not what was written")
+    return attributes
 
 
 def _metadata_hashes(
@@ -153,21 +141,12 @@ class StoredArray:
         return np.dtype(self.array.dtype)
 
     @property
-    def attributes(self) -> dict[str, Any]:
-        """What is noted with the array."""
-        return dict(self.array.attrs)
-
-    @property
     def chunks(self) -> tuple[int, ...]:
         """Shape of a chunk."""
         return self.array.chunks
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         return (type(self).__name__, str(self.group), self.name)
-
-    def is_whole(self) -> bool:
-        """Whether all chunks are there."""
-        return not self._lacks(slice(None))
 
     def __getitem__(self, key: slice | tuple[slice, ...]) -> npt.NDArray[Any]:
         """Values of a box.

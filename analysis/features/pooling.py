@@ -13,6 +13,10 @@ flatten:x
 grid:g
     Adaptive average to g x g regions, flattened (unit, row, column). ``grid:1`` is ``mean``.
 
+Of the tokens of a transformer, the mean is over those of the image: what the network adds to them
+(a class token, registers) is no position. ``tokens="class"`` takes the class token alone, and
+``tokens="all"`` every token, (unit, token), whatever the pooling of maps.
+
 Vectors (fully-connected layers, class scores) stay as they are in every mode. Features of one
 layer are numbered from 0 in the order above; with ``mean`` that number is the unit.
 """
@@ -45,29 +49,47 @@ class Pooling:
         Way to pool.
     size : int
         Values per segment or regions per side; 1 where there is none.
+    tokens : {"mean", "class", "all"}
+        What is taken of tokens.
     """
 
     mode: Literal["mean", "none", "flatten", "grid"]
     size: int = 1
+    tokens: Literal["mean", "class", "all"] = "mean"
 
     @classmethod
-    def parse(cls, name: str) -> Pooling:
+    def parse(cls, name: str, tokens: Literal["mean", "class", "all"] = "mean") -> Pooling:
         """Pooling by name.
 
         Raises
         ------
         ValueError
-            If the name is unknown or its number is not a positive integer.
+            If a name is unknown or its number is not a positive integer.
         """
+        if tokens not in ("mean", "class", "all"):
+            raise ValueError(f"unknown tokens {tokens!r}; known: mean, class, all")
         mode, colon, number = name.partition(":")
         if mode in ("mean", "none") and not colon:
-            return cls(mode)  # type: ignore[arg-type]
+            return cls(mode, tokens=tokens)  # type: ignore[arg-type]
         if mode in ("flatten", "grid") and number.isascii() and number.isdigit() and int(number):
-            return cls(mode, int(number))  # type: ignore[arg-type]
+            return cls(mode, int(number), tokens)  # type: ignore[arg-type]
         raise ValueError(f"unknown pooling {name!r}; {_KNOWN}")
 
     def length(self, layer: Layer) -> int:
-        """Features that a layer gives."""
+        """Features that a layer gives.
+
+        Raises
+        ------
+        ValueError
+            If a class token is asked of a layer whose tokens are all of the image.
+        """
+        if layer.layout == "tokens" and self.tokens != "mean":
+            if self.tokens == "class" and not layer.added_tokens:
+                raise ValueError(
+                    f"layer {layer.name!r} has no class token: all its tokens come from the image. "
+                    "Use tokens='mean' or 'all'"
+                )
+            return layer.units * (prod(layer.spatial or ()) if self.tokens == "all" else 1)
         if layer.layout == "vector" or self.mode == "mean":
             return layer.units
         if self.mode == "grid":
@@ -101,10 +123,15 @@ class Pooling:
             )
         if layer.layout == "vector":
             return _own_float32(values)
-        if self.mode == "mean":
+        if layer.layout == "tokens" and self.tokens == "class":
+            return _own_float32(values[:, layer.added_tokens[0]])
+        if self.mode == "mean" and (layer.layout != "tokens" or self.tokens == "mean"):
+            if layer.added_tokens:
+                own = set(range(values.shape[1])) - set(layer.added_tokens)
+                values = values[:, min(own) : max(own) + 1]
             return _mean(values, layer.layout)
         if layer.layout == "tokens":
-            if self.mode == "grid":
+            if self.mode == "grid" and self.tokens == "mean":
                 raise ValueError(
                     f"layer {layer.name!r} holds tokens, which have no grid; "
                     "use pooling 'mean' or 'none'"
@@ -125,7 +152,8 @@ class Pooling:
         layer
             The layer.
         """
-        if self.mode != "flatten" or layer.layout == "vector":
+        chosen = layer.layout == "tokens" and self.tokens != "mean"
+        if self.mode != "flatten" or layer.layout == "vector" or chosen:
             return values
         whole = values.shape[1] // self.size * self.size
         means = values[:, :whole].reshape(len(values), -1, self.size).mean(2)

@@ -27,7 +27,10 @@ from analysis.features.integrity import StoredArray, damaged, read_metadata
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["finished", "key_of", "locked", "open_features"]
+__all__ = ["PROBE", "finished", "key_of", "locked", "open_features"]
+
+#: Attributes of a group that tell which network made it, see :mod:`analysis.features.probe`.
+PROBE = ("probe", "probe_scales")
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,7 +88,9 @@ def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataAr
     ValueError
         If a newer Layerbook wrote the group.
     """
-    number, attributes = read_metadata(group)
+    attributes = read_metadata(group)
+    for name in PROBE:
+        attributes.pop(name, None)
     names = [str(name) for name in attributes.pop("layers")]
     arrays = [StoredArray.open(group, name) for name in names]
     lengths = [array.shape[1] for array in arrays]
@@ -95,7 +100,7 @@ def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataAr
         lazy.concatenate(parts, axis=1),
         dims=("image", "feature"),
         coords={
-            "label": ("image", _labels(group, number, labels)),
+            "label": ("image", _labels(group, labels)),
             "path": ("image", np.array(StoredArray.open(group, "path")[:].tolist())),
             "layer": ("feature", np.repeat(names, lengths)),
             "unit": ("feature", np.concatenate([np.arange(length) for length in lengths])),
@@ -105,14 +110,8 @@ def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataAr
     )
 
 
-def _labels(group: Path, number: int, expected: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
-    stored = StoredArray.open(group, "label")
-    if number == 1 and not stored.is_whole():  # zeros alone, or lost
-        single = len(stored.attributes["classes"]) == 1
-        if not single and (expected is None or np.any(expected)):
-            raise damaged(group, "its labels are lost")
-        return np.zeros(stored.shape, dtype=np.int64)
-    labels = np.asarray(stored[:], dtype=np.int64)
+def _labels(group: Path, expected: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
+    labels = np.asarray(StoredArray.open(group, "label")[:], dtype=np.int64)
     if expected is not None and not np.array_equal(labels, expected):
         raise damaged(group, "its labels are not the dataset's")
     return labels

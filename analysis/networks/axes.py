@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from analysis.networks.layers import ACTIVATIONS
 from analysis.networks.trace import Operation, Trace
 
 __all__ = ["permutation", "unit_axes"]
@@ -14,12 +13,9 @@ _ON_AXIS_1 = {
 }  # fmt: skip
 _ON_LAST_AXIS = {"linear", "layer_norm", "rms_norm"}
 _MOVING = {"permute", "transpose", "swapaxes", "swapdims"}
-# Additions, activation functions, joining and cutting: what comes out lies as what went in.
-_KEEPING = ACTIVATIONS | {
-    "add", "sub", "mul", "div", "truediv", "pow", "neg", "abs", "exp", "sqrt", "clamp", "where",
-    "clone", "contiguous", "to", "float", "dropout", "dropout2d", "alpha_dropout", "pad", "cat",
-    "concat", "chunk", "split", "softmax",
-}  # fmt: skip
+# Joining, cutting and padding: what comes out lies as what went in, as after additions and other
+# element-wise operations.
+_KEEPING = {"dropout2d", "alpha_dropout", "pad", "cat", "concat", "chunk", "split", "softmax"}
 
 
 def unit_axes(trace: Trace) -> dict[int, int]:
@@ -71,7 +67,7 @@ def _axis(op: Operation, output: int, trace: Trace, axes: dict[int, int]) -> int
         order = permutation(op, rank)
         known = axes.get(op.inputs[0])
         return order.index(known) if order is not None and known is not None else None
-    if op.name not in _KEEPING and not _is_slicing(op):
+    if not op.elementwise and op.name not in _KEEPING and not _is_slicing(op):
         return None
     inherited = {
         axes[number] for number in op.inputs if number in axes and len(trace.shapes[number]) == rank

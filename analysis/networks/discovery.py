@@ -1,31 +1,32 @@
-"""Finding layers in a network: what follows each convolution, which axis holds the units.
+"""Finding layers in a network: what is theirs alone, which axis holds the units, the scores.
 
-Nothing is guessed from names or sizes. A recorded forward pass tells which normalisation and which
-activation function follow a layer, and where a hook can see the value before and after it. The
-unit axis follows from the functions themselves (a convolution puts units on axis 1, a linear layer
-on the last, a permutation moves them), and where that is not enough from a second pass on larger
-images. What remains unknown is refused.
+Nothing is guessed from names or sizes. A recorded forward pass tells what becomes of the values of
+a layer and where they can be read. The unit axis follows from the functions themselves (a
+convolution puts units on axis 1, a linear layer on the last, a permutation moves them), and where
+that is not enough from a second pass on larger images. What remains unknown is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from torch import nn
 
 from analysis.networks.axes import unit_axes
-from analysis.networks.layers import ACTIVATIONS, Kind, Layer, Layout, Tap
-from analysis.networks.trace import Operation, Trace, record
+from analysis.networks.layers import Kind, Layer, Layout, Tap
+from analysis.networks.trace import NORMALISATIONS, Operation, Trace, record
 
 __all__ = ["Discovery", "UnreadableLayerError"]
 
-_NORMALISATIONS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 _TO_SCORES = {
-    "flatten", "reshape", "view", "squeeze", "mean", "adaptive_avg_pool2d", "avg_pool2d",
-    "dropout", "softmax", "log_softmax",
+    "flatten", "reshape", "view", "squeeze", "unsqueeze", "softmax", "log_softmax", "cat", "concat",
+    "stack", "getitem", "unbind",
 }  # fmt: skip
+_POOLING = {"mean", "adaptive_avg_pool2d", "avg_pool2d"}
+_ATTENDING = {"scaled_dot_product_attention", "multi_head_attention_forward"}
+_PRODUCTS = {"matmul", "bmm", "einsum", "baddbmm"}
 _POOLS = (
     nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d,
@@ -70,15 +71,16 @@ class Discovery:
                 f"module {path!r} ({type(self._parts[path]).__name__}) is not called in the "
                 "forward pass, or does not return a single tensor"
             )
-        if kind in ("conv", "fc"):
-            before = self._follow(output, _NORMALISATIONS)
-            after = self._follow(before, ACTIVATIONS)
-            pre, post = self._taps([before], path), self._post_tap(before, after, path)
+        if self._is_weighted(self._parts[path]):
+            before = self._normalised(output)
+            pre = self._taps([before], path)
+            post = self._taps([self._own_end(before, path)], path)
         else:
             post = self._taps([output], path)
-            pre = self._block_pre(output, path) if kind == "block" else post
+            pre = post if kind == "pool" else self._block_pre(output, path)
         layout, units, spatial = self._geometry(pre, post, path)
-        return Layer(name or path, kind, units, spatial, layout, post, pre)
+        added = self._added_tokens(output) if layout == "tokens" else ()
+        return Layer(name or path, kind, units, spatial, layout, post, pre, added)
 
     def check(self, layer: Layer) -> None:
         """Check that a layer described by hand has the units and the size that it claims.
@@ -106,8 +108,12 @@ class Discovery:
         if isinstance(part, nn.Conv2d):
             return "conv"
         if isinstance(part, nn.Linear):
-            return "fc"
-        return "pool" if isinstance(part, _POOLS) else "block"
+            output = self.trace.outputs.get(path)
+            return "tokens" if output and len(self.trace.shapes[output]) > 2 else "fc"
+        if isinstance(part, _POOLS):
+            return "pool"
+        inside = [op for op in self.trace.operations if f"{op.module}.".startswith(f"{path}.")]
+        return "attention" if any(map(self._attends, inside)) else "block"
 
     def paths(self) -> list[str]:
         """List what the forward pass calls, in its order: what convolves, connects or pools."""
@@ -126,24 +132,40 @@ class Discovery:
         return [
             path
             for path in self.paths()
-            if self.kind(path) != "pool" and path != self.scores and not path.startswith(inside)
+            if self.kind(path) != "pool" and path not in self.scores and not path.startswith(inside)
         ]
 
     @cached_property
-    def scores(self) -> str | None:
-        """The layer whose values, with no activation function after it, are the class scores."""
-        value = self.trace.result
-        if value is None or len(self.trace.shapes[value]) != 2:
-            return None
+    def scores(self) -> frozenset[str]:
+        """Layers that give the class scores: what is returned comes from them, and nothing else.
+
+        Their values reach what the network returns through element-wise operations, reshapes,
+        softmax or joining, or through pooling if no activation function comes before it, and no
+        other layer takes them.
+        """
         by_output = {
             number: path
             for path, number in self.trace.outputs.items()
-            if self._is_weighted(self._parts[path])
+            if number is not None and self._is_weighted(self._parts[path])
         }
-        while value is not None and value not in by_output:
+        found: set[int] = set()
+        waiting = [
+            (value, False)
+            for value in self.trace.results
+            if value in self.trace.from_image and prod(self.trace.shapes[value][2:]) == 1
+        ]
+        while waiting:
+            value, pooled = waiting.pop()
+            if value in by_output:
+                found.add(value)
+                continue
             op = self.trace.producer(value)
-            value = op.inputs[0] if op is not None and op.name in _TO_SCORES else None
-        return None if value is None else by_output[value]
+            reshapes = op is not None and op.name in _TO_SCORES | _POOLING
+            if op is not None and (reshapes or (op.elementwise and not pooled)):
+                pooled |= op.name in _POOLING
+                waiting += [(taken, pooled) for taken in self.trace.image_inputs(op)]
+        taken = {one for value in by_output for one in self.trace.ancestors(value) - {value}}
+        return frozenset(by_output[value] for value in found - taken)
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:
@@ -166,7 +188,23 @@ class Discovery:
             inner = [type(candidates[p]) for p in candidates if p.startswith(f"{path}.")]
             if all(inner.count(kind) < 2 for kind in inner):
                 found.append(path)
-        return tuple(found)
+        weighted = [path for path, part in self._parts.items() if self._is_weighted(part)]
+        held = [path for path in weighted if path.startswith(tuple(f"{one}." for one in found))]
+        # One that holds most of the network is no repeated unit of it.
+        return () if len(found) == 1 and 2 * len(held) > len(weighted) else tuple(found)
+
+    @property
+    def wrapped(self) -> nn.Module | None:
+        """Module that this one only passes images to and returns the result of; None if it is not.
+
+        So do Lightning's holders, averaged models, and containers of one module.
+        """
+        for path, part in self.module.named_children():
+            whole = self.trace.inputs.get(path) == self.trace.image
+            returned = self.trace.outputs.get(path)
+            if whole and returned is not None and returned == self.trace.result:
+                return part if any(True for _ in part.children()) else None
+        return None
 
     @cached_property
     def _parts(self) -> dict[str, nn.Module]:
@@ -179,26 +217,77 @@ class Discovery:
     def _is_leaf(self, part: nn.Module) -> bool:
         return self._is_weighted(part) or isinstance(part, _POOLS)
 
-    def _follow(self, value: int, names: Set[str]) -> int:
-        """Value after the next function, if it alone takes ``value`` and is one of ``names``."""
-        consumers = self.trace.consumers(value)
-        if len(consumers) != 1 or consumers[0].inputs[0] != value or len(consumers[0].outputs) != 1:
-            return value
-        return consumers[0].outputs[0] if consumers[0].name in names else value
+    def _attends(self, op: Operation) -> bool:
+        """Whether an operation is attention: a softmax that weighs values of the image."""
+        if op.name in _ATTENDING:
+            return True
+        users = self.trace.consumers(op.outputs[0]) if op.name == "softmax" else []
+        return any(user.name in _PRODUCTS for user in users)
 
-    def _before_activation(self, value: int) -> list[int]:
-        """Values before the activation function that made ``value``, branch by branch."""
+    def _normalised(self, value: int) -> int:
+        """Value after the normalisation that alone takes ``value``, if there is one."""
+        consumers = self.trace.consumers(value)
+        if len(consumers) != 1 or consumers[0].name not in NORMALISATIONS:
+            return value
+        return consumers[0].outputs[0] if consumers[0].inputs[0] == value else value
+
+    def _own_end(self, start: int, path: str) -> int:
+        """Value that a layer's own element-wise operations end in, see the module ``layers``."""
+        own = self.trace.elementwise_from(start)
+        uses = {v: self.trace.consumers(v) for v in own}
+        after = {v: {out for op in uses[v] for out in op.outputs if out in own} for v in own}
+        leaving = {v for v in own if any(own.isdisjoint(op.outputs) for op in uses[v])}
+        ends = leaving or {v for v in own if not after[v]}  # else what the network returns
+        at = start
+        while at not in leaving and after[at]:
+            reached = _reachable(at, after)
+            following = [
+                v for v in sorted(reached - {at}) if not ends & _reachable(at, after, without=v)
+            ]
+            if not following:
+                return self._only_one(sorted(ends & reached), at, path)
+            at = following[0]
+        return at
+
+    def _only_one(self, ends: list[int], start: int, path: str) -> int:
+        """Value that all ends share, because the same functions made them."""
+        made = {self._formula(end, start) for end in ends}
+        if len(made) > 1:
+            names = sorted({op.name for end in ends if (op := self.trace.producer(end))})
+            raise UnreadableLayerError(
+                f"layer {path!r} is followed by several element-wise branches ({', '.join(names)}) "
+                "and which of them is its activation cannot be told. Name a module behind the one "
+                "you want, or describe the layer by hand: layers=[Layer(...)]"
+            )
+        return ends[0]
+
+    def _formula(self, value: int, start: int) -> str:
         op = self.trace.producer(value)
-        if op is not None and op.name in ACTIVATIONS:
-            return [op.inputs[0]]
+        if value == start or op is None or value not in self.trace.from_image:
+            return "x" if value == start else f"constant {value}"
+        inputs = [self._formula(taken, start) for taken in op.inputs]
+        options = sorted((key, value) for key, value in op.options.items() if key != "inplace")
+        return f"{op.name}{inputs}{op.arguments}{options}"
+
+    def _before_elementwise(self, value: int) -> list[int]:
+        """Values before the element-wise operations that made ``value``, branch by branch."""
+        before, parts = value, {value}
+        while (op := self.trace.producer(max(parts))) is not None:
+            taken = set(self.trace.image_inputs(op))
+            whole = all(self.trace.shapes[v] == self.trace.shapes[value] for v in taken)
+            if not (op.elementwise and taken and whole) or op.name in NORMALISATIONS:
+                break
+            parts = (parts - {max(parts)}) | taken
+            before = max(parts) if len(parts) == 1 else before
+        op = self.trace.producer(before)
         if op is not None and self._joins_units(op):
-            return [before for part in op.inputs for before in self._before_activation(part)]
-        return [value]
+            return [v for part in op.inputs for v in self._before_elementwise(part)]
+        return [before]
 
     def _block_pre(self, output: int, path: str) -> tuple[Tap, ...]:
         try:
-            return self._taps(self._before_activation(output), path)
-        except UnreadableLayerError:  # one branch ends in a plain function: no hook sees it alone
+            return self._taps(self._before_elementwise(output), path)
+        except UnreadableLayerError:
             return ()
 
     def _joins_units(self, op: Operation) -> bool:
@@ -209,45 +298,37 @@ class Discovery:
         return bool(axis % rank == self._unit_axes.get(op.outputs[0]))
 
     def _taps(self, values: list[int], path: str) -> tuple[Tap, ...]:
-        taps = [self._tap(value) for value in values]
+        taps = [self.trace.tap(value) for value in values]
         if None in taps:
             raise UnreadableLayerError(
-                f"a value of layer {path!r} is passed from function to function, so that no module "
-                "takes or returns it"
+                f"a value of layer {path!r} passes from one compiled function to another, where it "
+                "cannot be read"
             )
         return tuple(tap for tap in taps if tap is not None)
 
-    def _post_tap(self, before: int, after: int, path: str) -> tuple[Tap, ...]:
-        tap = self._tap(after)
-        if tap is not None:
-            return (tap,)
-        (source,) = self._taps([before], path)
-        op = self.trace.producer(after)
-        plain = op is not None and len(op.inputs) == len(op.arguments) == 1
-        if op is None or not plain or any(v for k, v in op.options.items() if k != "inplace"):
-            raise UnreadableLayerError(
-                f"the activation function after {path!r} is called with arguments of its own, and "
-                "no module takes or returns its result"
-            )
-        return (Tap(source.module, source.side, op.name),)
-
-    def _tap(self, value: int) -> Tap | None:
-        """Tap of the innermost module that last returned a value, else of one that took it."""
-        returning = [path for path, number in self.trace.outputs.items() if number == value]
-        if returning:
-            return Tap(min(returning, key=lambda path: self.trace.order[path]), "output")
-        taking = [path for path, number in self.trace.inputs.items() if number == value]
-        return (
-            Tap(min(taking, key=lambda path: self.trace.order[path]), "input") if taking else None
-        )
-
     def _shape(self, tap: Tap) -> tuple[int, ...] | None:
-        number = self._number(tap, self.trace)
+        number = self.trace.value(tap)
         return None if number is None else self.trace.shapes[number]
 
-    def _number(self, tap: Tap, trace: Trace) -> int | None:
-        side = trace.inputs if tap.side == "input" else trace.outputs
-        return side.get(tap.module)
+    def _added_tokens(self, value: int) -> tuple[int, ...]:
+        """Positions of tokens that do not come from the image."""
+        tokens = self.trace.shapes[value][1]
+        for number in sorted(self.trace.ancestors(value), reverse=True):
+            op = self.trace.producer(number)
+            if op is None or op.name not in ("cat", "concat"):
+                continue
+            shapes = [self.trace.shapes[part] for part in op.inputs]
+            lengths = [shape[1] if len(shape) == 3 else 0 for shape in shapes]
+            if len(self.trace.shapes[number]) == 3 and sum(lengths) == tokens:
+                from_image = set(self.trace.image_inputs(op))
+                starts = [sum(lengths[:i]) for i in range(len(lengths))]
+                return tuple(
+                    position
+                    for part, start, n in zip(op.inputs, starts, lengths, strict=True)
+                    if part not in from_image
+                    for position in range(start, start + n)
+                )
+        return ()
 
     def _geometry(
         self, pre: tuple[Tap, ...], post: tuple[Tap, ...], path: str
@@ -265,10 +346,10 @@ class Discovery:
         return layout, units.pop(), spatial
 
     def _read(self, tap: Tap, path: str) -> tuple[Layout, int, tuple[int, int] | None]:
-        number = self._number(tap, self.trace)
+        number = self.trace.value(tap)
         assert number is not None
         shape, axis = self.trace.shapes[number], self._unit_axes.get(number, 0)
-        three = self._number(tap, self._three_images)
+        three = self._three_images.value(tap)
         follows = three is not None and self._three_images.shapes[three] == (3, *shape[1:])
         layout = _LAYOUTS.get((len(shape), axis)) if shape and shape[0] == 2 and follows else None
         if layout is None:
@@ -319,3 +400,15 @@ _LAYOUTS: dict[tuple[int, int], Layout] = {
     (3, 2): "tokens",
     (2, 1): "vector",
 }
+
+
+def _reachable(start: int, after: dict[int, set[int]], without: int | None = None) -> set[int]:
+    """Values that ``start`` leads to, itself among them, with one taken out."""
+    found: set[int] = set()
+    waiting = [start]
+    while waiting:
+        value = waiting.pop()
+        if value not in found and value != without:
+            found.add(value)
+            waiting += after[value]
+    return found

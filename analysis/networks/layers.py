@@ -6,82 +6,65 @@ which its values appear during a forward pass, each a :class:`Tap`.
 Conventions
 -----------
 post
-    After the activation function that follows the layer. A convolution or linear layer is followed
-    through its normalisation to its activation; a block is what it hands on.
+    The value that the layer's own element-wise operations end in: the last one that depends on
+    nothing but the layer's output, before it meets another layer, a sum with another branch, a
+    pool or a reshape. Batch normalisation, dropout and scaling by weights count as element-wise.
+    A block's is what it hands on.
 pre
-    Before that activation function (and after the normalisation).
-Where the network applies no activation function (pools, linear bottlenecks, transformer blocks,
-class scores), ``pre == post``.
+    Before these operations, and after the normalisation that follows the layer directly.
+Where there are none (pools, linear bottlenecks, transformer blocks, most class scores),
+``pre == post``.
+
+Kinds
+-----
+``"conv"`` and ``"fc"``: a convolution; a linear layer on one vector per image. ``"tokens"``: a
+linear layer on every token or position. ``"attention"``: attention, or a block that holds it.
+``"block"``: any other block. ``"pool"``: a pooling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-from torch.nn import functional
+__all__ = ["Kind", "Layer", "Layout", "Tap"]
 
-__all__ = ["ACTIVATIONS", "Kind", "Layer", "Layout", "Tap"]
-
-Kind = Literal["conv", "fc", "pool", "block"]
+Kind = Literal["conv", "fc", "tokens", "pool", "block", "attention"]
 Layout = Literal["nchw", "nhwc", "tokens", "vector"]
-
-#: Functions that count as activation functions, by their names in ``torch.nn.functional``.
-ACTIVATIONS = frozenset({
-    "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu",
-    "silu", "mish", "softplus", "softsign", "hardswish", "hardsigmoid", "sigmoid", "logsigmoid",
-    "tanh",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A place at which values are read during a forward pass.
+    """A place at which values are read during a forward pass, see :func:`reading`.
 
     Parameters
     ----------
     module
-        Dotted path of the module, as in ``named_modules()``.
+        Dotted path of a module, as in ``named_modules()``; "" for the network itself.
     side
-        ``"output"``: what the module returns (a forward hook). ``"input"``: its first positional
-        argument (a forward *pre*-hook, because the module may work in place).
-    activation
-        Name of a function of ``torch.nn.functional``, applied to what was read; None to take the
-        values as they are. It is set only where the network calls its activation as a plain
-        function and passes the result to no module, so that no hook ever sees it.
+        ``"output"``: what the module returns. ``"input"``: its first positional argument.
+    call
+        Where no module takes or returns the value: number of functions that are called between the
+        module's end (or beginning, ``side="input"``) and the one that makes or takes the value.
+    when
+        Whether the value is read before or after the call.
+    position
+        Which tensor of that function: of its arguments, before the call; of its results followed
+        by its arguments, which it may have changed, after the call.
+    function
+        Name of the function.
 
     Notes
     -----
-    Where a module is called several times in a forward pass, the last call counts. Read, pool or
-    copy the values inside the hook: in-place functions overwrite them afterwards.
+    Where a module is called several times in a forward pass, the last call counts.
     """
 
     module: str
     side: Literal["input", "output"] = "output"
-    activation: str | None = None
-
-    def value(self, inputs: Sequence[Any], output: Any = None) -> torch.Tensor:
-        """Tensor of this tap, from a hook's arguments; it may share memory with the network's own.
-
-        Parameters
-        ----------
-        inputs
-            The module's positional arguments, as hooks receive them.
-        output
-            The module's output; not needed when ``side`` is ``"input"``.
-        """
-        value = inputs[0] if self.side == "input" else output
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(
-                f"the {self.side} of module {self.module!r} is a {type(value).__name__}; "
-                "expected a single tensor. Name a module that handles one tensor."
-            )
-        if self.activation is None:
-            return value
-        activated: torch.Tensor = getattr(functional, self.activation)(value)
-        return activated
+    call: int | None = None
+    when: Literal["before", "after"] = "after"
+    position: int = 0
+    function: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +77,7 @@ class Layer:
         The papers' name (``conv1_1``, ``fc6``, ``fire2``, ``block1``), or the module's path where
         no paper gives one.
     kind
-        ``"conv"``, ``"fc"``, ``"pool"`` or ``"block"``.
+        As above.
     units
         Feature maps of a spatial layer, neurons of a vector: the length of the unit axis.
     spatial
@@ -105,7 +88,10 @@ class Layer:
         (image, token, unit) or ``"vector"`` (image, unit).
     post, pre
         Taps after and before the activation function; several are concatenated along the unit axis.
-        ``pre`` is empty where no hook sees the values before it; :meth:`taps` then raises.
+        ``pre`` is empty where the values before it cannot be read; :meth:`taps` then raises.
+    added_tokens
+        Positions of tokens that the network adds to those of the image, such as a class token,
+        which comes first.
     """
 
     name: str
@@ -115,6 +101,7 @@ class Layer:
     layout: Layout
     post: tuple[Tap, ...]
     pre: tuple[Tap, ...]
+    added_tokens: tuple[int, ...] = ()
 
     @property
     def unit_axis(self) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from analysis.networks import weights as files
 from analysis.networks.backbone import Backbone
@@ -20,6 +21,8 @@ from analysis.networks.discovery import Discovery, UnreadableLayerError
 from analysis.networks.layers import Layer
 from analysis.networks.preprocessing import Preprocessing
 from analysis.networks.sources import SOURCES, Network, find_network, weights_file
+from analysis.networks.state_dicts import State, load_state, match_names, read_state
+from analysis.networks.trace import copy_structure
 
 __all__ = ["assemble", "load_backbone"]
 
@@ -46,9 +49,10 @@ def load_backbone(
         ``"places365"``: a published checkpoint, from a file in the weights folders. ``"random"``:
         drawn from ``seed``. ``"bundled"``, ``"bundled-living"``: shipped with Layerbook for
         ``minivgg16``, trained on 200 classes of photographs and 26 drawn ones, or on living things
-        alone. Else a ``.safetensors``, ``.pth``, ``.pt`` or ``.pth.tar`` file: absolute, relative
-        to the working folder, or in one of the weights folders; it may have another number of
-        classes.
+        alone. Else a ``.safetensors``, ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt`` or ``.bin`` file:
+        absolute, relative to the working folder, or in one of the weights folders. It may be a
+        checkpoint of a training (:mod:`analysis.networks.state_dicts`), have another number of
+        classes, or lack its head: then layers that depend on what is missing are not available.
     layers
         The embedding: names from ``Backbone.available``, module paths, or :class:`Layer` objects.
         None: the papers' layers where there is a card; else blocks, and the convolutions and
@@ -87,7 +91,7 @@ def load_backbone(
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if isinstance(name_or_module, nn.Module):
         return _from_module(name_or_module, weights, layers, preprocess, stem)
-    network = find_network(name_or_module)
+    network = find_network(name_or_module, str(weights))
     module, provenance = _weighted(network, weights, seed, progress)
     _set_stem(module, stem, network.name)
     prepared = network.preprocessing if preprocess is None else _preprocessing(preprocess)
@@ -116,9 +120,13 @@ def _from_module(
             f"{name} is a module of your own, so say what its weights expect of an image: "
             "preprocess=Preprocessing(resize=256, crop=224, mean=(...), std=(...))"
         )
-    own = copy.deepcopy(module).cpu().float()
+    _require_plain(module)
+    own, prepared = copy_structure(module, _on_cpu).eval(), _preprocessing(preprocess)
+    while (inner := Discovery(own, prepared.crop).wrapped) is not None:
+        own = inner
+    name = type(own).__name__
     provenance: dict[str, str | int] = {"network": name, "weights": "own"}
-    return assemble(name, own, _preprocessing(preprocess), "own", provenance, layers, None)
+    return assemble(name, own, prepared, "own", provenance, layers, None)
 
 
 def assemble(
@@ -144,19 +152,29 @@ def assemble(
     Raises
     ------
     ValueError
-        If a layer is unknown, named twice, or cannot be read safely.
+        If a layer is unknown, named twice, or cannot be read safely, or weights are missing
+        (``provenance["lacking"]``) that others, which are there, come after.
     """
     module.eval().requires_grad_(False)
     discovery = Discovery(module, preprocessing.crop)
     available, refused = _all_layers(discovery, card)
+    missing = str(provenance["lacking"]).split(", ") if "lacking" in provenance else []
+    lost = _depending_on(missing, discovery)
+    for key in [key for key, layer in available.items() if _reads(layer, lost, discovery)]:
+        del available[key]
+        refused[key] = f"{weights} lacks weights that it depends on, such as {missing[0]}"
     known = Backbone(
         name, module, (), available, preprocessing, weights, "", provenance, refused
     )  # its errors name what is known
     if layers is None:
-        layers = list(card.embedding) if card else discovery.embedding()
+        default = list(card.embedding) if card else discovery.embedding()
+        layers = [key for key in default if not missing or key not in refused]
     if not layers:
         raise ValueError(f"{name} has no layers to take features from; name them by layers=[...]")
     picked = [_pick(known, discovery, choice) for choice in layers]
+    for layer in picked:
+        if _reads(layer, lost, discovery):
+            raise ValueError(f"layer {layer.name!r} depends on weights that {weights} lacks")
     if len({layer.name for layer in picked}) < len(picked):
         raise ValueError(f"layers named more than once: {[layer.name for layer in picked]}")
     return replace(
@@ -184,6 +202,34 @@ def _all_layers(
     return available | {alias: available[name] for alias, name in aliases.items()}, refused
 
 
+def _depending_on(missing: Sequence[str], discovery: Discovery) -> set[int]:
+    """Values of the recorded forward pass that depend on weights that are missing.
+
+    Raises
+    ------
+    ValueError
+        If weights that are there are applied to one of them: what is missing is no head then.
+    """
+    trace, own = discovery.trace, discovery.module.state_dict()
+    there = {key for key, value in own.items() if value.is_floating_point()} - {*missing}
+    lost = {value for value, name in trace.constants.items() if name in missing}
+    for op in trace.operations:
+        if lost.intersection(op.inputs):
+            lost |= set(op.outputs)
+            after = [trace.constants[v] for v in op.inputs if trace.constants.get(v) in there]
+            if after:
+                raise ValueError(
+                    f"the weights do not fit {type(discovery.module).__name__}: {len(missing)} "
+                    f"missing: {', '.join(missing[:4])}, and {after[0]}, which is there, "
+                    "comes after what is missing"
+                )
+    return lost
+
+
+def _reads(layer: Layer, values: Set[int], discovery: Discovery) -> bool:
+    return any(discovery.trace.value(tap) in values for tap in (*layer.post, *layer.pre))
+
+
 def _pick(known: Backbone, discovery: Discovery, choice: str | Layer) -> Layer:
     """One layer by name, by module path, or as given."""
     if isinstance(choice, Layer):
@@ -194,6 +240,38 @@ def _pick(known: Backbone, discovery: Discovery, choice: str | Layer) -> Layer:
         return discovery.layer(choice)
     (layer,) = known.select([choice])
     return layer
+
+
+def _require_plain(module: nn.Module) -> None:
+    """Refuse modules whose values or weights cannot be read.
+
+    Raises
+    ------
+    ValueError
+        For TorchScript, quantised modules and lazy ones that have not run yet.
+    """
+    name = type(module).__name__
+    parts = list(module.modules())
+    if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
+        raise ValueError(
+            f"{name} is TorchScript, which hides what its layers compute; expected the module that "
+            "it was made from: build it in Python and load the weights into it"
+        )
+    if any("quantized" in type(part).__module__.split(".") for part in parts):
+        raise ValueError(
+            f"{name} is quantised: its layers compute with integers; expected the floating-point "
+            "module that it was made from"
+        )
+    if any(is_lazy(tensor) for tensor in [*module.parameters(), *module.buffers()]):
+        raise ValueError(
+            f"{name} is lazy and has not seen an image yet, so it has no weights; run it once, "
+            "module(images), and load the weights before you pass it"
+        )
+
+
+def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", kind, copy=True)
 
 
 def _preprocessing(given: Any) -> Preprocessing:
@@ -209,17 +287,18 @@ def _weighted(
         files.fill_random(module, waiting, seed)
         return module, {"seed": seed}
     file, origin = weights_file(network, str(weights), progress=progress)
-    state = files.read_state(file)
     module, _ = files.build_empty(network.build)
-    state = files.match_names(state, module)
+    prefix, state = match_names(read_state(file), module, str(file))
     n_classes = _other_number_of_classes(module, state)
     if n_classes is not None:
         module, _ = files.build_empty(partial(network.build, num_classes=n_classes))
-    files.load_state(module, state, str(file))
-    return module, {"file": file.name, **origin}
+    missing = load_state(module, state, str(file))
+    taken = {"part_of_file": prefix} if prefix else {}
+    lacking = {"lacking": ", ".join(missing)} if missing else {}
+    return module, {"file": file.name, **origin, **taken, **lacking}
 
 
-def _other_number_of_classes(module: nn.Module, state: files.State) -> int | None:
+def _other_number_of_classes(module: nn.Module, state: State) -> int | None:
     """Return the number of class scores of a state dict where it differs from the module's."""
     weighted = [p for p, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
     own, theirs = (source.get(f"{weighted[-1]}.weight") for source in (module.state_dict(), state))

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from analysis.networks.axes import permutation
 from analysis.networks.backbone import Backbone
-from analysis.networks.layers import ACTIVATIONS, Layer
+from analysis.networks.layers import Layer
 from analysis.networks.trace import Operation, Trace, record
 
 __all__ = ["receptive_field"]
@@ -21,10 +21,9 @@ __all__ = ["receptive_field"]
 # Axis → first and last position; None where every position counts.
 Region = dict[int, tuple[int, int]] | None
 
-_POINTWISE = ACTIVATIONS | {
-    "add", "sub", "mul", "div", "truediv", "neg", "clamp", "clone", "contiguous", "to", "float",
-    "dropout", "dropout2d", "batch_norm", "local_response_norm", "chunk", "split", "cat", "concat",
-    "linear", "layer_norm",
+# Beside element-wise operations.
+_KEEPING = {
+    "dropout2d", "local_response_norm", "chunk", "split", "cat", "concat", "linear", "layer_norm",
 }  # fmt: skip
 _WINDOWS = {"conv2d", "max_pool2d", "avg_pool2d", "lp_pool2d"}
 _ADAPTIVE = {"adaptive_avg_pool2d", "adaptive_max_pool2d"}
@@ -79,7 +78,7 @@ def receptive_field(
 
 def _values(layer: Layer, trace: Trace) -> Iterator[int]:
     for tap in layer.post:
-        number = (trace.inputs if tap.side == "input" else trace.outputs).get(tap.module)
+        number = trace.value(tap)
         if number is not None:
             yield number
 
@@ -117,7 +116,7 @@ def _before(op: Operation, region: Region, trace: Trace, number: int, output: in
     order = permutation(op, len(after))
     if order is not None:
         return {order[axis]: span for axis, span in region.items()}
-    if op.name in _POINTWISE and _keeps_positions(op, region, before, after):
+    if (op.elementwise or op.name in _KEEPING) and _keeps_positions(op, region, before, after):
         return {axis: _clip(*span, before[axis]) for axis, span in region.items()}
     if op.name in ("view", "reshape") and before[-2:] == after[-2:]:
         last = {len(after) - 2: len(before) - 2, len(after) - 1: len(before) - 1}

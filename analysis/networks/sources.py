@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,20 @@ class Network:
     preprocessing: Preprocessing
     imagenet: str  # address of the weights, or ""
     card: NetworkCard | None
+    others: tuple[str, ...] = ()  # addresses of weights that were not learnt from ImageNet alone
 
 
-def find_network(name: str) -> Network:
+def find_network(name: str, weights: str = "") -> Network:
     """Look a network up by name.
+
+    Parameters
+    ----------
+    name
+        Of a network card, or torchvision's name.
+    weights
+        What it is to be filled with. For a file with the name of one that torchvision publishes,
+        preprocessing and image size are that file's; else those of ``IMAGENET1K_V1``, or where
+        there is no such entry those of the published weights for the smallest images.
 
     Raises
     ------
@@ -65,14 +76,22 @@ def find_network(name: str) -> Network:
             f"unknown network {name!r}{hint}; known: {', '.join(NETWORKS)}, and every other "
             "classifier of torchvision (torchvision.models.list_models)"
         )
-    published = torchvision.models.get_model_weights(name).__members__
-    entry = published.get("IMAGENET1K_V1") or next(iter(published.values()))
+    published = [*torchvision.models.get_model_weights(name)]
+    alone = [entry for entry in published if entry.name == "IMAGENET1K_V1"]
+    by_size = sorted(published, key=lambda entry: entry.transforms().crop_size[0])
+    named = [entry for entry in published if entry.url.endswith(f"/{Path(weights).name}")]
+    preprocessing = Preprocessing.from_torchvision([*named, *alone, *by_size][0].transforms())
+    options = dict(_OPTIONS.get(name, {}))
+    kind = signature(torchvision.models.get_model_builder(name)).return_annotation
+    if "image_size" in signature(kind).parameters:  # a transformer sees one size only
+        options["image_size"] = preprocessing.crop
     return Network(
         name,
-        partial(torchvision.models.get_model, name, weights=None, **_OPTIONS.get(name, {})),
-        Preprocessing.from_torchvision(entry.transforms()),
-        published["IMAGENET1K_V1"].url if "IMAGENET1K_V1" in published else "",
+        partial(torchvision.models.get_model, name, weights=None, **options),
+        preprocessing,
+        alone[0].url if alone else "",
         NETWORKS.get(name),
+        () if alone else tuple(entry.url for entry in by_size),
     )
 
 
@@ -131,7 +150,7 @@ def _found(network: Network, weights: str, progress: bool) -> tuple[Path, dict[s
             file.name
             for folder in paths.weights_roots()
             for file in (folder.iterdir() if folder.is_dir() else ())
-            if file.suffix in files.SUFFIXES
+            if file.name.endswith(files.SUFFIXES)
         )
         raise FileNotFoundError(
             f"no weights file {weights}; looked in the working folder and in {folders}, where "
@@ -143,9 +162,10 @@ def _found(network: Network, weights: str, progress: bool) -> tuple[Path, dict[s
 def _imagenet_file(network: Network, progress: bool) -> tuple[Path, dict[str, str | int]]:
     prefix = re.search(r"-([0-9a-f]{8,})\.pth$", network.imagenet)
     if prefix is None:
+        others = f"; not learnt from ImageNet alone: {' and '.join(network.others)}"
         raise ValueError(
             f"no ImageNet weights (IMAGENET1K_V1) of {network.name} are published; pass "
-            "weights='random' or the path of a file"
+            f"weights='random' or the path of a file{others if network.others else ''}"
         )
     file = files.retrieve(network.imagenet, sha256_prefix=prefix[1], progress=progress)
     return file, {"address": network.imagenet}

@@ -1,34 +1,93 @@
 """One recorded forward pass: which function made which value, and which modules saw it.
 
-Values are numbered. A tensor that is changed in place counts as a new value, and functions asked to
-work in place are recorded as if they did not, so that a value before a ReLU and the value after it
-never share a number. The pass runs on PyTorch's ``meta`` device (shapes without numbers,
-milliseconds even for VGG16); a module that cannot do that is run once on zeros.
+Values are numbered. A tensor that is changed in place, itself or through a view, holds a new value
+afterwards. Functions are recorded as the network calls them; what each does to the elements of its
+tensors is learnt from the operators of PyTorch's dispatcher that it runs, most of which PyTorch
+itself marks as pointwise or random. So formulas, compiled activation functions and methods need no
+list of names. The pass runs on a copy of the network's structure on PyTorch's ``meta`` device
+(shapes without numbers, milliseconds even for VGG16); a module that cannot do that runs on zeros.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import copy
+import dataclasses
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["Operation", "Trace", "record"]
+from analysis.networks.layers import Tap
+
+__all__ = ["NORMALISATIONS", "Operation", "Trace", "copy_structure", "reading", "record"]
+
+NORMALISATIONS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
+# Operators that work element by element, or only lay an operand out for one that does, without
+# PyTorch's mark. Where shapes differ before and after, a function never counts as element-wise.
+_POINTWISE = {
+    "hardswish", "log_sigmoid_forward", "_prelu_kernel", "rrelu_with_noise", "masked_fill", "fill",
+    "copy", "_to_copy", "clone", "detach", "alias", "lift_fresh", "view", "_unsafe_view", "expand",
+    "unsqueeze", "native_dropout",
+}  # fmt: skip
+_CREATING = {
+    "empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "new_empty",
+    "new_zeros", "new_ones", "new_full", "empty", "zeros", "ones", "full", "scalar_tensor", "rand",
+    "randn", "arange",
+}  # fmt: skip
+
+
+# A module, its beginning or its end, and the number of functions called since then.
+Place = tuple[str, Literal["input", "output"], int]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One function call on values: ``outputs = name(inputs, *arguments)``."""
+    """One function call on values: ``outputs = name(inputs, *arguments)``.
+
+    Attributes
+    ----------
+    name : str
+        Of the function, without the marks of its in-place and operator forms.
+    inputs, outputs : tuple of int
+        Values that it works on; values that it makes, those written in place included.
+    arguments, options : tuple, mapping
+        As called, with shapes in place of tensors.
+    elementwise : bool
+        Whether every element of a value made depends on nothing but the same element of values of
+        that shape, and on constants.
+    draws : bool
+        Whether it draws random numbers.
+    module : str
+        The innermost module in whose forward pass it was called.
+    call : (str, str, int), optional
+        Where to find the call: the module that began or ended last before it, ``"input"`` or
+        ``"output"`` of that module, and the number of functions called since then. None where it
+        cannot be seen from Python.
+    before, after : tuple of int
+        Values of all its tensors: as passed; results, then the passed ones after the call.
+    """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    arguments: tuple[Any, ...]
-    options: Mapping[str, Any]
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    elementwise: bool = False
+    draws: bool = False
+    module: str = ""
+    call: Place | None = None
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
 
 
 @dataclass
@@ -36,6 +95,8 @@ class Trace:
     """A forward pass: shapes of all values, operations in order, what went in and out of modules.
 
     ``inputs``, ``outputs`` and ``order`` tell of the *last* call of each module, by its path.
+    ``results`` are all tensors returned, ``result`` the one returned bare. ``constants`` tells of
+    tensors that no function made: their names in the state dict, else hashes of their content.
     """
 
     shapes: list[tuple[int, ...]] = field(default_factory=list)
@@ -43,33 +104,130 @@ class Trace:
     inputs: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, int | None] = field(default_factory=dict)
     order: dict[str, int] = field(default_factory=dict)
+    constants: dict[int, str] = field(default_factory=dict)
     image: int = 0
     result: int | None = None
+    results: tuple[int, ...] = ()
 
     def producer(self, value: int) -> Operation | None:
         """Operation that made a value."""
-        return next((op for op in self.operations if value in op.outputs), None)
+        return self._producers.get(value)
 
     def consumers(self, value: int) -> list[Operation]:
-        """Operations that take a value."""
-        return [op for op in self.operations if value in op.inputs]
+        """Operations that take a value, as far as they contribute to what the network returns."""
+        return self._consumers.get(value, [])
+
+    def image_inputs(self, op: Operation) -> list[int]:
+        """List the inputs of an operation that depend on the image."""
+        return [value for value in op.inputs if value in self.from_image]
+
+    def ancestors(self, value: int) -> set[int]:
+        """Find a value and all that it was made from."""
+        found, waiting = {value}, [value]
+        while waiting:
+            op = self.producer(waiting.pop())
+            new = set(op.inputs) - found if op else set()
+            found |= new
+            waiting += new
+        return found
+
+    def elementwise_from(self, start: int) -> set[int]:
+        """Values that depend on nothing but ``start``, through element-wise operations."""
+        own = {start}
+        for op in self.operations:
+            taken = self.image_inputs(op)
+            if op.elementwise and taken and own.issuperset(taken):
+                own |= {v for v in op.outputs if self.shapes[v] == self.shapes[start]}
+        return own
+
+    def value(self, tap: Tap) -> int | None:
+        """Value that a tap reads; None where the pass does not come by it."""
+        if tap.call is None:
+            return (self.inputs if tap.side == "input" else self.outputs).get(tap.module)
+        seen = [
+            op.before if tap.when == "before" else op.after
+            for op in self.operations
+            if op.call == (tap.module, tap.side, tap.call)
+        ]
+        return seen[-1][tap.position] if seen else None
+
+    def tap(self, value: int) -> Tap | None:
+        """Where a value can be read; None where it passes between functions that Python calls not.
+
+        The innermost module that last returned it, else one that took it, else a function's call.
+        """
+        returning = [path for path, number in self.outputs.items() if number == value]
+        if returning:
+            return Tap(min(returning, key=lambda path: self.order[path]))
+        taking = [path for path, number in self.inputs.items() if number == value]
+        if taking:
+            return Tap(min(taking, key=lambda path: self.order[path]), "input")
+        maker = self.producer(value)
+        if maker is not None and maker.call is not None:
+            return _tap_of(maker, "after", maker.after.index(value))
+        for op in reversed(self.operations):
+            if op.call is not None and value in op.before:
+                return _tap_of(op, "before", op.before.index(value))
+        return None
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over what is computed: operations, their arguments and the constants."""
+        text = repr(
+            [
+                (op.name, op.inputs, op.outputs, op.arguments, sorted(op.options.items()))
+                for op in self.operations
+            ]
+            + [self.results, sorted(self.constants.items())]
+        )
+        return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", text).encode()).hexdigest()
+
+    @cached_property
+    def from_image(self) -> set[int]:
+        """Values that depend on the image."""
+        found = {self.image}
+        for op in self.operations:
+            if not found.isdisjoint(op.inputs):
+                found |= set(op.outputs)
+        return found
+
+    @cached_property
+    def _producers(self) -> dict[int, Operation]:
+        return {value: op for op in self.operations for value in op.outputs}
+
+    @cached_property
+    def _consumers(self) -> dict[int, list[Operation]]:
+        live = set(self.results)
+        found: dict[int, list[Operation]] = defaultdict(list)
+        for op in reversed(self.operations):
+            if not live.isdisjoint(op.outputs):
+                live |= set(op.inputs)
+                for value in set(op.inputs):
+                    found[value].insert(0, op)
+        return found
+
+
+def _tap_of(op: Operation, when: Literal["before", "after"], position: int) -> Tap:
+    assert op.call is not None
+    module, side, call = op.call
+    return Tap(module, side, call, when, position, op.name)
 
 
 def record(module: nn.Module, shape: tuple[int, int, int, int]) -> Trace:
     """Run a module once on an input of this shape (images, channels, height, width) and record it.
+
+    The module is not touched.
 
     Raises
     ------
     ValueError
         If the module cannot take such an input.
     """
-    parameters = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    empty = {name: torch.empty_like(value, device="meta") for name, value in parameters.items()}
     try:
-        return _record(module, empty, torch.empty(shape, device="meta"))
+        return _record(module, "meta", torch.empty(shape, device="meta"))
     except Exception:  # whatever a module of the user's does that shapes alone do not allow
         try:
-            return _record(module, {}, torch.zeros(shape))
+            with torch.random.fork_rng(devices=[]):
+                return _record(module, "cpu", torch.zeros(shape))
         except Exception as error:
             raise ValueError(
                 f"{type(module).__name__} cannot take an input of shape {shape} "
@@ -77,27 +235,213 @@ def record(module: nn.Module, shape: tuple[int, int, int, int]) -> Trace:
             ) from error
 
 
-def _record(module: nn.Module, tensors: dict[str, torch.Tensor], image: torch.Tensor) -> Trace:
-    recorder = _Recorder()
-    recorder.trace.image = recorder.number(image)
-    hooks = [
-        hook
-        for path, part in module.named_modules()
-        if path
-        for hook in (
-            part.register_forward_pre_hook(recorder.on_input(path)),
-            part.register_forward_hook(recorder.on_output(path)),
-        )
-    ]
+def copy_structure(module: nn.Module, convert: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+    """Copy a module and convert its tensors: parameters, buffers and those in plain attributes.
+
+    ``copy.deepcopy`` alone refuses tensors that autograd has made, which modules hold that keep
+    their activations, and those under weight normalisation, spectral normalisation or pruning.
+    Compiled and parallel modules are replaced by those that they wrap.
+
+    Parameters
+    ----------
+    module
+        What to copy.
+    convert
+        Gives the tensor to hold in place of another; parameters are wrapped again.
+    """
+    named = [*module.parameters(), *module.buffers()]
+    memo: dict[int, Any] = {id(tensor): _as_was(tensor, convert(tensor)) for tensor in named}
+    with _Copying(convert):
+        for part in reversed(list(module.modules())):
+            compiled = [v for v in vars(part).values() if isinstance(v, torch.jit.ScriptFunction)]
+            memo.update({id(function): function for function in compiled})  # hold no tensors
+            inner = part._modules.get("_orig_mod")  # what torch.compile wraps
+            if isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel):
+                inner = part.module
+            if inner is not None:
+                memo[id(part)] = copy.deepcopy(inner, memo)
+        copied: nn.Module = copy.deepcopy(module, memo)
+    return copied
+
+
+@contextmanager
+def reading(
+    module: nn.Module, taps: Sequence[Tap], keep: Callable[[int, torch.Tensor], object]
+) -> Iterator[None]:
+    """Hand over the values of taps whenever the module runs inside the context.
+
+    Parameters
+    ----------
+    module
+        The network.
+    taps
+        What to read.
+    keep
+        Called with the number of the tap and its value, which may be the network's own memory:
+        reduce or copy it at once, because functions that work in place overwrite it afterwards.
+        What it raises passes through the network's forward pass.
+
+    Raises
+    ------
+    TypeError
+        If a module that is tapped does not take or return a single tensor.
+    """
+    calls = _Calls(taps, keep)
+    hooks: list[Any] = []
     try:
-        with torch.no_grad(), recorder:
-            result = torch.func.functional_call(module, tensors, (image,))
+        for path, side in {(tap.module, tap.side) for tap in taps if tap.call is not None}:
+            part, start = module.get_submodule(path), calls.starting(path, side)
+            if side == "input":
+                hooks.append(part.register_forward_pre_hook(start, prepend=not path))
+            else:
+                hooks.append(part.register_forward_hook(start))
+        for number, tap in enumerate(taps):
+            if tap.call is None:
+                part = module.get_submodule(tap.module)
+                hooks.append(_hook(part, tap, partial(keep, number)))
+        with calls if calls.wanted else nullcontext():
+            yield
     finally:
         for hook in hooks:
             hook.remove()
-    if isinstance(result, torch.Tensor):
-        recorder.trace.result = recorder.number(result)
-    return recorder.trace
+
+
+class _Calls(TorchFunctionMode):
+    """Counts the functions that modules call, as the recording did, and reads those wanted."""
+
+    def __init__(self, taps: Sequence[Tap], keep: Callable[[int, torch.Tensor], object]) -> None:
+        super().__init__()
+        self.wanted = [(number, tap) for number, tap in enumerate(taps) if tap.call is not None]
+        self._keep = keep
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def starting(self, path: str, side: str) -> Callable[..., None]:
+        def hook(*arguments: Any) -> None:
+            self._counts[path, side] = 0
+
+        return hook
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        options = kwargs or {}
+        name = _plain(getattr(func, "__name__", str(func)))
+        here = [
+            (number, tap)
+            for number, tap in self.wanted
+            if self._counts.get((tap.module, tap.side)) == tap.call and name == tap.function
+        ]
+        self._counts = {place: count + 1 for place, count in self._counts.items()}
+        given = list(_tensors((args, options))) if here else []
+        for number, tap in here:
+            if tap.when == "before":
+                self._keep(number, given[tap.position])
+        result = func(*args, **options)
+        for number, tap in here:
+            if tap.when == "after":
+                self._keep(number, [*_tensors(result), *given][tap.position])
+        return result
+
+
+def _hook(part: nn.Module, tap: Tap, keep: Callable[[torch.Tensor], object]) -> Any:
+    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any = None) -> None:
+        value = output if tap.side == "output" else inputs[0] if inputs else None
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(
+                f"the {tap.side} of module {tap.module!r} is a {type(value).__name__}; expected a "
+                "single tensor. Name a module that handles one tensor."
+            )
+        with torch._C.DisableTorchFunction():  # what is kept here is no function of the network
+            keep(value)
+
+    if tap.side == "input":
+        return part.register_forward_pre_hook(hook)
+    return part.register_forward_hook(hook)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """All tensors in nested sequences, mappings, dataclasses and namespaces, in order."""
+    if isinstance(value, torch.Tensor):
+        yield value
+        return
+    if isinstance(value, Mapping):
+        parts: Any = value.values()
+    elif isinstance(value, list | tuple | set):
+        parts = value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, part.name) for part in dataclasses.fields(value)]
+    elif isinstance(value, nn.Module | type) or callable(value):
+        parts = ()
+    else:
+        slots = [getattr(value, name, None) for name in getattr(value, "__slots__", ())]
+        parts = [*slots, *getattr(value, "__dict__", {}).values()]
+    for part in parts:
+        yield from _tensors(part)
+
+
+class _Copying(TorchFunctionMode):
+    def __init__(self, convert: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self._convert = convert
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is not torch.Tensor.__deepcopy__:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        return memo.setdefault(id(tensor), self._convert(tensor))
+
+
+def _as_was(tensor: torch.Tensor, converted: torch.Tensor) -> torch.Tensor:
+    is_parameter = isinstance(tensor, nn.Parameter) and not isinstance(converted, nn.Parameter)
+    return nn.Parameter(converted, requires_grad=False) if is_parameter else converted
+
+
+def _record(module: nn.Module, device: str, image: torch.Tensor) -> Trace:
+    names = {id(tensor): name for name, tensor in module.state_dict(keep_vars=True).items()}
+    origin: dict[int, torch.Tensor] = {}
+
+    def convert(tensor: torch.Tensor) -> torch.Tensor:
+        converted = tensor.detach().to(device, copy=device != "meta")
+        origin[id(converted)] = tensor
+        return converted
+
+    copied = copy_structure(module, convert)
+    origin |= {
+        id(new): old
+        for news, olds in (
+            (copied.parameters(), module.parameters()),
+            (copied.buffers(), module.buffers()),
+        )
+        for new, old in zip(news, olds, strict=True)
+    }
+    recorder = _Recorder()
+    recorder.trace.image = recorder.number(image)
+    for path, part in copied.named_modules():
+        if path:
+            part.register_forward_pre_hook(recorder.on_input(path))
+            part.register_forward_hook(recorder.on_output(path))
+    with torch.no_grad(), recorder, _Dispatched(recorder):
+        result = copied(image)
+    trace = recorder.trace
+    trace.results = tuple(recorder.number(tensor) for tensor in _tensors(result))
+    trace.result = trace.results[0] if isinstance(result, torch.Tensor) else None
+    for tensor, number in recorder.unmade():
+        held = origin.get(id(tensor), tensor)
+        trace.constants[number] = names.get(id(held)) or _content(held)
+    return trace
+
+
+@dataclass
+class _Inside:
+    """What the dispatcher saw while one function ran."""
+
+    operators: int = 0
+    pointwise: bool = True
+    draws: bool = False
+    touched: set[int] = field(default_factory=set)
+    written: list[torch.Tensor] = field(default_factory=list)
 
 
 class _Recorder(TorchFunctionMode):
@@ -106,19 +450,31 @@ class _Recorder(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.trace = Trace()
-        self._numbers: dict[tuple[int, int], int] = {}
-        self._alive: list[torch.Tensor] = []  # an identity is unique only while its tensor lives
-        self._calls: Counter[str] = Counter()
+        self.inside: _Inside | None = None
+        self._numbers: dict[int, int] = {}
+        self._alive: dict[int, list[torch.Tensor]] = defaultdict(list)  # by storage; keeps ids
+        self._first: list[tuple[torch.Tensor, int]] = []
+        self._running = [""]  # modules, the innermost last
+        self._place: Place = ("", "input", 0)
+        self._returned = 0
 
     def number(self, tensor: torch.Tensor) -> int:
         """Return the number of the value that a tensor holds now."""
         with torch._C.DisableTorchFunction():
-            key = (id(tensor), tensor._version)
-            if key not in self._numbers:
-                self._numbers[key] = len(self.trace.shapes)
-                self.trace.shapes.append(tuple(tensor.shape))
-                self._alive.append(tensor)
-        return self._numbers[key]
+            if id(tensor) not in self._numbers:
+                self._alive[_storage(tensor)].append(tensor)
+                self._renumber(tensor)
+                self._first.append((tensor, self._numbers[id(tensor)]))
+        return self._numbers[id(tensor)]
+
+    def unmade(self) -> Iterator[tuple[torch.Tensor, int]]:
+        """Tensors that no recorded function made, with their numbers; not the image."""
+        made = {value for op in self.trace.operations for value in op.outputs}
+        return (pair for pair in self._first if pair[1] not in made | {self.trace.image})
+
+    def _renumber(self, tensor: torch.Tensor) -> None:
+        self._numbers[id(tensor)] = len(self.trace.shapes)
+        self.trace.shapes.append(tuple(tensor.shape))
 
     def __torch_function__(
         self,
@@ -127,22 +483,71 @@ class _Recorder(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        options = dict(kwargs or {})
-        if options.get("inplace"):
-            options["inplace"] = False
-        inputs = tuple(self.number(tensor) for tensor in _tensors((args, options)))
-        result = func(*args, **options)
-        outputs = tuple(self.number(tensor) for tensor in _tensors(result))
-        if outputs and not set(outputs) & set(inputs):
-            name = _plain(getattr(func, "__name__", str(func)))
-            # Tensors are named by their numbers, so that a trace holds no memory.
-            arguments = tuple(_without_tensors(value) for value in args)
-            rest = {key: _without_tensors(value) for key, value in options.items()}
-            self.trace.operations.append(Operation(name, inputs, outputs, arguments, rest))
+        place = self._place
+        self._place = (*place[:2], place[2] + 1)
+        name = _plain(getattr(func, "__name__", str(func)))
+        return self.run(name, func, args, dict(kwargs or {}), place)
+
+    def run(
+        self,
+        name: str,
+        func: Callable[..., Any],
+        args: Sequence[Any],
+        options: dict[str, Any],
+        place: Place | None,
+    ) -> Any:
+        """Run a function and record it."""
+        given = list(_tensors((args, options)))
+        before = tuple(self.number(tensor) for tensor in given)
+        outer, self.inside = self.inside, _Inside()
+        try:
+            result = func(*args, **options)
+        finally:
+            inside, self.inside = self.inside, outer
+        frozen = name == "batch_norm" and not _in_training(args, options)
+        changed = {} if frozen else self._rewritten(inside.written)
+        results = tuple(self.number(tensor) for tensor in _tensors(result))
+        after = results + tuple(self.number(tensor) for tensor in given)
+        pairs = list(zip(given, before, strict=True))
+        touched = [v for t, v in pairs if not inside.operators or id(t) in inside.touched]
+        outputs = tuple(dict.fromkeys(v for v in after if v not in before))
+        operation = Operation(
+            name,
+            tuple(touched),
+            outputs,
+            tuple(_told(value) for value in args),
+            {key: _told(value) for key, value in options.items()},
+            frozen or (inside.operators > 0 and inside.pointwise) or name == "setitem",
+            inside.draws,
+            self._running[-1],
+            place,
+            before,
+            after,
+        )
+        if outputs:
+            self.trace.operations.append(operation)
+        for old, (new, storage) in changed.items():  # seen through other views of what was written
+            if new not in outputs:
+                taken = tuple(old if _storage(t) == storage else v for t, v in pairs)
+                through = replace(operation, inputs=taken, outputs=(new,), call=None)
+                self.trace.operations.append(through)
         return result
+
+    def _rewritten(self, written: list[torch.Tensor]) -> dict[int, tuple[int, int]]:
+        """Give what shares memory with tensors new numbers: old → new, and the storage."""
+        changed = {}
+        with torch._C.DisableTorchFunction():
+            for storage in {_storage(tensor) for tensor in written}:
+                for tensor in self._alive.get(storage, []):
+                    old = self._numbers[id(tensor)]
+                    self._renumber(tensor)
+                    changed[old] = (self._numbers[id(tensor)], storage)
+        return changed
 
     def on_input(self, path: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            self._running.append(path)
+            self._place = (path, "input", 0)
             self.trace.inputs.pop(path, None)
             if inputs and isinstance(inputs[0], torch.Tensor):
                 self.trace.inputs[path] = self.number(inputs[0])
@@ -151,33 +556,84 @@ class _Recorder(TorchFunctionMode):
 
     def on_output(self, path: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            self._running.pop()
+            self._place = (path, "output", 0)
             is_tensor = isinstance(output, torch.Tensor)
             self.trace.outputs[path] = self.number(output) if is_tensor else None
-            self._calls["all"] += 1
-            self.trace.order[path] = self._calls["all"]
+            self._returned += 1
+            self.trace.order[path] = self._returned
 
         return hook
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """All tensors in nested sequences and mappings, in order."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _tensors(part)
+class _Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees the operators that functions run, and those that compiled functions run unseen."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._recorder = recorder
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        with torch._C.DisableTorchFunction():  # what runs here the network does not call itself
+            if self._recorder.inside is not None:
+                return self._seen(func, *args, **(kwargs or {}))
+            name = _plain(func.overloadpacket.__name__)
+            unseen = partial(self._seen, func)
+            return self._recorder.run(name, unseen, args, dict(kwargs or {}), None)
+
+    def _seen(self, func: Any, *args: Any, **options: Any) -> Any:
+        inside = self._recorder.inside
+        assert inside is not None
+        plain = func.overloadpacket.__name__.rstrip("_")
+        inside.operators += 1
+        inside.draws |= torch.Tag.nondeterministic_seeded in func.tags
+        if plain not in _CREATING:  # what only creates works on nothing
+            inside.touched |= {id(tensor) for tensor in _tensors((args, options))}
+            inside.pointwise &= _is_pointwise(func) or plain in _POINTWISE
+        for i, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                value = args[i] if i < len(args) else options.get(argument.name)
+                inside.written += _tensors(value)
+        return func(*args, **options)
 
 
-def _without_tensors(value: Any) -> Any:
-    """Arguments with every tensor replaced by its shape."""
+@cache
+def _is_pointwise(func: Any) -> bool:
+    """Whether PyTorch marks an operator as pointwise, itself or the form that is not in place."""
+    plain = getattr(torch.ops.aten, func.overloadpacket.__name__.rstrip("_"), None)
+    twin = getattr(plain, func._overloadname, func)
+    return torch.Tag.pointwise in func.tags or torch.Tag.pointwise in twin.tags
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    with torch._C.DisableTorchFunction():
+        return int(tensor.untyped_storage()._cdata)
+
+
+def _in_training(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    return bool(options.get("training", args[5] if len(args) > 5 else False))
+
+
+def _told(value: Any) -> Any:
+    """Arguments with every tensor replaced by its shape, and arrays by a hash."""
     if isinstance(value, torch.Tensor):
         return value.size()
+    if isinstance(value, np.ndarray):
+        return (value.shape, str(value.dtype), hashlib.sha256(value.tobytes()).hexdigest())
     if isinstance(value, list | tuple):
-        return tuple(_without_tensors(part) for part in value)
+        return tuple(_told(part) for part in value)
     return value
+
+
+def _content(tensor: torch.Tensor) -> str:
+    """Hash of a tensor's type, shape and bytes; of its type and shape where it holds no bytes."""
+    described = f"{tensor.dtype} {tuple(tensor.shape)}"
+    if tensor.device.type == "meta":
+        return described
+    plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return f"{described} {hashlib.sha256(plain.tobytes()).hexdigest()}"
 
 
 def _plain(name: str) -> str:

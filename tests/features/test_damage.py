@@ -1,9 +1,8 @@
-"""What is no longer as it was written is noticed when it is read, and old stores stay readable."""
+"""What is no longer as it was written is noticed when it is read."""
 
 from __future__ import annotations
 
 import json
-import logging
 import random
 import shutil
 from functools import cache
@@ -12,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from torch import nn
-from zarr.codecs import BloscCodec
 
 from analysis.data import ImageDataset, load_dataset
 from analysis.features import DamagedStoreError, extract, open_features
@@ -140,11 +137,6 @@ def run(data, store, **more):
     return extract(data, network(), store=store, progress=False, **how)
 
 
-def computes_nothing(monkeypatch):
-    monkeypatch.setattr(nn.Module, "__call__", None)
-    monkeypatch.setattr(ImageDataset, "__getitem__", None)
-
-
 def test_a_damaged_group_is_computed_anew_once_it_is_deleted(data, tmp_path):
     first = run(data, tmp_path).values
     group = next(tmp_path.glob("*.zarr"))
@@ -155,68 +147,8 @@ def test_a_damaged_group_is_computed_anew_once_it_is_deleted(data, tmp_path):
     np.testing.assert_array_equal(run(data, tmp_path).values, first)
 
 
-def in_format_1(group: Path, values: np.ndarray, rows: int, *, classes=tuple("0123456789")) -> None:
-    """Replace a group by what an older Layerbook would have written."""
-    now = open_features(group)
-    names = list(dict.fromkeys(now.layer.values.tolist()))
-    shutil.rmtree(group)
-    attributes = {**now.attrs, "layers": names, "block_images": rows}
-    written = zarr.open_group(group, mode="w", attributes=attributes)
-    label = written.create_array("label", data=now.label.values, dimension_names=["image"])
-    label.attrs["classes"] = list(classes)
-    path = written.create_array(
-        "path", shape=now.path.shape, chunks=now.path.shape, dtype=str, dimension_names=["image"]
-    )
-    path[:] = np.array(now.path.values, dtype=object)
-    for name in names:
-        chosen = values[:, now.layer.values == name]
-        array = written.create_array(
-            name,
-            shape=chosen.shape,
-            chunks=(min(rows, len(chosen)), chosen.shape[1]),
-            dtype="float32",
-            compressors=BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"),
-            dimension_names=["image", f"{name} unit"],
-        )
-        array[:] = chosen
-
-
 def test_keys_are_those_of_the_first_version():
     assert key_of({"a": 1}) == "979c53d0625f7ed84508f5572e9572433e7028c4d24ee92acbf8b4aea656c916"
-
-
-def test_an_older_store_is_read_and_nothing_computed(data, tmp_path, monkeypatch, withstood):
-    values = run(data, tmp_path).values
-    group = next(tmp_path.glob("*.zarr"))
-    in_format_1(group, values, 4)
-    with monkeypatch.context() as patch:
-        computes_nothing(patch)
-        found = run(data, tmp_path)
-    np.testing.assert_array_equal(found.values, values)
-    np.testing.assert_array_equal(found.label, data.labels)
-    (group / "conv1_1" / "c" / "1" / "0").unlink()
-    with pytest.raises(DamagedStoreError, match="'conv1_1' lacks its part"):
-        run(data, tmp_path).compute()
-    withstood("fault", "The feature store is of an older version", tried=1)
-
-
-def test_labels_that_an_older_store_left_out_were_zeros(data, tmp_path):
-    zeros = data.subset(np.flatnonzero(data.labels == 0))
-    values = run(zeros, tmp_path).values
-    group = next(tmp_path.glob("*.zarr"))
-    in_format_1(group, values, 4)
-    assert not (group / "label" / "c").exists()
-    np.testing.assert_array_equal(run(zeros, tmp_path).label, zeros.labels)
-    with pytest.raises(DamagedStoreError, match="its labels are lost"):
-        open_features(group)  # which does not know them
-
-    other = tmp_path / "other"
-    values = run(data, other).values
-    group = next(other.glob("*.zarr"))
-    in_format_1(group, values, 4)
-    shutil.rmtree(group / "label" / "c")
-    with pytest.raises(DamagedStoreError, match="its labels are lost"):
-        run(data, other)
 
 
 def rewrite(file: Path, **attributes) -> None:
@@ -231,30 +163,15 @@ def test_a_newer_store_is_left_alone(data, tmp_path, monkeypatch, withstood):
         patch.setattr(Builder, "finish", lambda self: 1 / 0)
         run(data, tmp_path)
     partial = next(tmp_path.glob("*.partial"))
-    rewrite(partial / "group" / "zarr.json", format=3)
+    rewrite(partial / "group" / "zarr.json", format=2)
     before = files(partial)
-    with pytest.raises(ValueError, match=r"of format 3; this Layerbook knows .* up to 2\. Update"):
+    with pytest.raises(ValueError, match=r"of format 2; this Layerbook knows .* up to 1\. Update"):
         run(data, tmp_path)
     assert files(partial) == before
-    rewrite(partial / "group" / "zarr.json", format=2)
+    rewrite(partial / "group" / "zarr.json", format=1)
     run(data, tmp_path)
     group = next(tmp_path.glob("*.zarr"))
-    rewrite(group / "zarr.json", format=3)
-    with pytest.raises(ValueError, match=r"of format 3; this Layerbook knows .* up to 2\. Update"):
+    rewrite(group / "zarr.json", format=2)
+    with pytest.raises(ValueError, match=r"of format 2; this Layerbook knows .* up to 1\. Update"):
         run(data, tmp_path)
     withstood("fault", "The feature store is of a newer version", tried=2)
-
-
-def test_what_an_older_version_has_left_unfinished_is_begun_anew(data, tmp_path, caplog, withstood):
-    expected = run(data, tmp_path).values
-    group = next(tmp_path.glob("*.zarr"))
-    in_format_1(group, np.full_like(expected, 7), 4)
-    partial = group.with_name(group.name + ".partial")
-    group.replace(partial)
-    (partial / "progress.json").write_text(json.dumps({"images": 8}), "utf-8")
-    with caplog.at_level(logging.INFO):
-        found = run(data, tmp_path)
-    assert "starting anew" in caplog.text
-    np.testing.assert_array_equal(found.values, expected)
-    assert not partial.exists()
-    withstood("fault", "An older version was killed while it extracted features", tried=1)

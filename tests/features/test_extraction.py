@@ -12,6 +12,7 @@ from torchvision import transforms
 
 from analysis.data import ImageDataset, load_dataset
 from analysis.features import building, extract
+from analysis.features.forward import Forward
 from analysis.networks import Layer, Preprocessing, Tap, load_backbone
 
 SMALL = Preprocessing(72, 64)
@@ -169,12 +170,19 @@ def test_layers_come_in_the_order_asked_for(data, minivgg, tmp_path):
     assert list(dict.fromkeys(found.layer.values)) == names
 
 
-def test_a_second_call_computes_nothing_and_decodes_nothing(data, minivgg, tmp_path, monkeypatch):
+def test_a_second_call_decodes_nothing_and_computes_one_picture(
+    data, minivgg, tmp_path, monkeypatch
+):
     first = extract(data, minivgg, crops="center", store=tmp_path, progress=False).values
-    monkeypatch.setattr(nn.Module, "__call__", None)
+    crops = []
+    run = Forward.__call__
+    monkeypatch.setattr(
+        Forward, "__call__", lambda self, x: (crops.append(len(x)), run(self, x))[1]
+    )
     monkeypatch.setattr(ImageDataset, "__getitem__", None)
     again = extract(data, minivgg, crops="center", batch_size=3, store=tmp_path, progress=False)
     np.testing.assert_array_equal(again.values, first)
+    assert crops == [1]
 
 
 def test_what_changes_features_changes_the_key(data, minivgg, tmp_path):
@@ -230,7 +238,8 @@ def test_the_pass_ends_after_the_last_layer_needed(data, tmp_path):
     calls = []
     net.module.second.register_forward_pre_hook(lambda m, i: calls.append(len(i[0])))
     extract(data, net, crops="center", batch_size=2, store=tmp_path, progress=False)
-    assert len(calls) == 1  # six batches; only a first pass has to find out where to stop
+    # Recorded on two images, then the probe; of six batches only the first pass goes on to the end.
+    assert calls == [2, 1, 2]
 
 
 def test_bfloat16_is_close(data, minivgg, tmp_path):

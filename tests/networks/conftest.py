@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from analysis.networks import Backbone, Layer, load_backbone
+from analysis.networks.trace import reading
 
 CLASSES = ("blue", "dark", "green", "light blue", "red")
 
@@ -56,31 +57,17 @@ def read_layers() -> Reader:
 def _read_layers(
     net: Backbone, layers: list[Layer], activation: str, images: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Values of layers through hooks, as Tap asks for: copied inside, the last call wins."""
+    """Values of layers as their taps ask for: copied inside, the last call wins."""
+    places = [
+        (layer.name, i, tap) for layer in layers for i, tap in enumerate(layer.taps(activation))
+    ]
     parts: dict[tuple[str, int], torch.Tensor] = {}
-    hooks = []
-    for layer in layers:
-        for i, tap in enumerate(layer.taps(activation)):
-            module = net.module.get_submodule(tap.module)
-            if tap.side == "input":
-                hook = module.register_forward_pre_hook(
-                    lambda m, inputs, tap=tap, key=(layer.name, i): parts.update(
-                        {key: tap.value(inputs).clone()}
-                    )
-                )
-            else:
-                hook = module.register_forward_hook(
-                    lambda m, inputs, output, tap=tap, key=(layer.name, i): parts.update(
-                        {key: tap.value(inputs, output).clone()}
-                    )
-                )
-            hooks.append(hook)
-    try:
-        with torch.no_grad():
-            net.module(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+
+    def keep(number: int, value: torch.Tensor) -> None:
+        parts[places[number][:2]] = value.clone()
+
+    with torch.no_grad(), reading(net.module, [tap for *_, tap in places], keep):
+        net.module(images)
     return {
         layer.name: torch.cat(
             [parts[layer.name, i] for i in range(len(layer.taps(activation)))], layer.unit_axis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 
 import pytest
@@ -53,7 +54,11 @@ def test_torchvision_classifiers(name, random_backbone):
 def check_units_against_weights(net):
     for layer in net.available.values():
         part = net.module.get_submodule(layer.name)
-        if isinstance(part, nn.Conv2d):
+        if layer.kind == "tokens":
+            assert (layer.units, layer.layout) in [
+                (part.out_features, layout) for layout in ("tokens", "nhwc")
+            ]
+        elif isinstance(part, nn.Conv2d):
             assert (layer.kind, layer.units, layer.layout) == ("conv", part.out_channels, "nchw")
         elif isinstance(part, nn.Linear):
             assert (layer.kind, layer.units) == ("fc", part.out_features)
@@ -104,8 +109,9 @@ def test_activation_functions_called_as_plain_functions(read_layers):
     module = Functional()
     net = load_backbone(module, preprocess=SMALL)
     assert [layer.name for layer in net.layers] == ["conv1", "conv2", "fc1"]
-    assert net.available["conv1"].post == (Tap("conv1", "output", "relu"),)
-    assert net.available["conv2"].post == (Tap("conv2", "output", "tanh"),)
+    # The first function that is called after the module has returned.
+    assert net.available["conv1"].post == (Tap("conv1", call=0, function="relu"),)
+    assert net.available["conv2"].post == (Tap("conv2", call=0, function="tanh"),)
     assert net.available["fc1"].post == (Tap("fc2", "input"),)
     x = noise((3, 3, 32, 32))
     before, after = (read_layers(net, list(net.layers), a, x.clone()) for a in ("pre", "post"))
@@ -228,14 +234,21 @@ def test_module_paths_pick_layers_and_stages():
         load_backbone("resnet50", weights="random", layers=["blok3"])
 
 
-def test_a_join_that_hides_its_branches_has_no_pre(random_backbone):
-    layer = random_backbone("inception_v3").available["Mixed_6a"]
-    assert layer.pre == ()
-    assert layer.taps("post") == layer.post
-    with pytest.raises(ValueError, match="'Mixed_6a' before its activation"):
-        layer.taps("pre")
+def test_a_join_of_plain_functions_is_read_branch_by_branch(random_backbone, read_layers):
+    net = random_backbone("inception_v3")
+    layer = net.available["Mixed_6a"]
+    assert [tap.function for tap in layer.pre] == ["", "", "max_pool2d"]
+    x = noise((1, 3, 75, 75))
+    before, after = (read_layers(net, [layer], side, x)["Mixed_6a"] for side in ("pre", "post"))
+    pooled = layer.units - 288  # of which no activation function follows
+    torch.testing.assert_close(before[:, pooled:], after[:, pooled:])
+    torch.testing.assert_close(before[:, :pooled].clamp(min=0), after[:, :pooled])
+    assert (before[:, :pooled] < 0).any()
     with pytest.raises(ValueError, match="known: post, pre"):
         layer.taps("both")
+    hidden = dataclasses.replace(layer, pre=())
+    with pytest.raises(ValueError, match="'Mixed_6a' before its"):
+        hidden.taps("pre")
 
 
 def test_a_module_of_ones_own_is_copied_and_asks_for_its_preprocessing():

@@ -1,0 +1,242 @@
+"""Networks that look alike and compute other things never share features, and none are random."""
+
+from __future__ import annotations
+
+import functools
+import random
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from analysis.data import load_dataset
+from analysis.features import extract
+from analysis.features import extraction as extracting
+from analysis.networks import Preprocessing, load_backbone
+from analysis.networks.trace import Trace
+
+SMALL = Preprocessing(resize=40, crop=32)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_dataset("photographs").subset([0, 1, 2])
+
+
+class Base(nn.Module):
+    """Printed and stored alike, whatever it holds."""
+
+    def __init__(self, held=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 4)
+        self.held = held
+
+    def scores(self, y):
+        return self.fc(functional.relu(self.b(y)).mean((2, 3)))
+
+
+class Buffer(Base):
+    def __init__(self, held):
+        super().__init__()
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), held), persistent=False)
+
+    def forward(self, x):
+        return self.scores(functional.relu(self.a(x - self.mean)))
+
+
+class Number(Base):
+    def forward(self, x):
+        return self.scores(self.held * functional.relu(self.a(x)))
+
+
+class Listed(Base):
+    def forward(self, x):
+        return self.scores(self.held["scales"][1] * functional.relu(self.a(x)))
+
+
+class Tensor(Base):
+    def forward(self, x):
+        return self.scores(functional.relu(self.a(x + self.held)))
+
+
+class Array(Base):
+    def forward(self, x):
+        return self.scores(functional.relu(self.a(x)) + torch.as_tensor(self.held))
+
+
+class Calling(Base):
+    def forward(self, x):
+        return self.scores(self.held(self.a(x)))
+
+
+class Deciding(Base):
+    """What it does depends on values: no description of its operations on zeros tells."""
+
+    def forward(self, x):
+        if float(x.abs().mean()) > self.held[0]:
+            x = self.held[1] * x
+        return self.scores(functional.relu(self.a(x)))
+
+
+class Hidden(Base):
+    """Computes outside of PyTorch."""
+
+    def forward(self, x):
+        y = functional.relu(self.a(x)).detach().numpy() ** self.held
+        return self.scores(torch.from_numpy(y))
+
+
+def patched(power):
+    net = Number(1.0)
+    net.forward = types.MethodType(lambda self, x: self.scores(self.a(x).abs() ** power), net)
+    return net
+
+
+class Closed(Base):
+    def __init__(self, tensor):
+        super().__init__()
+        self.added = lambda x: x + tensor
+
+    def forward(self, x):
+        return self.scores(functional.relu(self.a(self.added(x))))
+
+
+TWINS = {
+    "buffer that is not stored": (Buffer(0.0), Buffer(0.5)),
+    "number": (Number(1.0), Number(0.9)),
+    "NumPy scalar": (Number(np.float32(1)), Number(np.float32(0.9))),
+    "list": (Listed({"scales": [1, 2]}), Listed({"scales": [1, 3]})),
+    "tensor": (Tensor(torch.zeros(3, 1, 1)), Tensor(torch.ones(3, 1, 1))),
+    "array": (Array(np.zeros((8, 1, 1), "f4")), Array(np.ones((8, 1, 1), "f4"))),
+    "partial": tuple(
+        Calling(functools.partial(functional.leaky_relu, negative_slope=s)) for s in (0.1, 0.3)
+    ),
+    "lambda": (Calling(lambda y: y.relu()), Calling(lambda y: functional.leaky_relu(y, 0.2))),
+    "tensor of a closure": (Closed(torch.zeros(3, 1, 1)), Closed(torch.ones(3, 1, 1))),
+    "patched forward": (patched(1), patched(2)),
+    "decision": (Deciding((0.1, 1.0)), Deciding((0.1, 3.0))),
+    "outside of PyTorch": (Hidden(1), Hidden(2)),
+}
+
+
+def features(module, data, store, **options):
+    net = load_backbone(module, preprocess=SMALL)
+    return extract(data, net, crops="center", progress=False, store=store, **options)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_twins_do_not_share_features(name, data, tmp_path):
+    first, second = TWINS[name]
+    together = [features(one, data, tmp_path / "both").values for one in (first, second)]
+    alone = [features(one, data, tmp_path / str(i)).values for i, one in enumerate((first, second))]
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert np.abs(alone[0] - alone[1]).max() > 0.005 * np.abs(alone[0]).max()
+    # Each is found again, and nothing is computed a third time.
+    groups = sorted(tmp_path.glob("both/*.zarr"))
+    assert len(groups) == 2
+    for one, values in zip((second, first), reversed(alone), strict=True):
+        np.testing.assert_array_equal(features(one, data, tmp_path / "both").values, values)
+    assert sorted(tmp_path.glob("both/*.zarr")) == groups
+
+
+def test_weights_that_were_changed_after_loading_are_noticed(data, tmp_path):
+    net = load_backbone(Number(1.0), preprocess=SMALL)
+    options = {"crops": "center", "progress": False, "store": tmp_path}
+    first = extract(data, net, **options).values
+    net.module.a.weight.mul_(2)
+    assert np.abs(extract(data, net, **options).values - first).max() > 0.01
+
+
+def test_the_probe_tells_twins_apart_where_the_description_does_not(data, tmp_path, monkeypatch):
+    """And the description alone where the probe does not see a difference."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Trace, "digest", lambda self: "always the same")
+        first, second = (features(Number(k), data, tmp_path / "probe") for k in (1.0, 0.5))
+    assert np.abs(first.values - second.values).max() > 0.01
+    assert first.attrs["key"] != second.attrs["key"]
+    monkeypatch.setattr(extracting.Probe, "agrees", lambda self, group: True)
+    first, second = (features(Number(k), data, tmp_path / "description") for k in (1.0, 0.5))
+    assert np.abs(first.values - second.values).max() > 0.01
+
+
+def test_the_probe_stays_out_of_the_features(data, tmp_path):
+    found = features(Number(1.0), data, tmp_path)
+    assert not [name for name in found.attrs if "probe" in name]
+    assert max(len(str(value)) for value in found.attrs.values()) < 200
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_another_number_of_threads_finds_the_same_features(dtype, data, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            features(Number(1.0), data, tmp_path, dtype=dtype)
+    finally:
+        torch.set_num_threads(before)
+    assert len(list(tmp_path.glob("*.zarr"))) == 1
+
+
+class Dropping(Base):
+    """Random whatever the mode, between ``a`` and ``b``."""
+
+    def forward(self, x):
+        return self.scores(self.held(functional.relu(self.a(x))))
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + 0.01 * torch.randn_like(x)
+
+
+RANDOM = {
+    "dropout": (functional.dropout, r"\(dropout\)"),
+    "dropout2d": (lambda y: functional.dropout2d(y, 0.5), r"\(dropout2d\)"),
+    "noise of a module": (Noise(), r"\(randn_like in module 'held'\)"),
+    "rand": (lambda y: y * torch.rand(1, device=y.device), r"\(rand\)"),
+    "bernoulli": (lambda y: y * torch.bernoulli(torch.full_like(y, 0.5)), r"\(bernoulli\)"),
+    "rrelu": (lambda y: functional.rrelu(y, training=True), r"\(rrelu\)"),
+    "Python's": (lambda y: y * random.random(), "outside PyTorch"),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_network_that_is_always_random_is_refused(name, data, tmp_path):
+    act, named = RANDOM[name]
+    if name == "rrelu":
+        act = lambda y: functional.rrelu(y - 1, training=True)  # noqa: E731 (below zero)
+    with pytest.raises(
+        ValueError, match=rf"layer 'b'.*random numbers in evaluation mode .*{named}"
+    ):
+        features(Dropping(act), data, tmp_path, layers="b")
+    assert not list(tmp_path.glob("*.zarr"))
+    before = features(Dropping(act), data, tmp_path, layers="a", activation="pre")
+    assert before.shape == (3, 8)
+
+
+def test_randomness_that_evaluation_switches_off_does_no_harm(data, tmp_path):
+    for act in (
+        nn.Dropout(),
+        nn.Dropout2d(),
+        nn.RReLU(),
+        nn.AlphaDropout(),
+        nn.FeatureAlphaDropout(),
+    ):
+        first, second = (
+            features(Dropping(act).train(), data, tmp_path / f"{type(act).__name__}{i}").values
+            for i in range(2)
+        )
+        np.testing.assert_array_equal(first, second)
+
+
+def test_the_callers_random_numbers_are_left_alone(data, tmp_path):
+    module = Dropping(nn.Dropout())
+    state = torch.get_rng_state()
+    features(module, data, tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
