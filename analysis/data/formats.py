@@ -28,30 +28,23 @@ _UNREAD = {
     ".mng .pcx .pfm .pict .qoi .ras .sgi .tga .wdp .xbm .xpm",
 }
 _ENDINGS = {ending: what for what, endings in _UNREAD.items() for ending in endings.split()}
-_FIRST_BYTES = (  # place, bytes, what
-    (0, b"8BPS", "a file of an image editor"),
-    (0, b"gimp xcf", "a file of an image editor"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"JXL ", "JPEG XL"),
-    (0, b"%PDF", "a document"),
-    (0, b"%!PS", "a vector graphic"),
-    (0, b"\xc5\xd0\xd3\xc6", "a vector graphic"),
-    (0, b"FUJIFILMCCD", "a camera's raw file"),
-    (128, b"DICM", "a medical or scientific image"),
-    (0, b"\x76\x2f\x31\x01", "a medical or scientific image"),
-    (0, b"SIMPLE  =", "a medical or scientific image"),
-    (0, b"\x1aE\xdf\xa3", "a video"),
-    (8, b"AVI ", "a video"),
-)
-_READ_BYTES = (
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG\r\n", "PNG"),
-    (0, b"GIF8", "GIF"),
-    (8, b"WEBP", "WEBP"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (4, b"jP  ", "JPEG2000"),
-)
+_FIRST_BYTES = {  # what is not read: where its bytes are, and which
+    "a file of an image editor": ((0, b"8BPS"), (0, b"gimp xcf")),
+    "JPEG XL": ((0, b"\xff\x0a"), (4, b"JXL ")),
+    "a document": ((0, b"%PDF"),),
+    "a vector graphic": ((0, b"%!PS"), (0, b"\xc5\xd0\xd3\xc6"), (0, b"<svg")),
+    "a camera's raw file": ((0, b"FUJIFILMCCD"),),
+    "a medical or scientific image": ((128, b"DICM"), (0, b"v/1\x01"), (0, b"SIMPLE  =")),
+    "a video": ((0, b"\x1aE\xdf\xa3"), (8, b"AVI ")),
+}
+_READ_BYTES = {
+    "JPEG": ((0, b"\xff\xd8\xff"),),
+    "JPEG2000": ((4, b"jP  "),),
+    "PNG": ((0, b"\x89PNG\r\n"),),
+    "GIF": ((0, b"GIF8"),),
+    "TIFF": ((0, b"II*\0"), (0, b"MM\0*")),
+    "WEBP": ((8, b"WEBP"),),
+}
 _HEIF = (b"avi", b"hei", b"hev", b"mif", b"msf")  # brands after "ftyp"; others are of videos
 
 
@@ -93,5 +86,8 @@ def unread_format(name: str, head: bytes = b"") -> str | None:
     return f"it is {format_}, but its name does not end like that of an image; rename it"
 
 
-def _by_bytes(head: bytes, table: tuple[tuple[int, bytes, str], ...]) -> str | None:
-    return next((what for at, mark, what in table if head[at : at + len(mark)] == mark), None)
+def _by_bytes(head: bytes, table: dict[str, tuple[tuple[int, bytes], ...]]) -> str | None:
+    found = (
+        what for what, marks in table.items() for at, mark in marks if head.startswith(mark, at)
+    )
+    return next(found, None)

@@ -73,21 +73,12 @@ def full_paths(paths: Iterable[str | os.PathLike[str]], *, need_files: bool) -> 
 
 
 def relative_paths(files: Sequence[str], root: str | os.PathLike[str] | None) -> tuple[str, ...]:
-    """Paths from a folder, by default the deepest that holds all files; others stay absolute."""
+    """Paths from a folder, by default the deepest that holds all files."""
     try:
-        top = Path(os.path.commonpath([Path(file).parent for file in files]))
+        top = os.path.commonpath([Path(file).parent for file in files]) if root is None else root
+        return tuple(composed(Path(os.path.relpath(file, top)).as_posix()) for file in files)
     except ValueError:  # on several drives
-        top = Path(files[0]).parent
-    if root is not None:
-        top = Path(os.path.normpath(Path(root).absolute()))
-    return tuple(
-        composed(
-            (
-                Path(file).relative_to(top) if Path(file).is_relative_to(top) else Path(file)
-            ).as_posix()
-        )
-        for file in files
-    )
+        return tuple(composed(Path(file).as_posix()) for file in files)
 
 
 def rgb_arrays(images: Any) -> Pixels | tuple[Pixels, ...]:

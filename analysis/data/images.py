@@ -108,7 +108,7 @@ class ImageDataset:
             What the dataset is called.
         root : path, optional
             Folder that ``paths`` of the dataset are relative to; by default the deepest that holds
-            all files. Files elsewhere keep their full path.
+            all files.
         need_files : bool
             Refuse files that are not there. Without, opening them raises ``BrokenImageError``.
 

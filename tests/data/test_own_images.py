@@ -174,8 +174,7 @@ def test_commas_absolute_paths_and_files_elsewhere(folder: Path, tmp_path: Path)
     rows += [("../elsewhere/1.png", "z"), ("ant/../ant/1.png", "z")]
     data = load_dataset(f"table:{write_table(folder / 'labels.csv', rows)}")
     assert data.classes == ("x, y", "z")
-    elsewhere = (tmp_path / "elsewhere/1.png").as_posix()
-    assert data.paths == ("ant/a, b.png", "bee/1.png", elsewhere, "ant/1.png")
+    assert data.paths == ("ant/a, b.png", "bee/1.png", "../elsewhere/1.png", "ant/1.png")
     assert [image.size for image in data] == [(12, 10)] * 4
 
 
