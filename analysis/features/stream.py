@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "Forwards", "choose_device"]
 
 T = TypeVar("T")
+Device = str | torch.device | int
 
 #: Networks that no thread is using.
 Forwards = SimpleQueue[Forward]
@@ -46,7 +47,7 @@ _MAX_PASSES = 4  # at once, on a CPU: each holds its own activations in memory
 _MAX_DECODERS = 8  # threads that feed one accelerator
 
 
-def choose_device(device: str | torch.device | int) -> torch.device:
+def choose_device(device: Device) -> torch.device:
     """Device by name, number or as PyTorch's own; ``"auto"`` is ``cuda`` where there is one.
 
     Parameters
@@ -103,12 +104,7 @@ class Engine:
 
     @classmethod
     def choose(
-        cls,
-        device: str | torch.device | int,
-        dtype: str,
-        crops: str,
-        side: int,
-        batch_size: int | None,
+        cls, device: Device, dtype: str, crops: str, side: int, batch_size: int | None
     ) -> Engine:
         """Engine for this machine and crops of ``side`` pixels.
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 from numbers import Real
 from typing import Any, Literal
 
@@ -44,23 +43,30 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
     def __post_init__(self) -> None:
-        crop: Any = self.crop
-        sides = crop if isinstance(crop, list | tuple) else [crop]
-        object.__setattr__(self, "crop", _pixels("crop", sides, crop))
-        object.__setattr__(self, "resize", _pixels("resize", [self.resize], self.resize))
-        if self.crop > self.resize:
+        (crop, *others), (resize, *more) = _numbers(self.crop), _numbers(self.resize)
+        whole = crop.is_integer() and resize.is_integer() and {crop, *others} == {crop}
+        if more or not whole or not 0 < crop <= resize:
             raise ValueError(
-                f"expected 0 < crop <= resize, got crop={self.crop} and resize={self.resize}"
+                "expected whole numbers of pixels, 0 < crop <= resize, crop the side of a square "
+                "and resize the shorter side of the resized image; got "
+                f"crop={self.crop!r} and resize={self.resize!r}"
             )
-        for name in ("mean", "std"):
-            object.__setattr__(self, name, _per_channel(name, getattr(self, name)))
-        if min(self.mean) < 0 or max(self.mean) > 1:
+        mean, std = _numbers(self.mean), _numbers(self.std)
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) != 3 or not all(map(isfinite, values)):
+                raise ValueError(
+                    f"expected 3 values of {name} (red, green, blue), got {getattr(self, name)!r}"
+                )
+        if min(mean) < 0 or max(mean) > 1:
             raise ValueError(
                 f"expected a mean of values in [0, 1], got {self.mean}; divide what was measured "
                 "on values from 0 to 255 by 255, the std too"
             )
-        if min(self.std) <= 0:
+        if min(std) <= 0:
             raise ValueError(f"expected positive values of std, got {self.std}")
+        made = {"crop": int(crop), "resize": int(resize), "mean": tuple(mean), "std": tuple(std)}
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
         if self.interpolation not in ("bilinear", "bicubic"):
             raise ValueError(
                 f"unknown interpolation {self.interpolation!r}; known: bilinear, bicubic"
@@ -80,25 +86,8 @@ class Preprocessing:
         return cls(resize, crop, mean, std, str(getattr(mode, "value", mode)))  # type: ignore[arg-type]
 
 
-def _pixels(name: str, sides: Iterable[Any], given: Any) -> int:
-    """One length in pixels; several that agree are the sides of a square."""
-    lengths = {float(side) if _is_number(side) else None for side in sides}
-    length = lengths.pop() if len(lengths) == 1 else None
-    if length is None or not length.is_integer() or length < 1:
-        what = "shorter side of the resized image" if name == "resize" else "side of a square"
-        raise ValueError(
-            f"expected {name} as one whole number of pixels, the {what}; got {given!r}"
-        )
-    return int(length)
-
-
-def _per_channel(name: str, given: Any) -> tuple[float, ...]:
+def _numbers(given: Any) -> list[float]:
+    """Numbers of a sequence, or of one; NaN for what is none."""
     plain = given.tolist() if hasattr(given, "tolist") else given  # NumPy's and PyTorch's
-    values = list(plain) if isinstance(plain, Iterable) else [plain]
-    if len(values) != 3 or not all(_is_number(value) for value in values):
-        raise ValueError(f"expected 3 values of {name} (red, green, blue), got {given!r}")
-    return tuple(float(value) for value in values)
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
+    values = plain if isinstance(plain, list | tuple) and plain else [plain]
+    return [float(v) if not isinstance(v, bool) and isinstance(v, Real) else nan for v in values]

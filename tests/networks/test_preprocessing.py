@@ -30,13 +30,17 @@ def test_squares(crop):
      nan, inf, -inf, 1j, np.bool_(True), {"height": 96}, np.array([96, 80]), b"96"],
 )  # fmt: skip
 def test_what_is_no_square(crop):
-    with pytest.raises(ValueError, match=r"^expected crop as one whole number of pixels, the side"):
+    with pytest.raises(
+        ValueError, match=r"^expected whole numbers of pixels, .* the side of a square .*got crop="
+    ):
         Preprocessing(resize=256, crop=crop)
 
 
-@pytest.mark.parametrize("resize", [(256, 256), [256], 256.5, "256", None, True, nan, -1, 0])
+@pytest.mark.parametrize("resize", [(256, 256), [256, 256.0], 256.5, "256", None, True, nan, -1, 0])
 def test_what_is_no_shorter_side(resize):
-    with pytest.raises(ValueError, match=r"^expected resize as one whole number .* shorter side"):
+    with pytest.raises(
+        ValueError, match=r"^expected whole numbers of pixels, .* shorter side .*resize="
+    ):
         Preprocessing(resize=resize, crop=1)
 
 
@@ -92,7 +96,7 @@ def test_the_presets_of_torchvision():
             assert (list(made.mean), list(made.std)) == (list(preset.mean), list(preset.std))
             assert made.interpolation == preset.interpolation.value
     rectangle = ImageClassification(crop_size=(256, 128))
-    with pytest.raises(ValueError, match="expected crop as one whole number of pixels"):
+    with pytest.raises(ValueError, match=r"side of a square .*crop=\(256, 128\)"):
         load_backbone("minivgg16", weights="random", preprocess=rectangle)
     nearest = ImageClassification(crop_size=64, interpolation=InterpolationMode.NEAREST)
     with pytest.raises(ValueError, match="unknown interpolation 'nearest'"):
