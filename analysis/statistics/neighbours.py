@@ -22,6 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.data.labels import checked_labels
+from analysis.statistics.blocks import dense
+from analysis.statistics.threads import one_blas_thread
+
 __all__ = ["NeighbourShares", "neighbour_map", "neighbour_shares"]
 
 Floats = NDArray[np.float64]
@@ -73,12 +77,13 @@ def neighbour_shares(X: ArrayLike, classes: ArrayLike, domains: ArrayLike) -> Ne
         fewer than two domains.
     """
     rows = _standardised(X)
-    names, origins = np.asarray(classes), np.asarray(domains)
-    if not names.shape == origins.shape == rows.shape[:1]:
+    shapes = np.shape(classes), np.shape(domains)
+    if {*shapes} != {rows.shape[:1]}:
         raise ValueError(
-            f"expected a class and a domain for each of {len(rows)} images, got {names.shape} and "
-            f"{origins.shape}"
+            f"expected a class and a domain for each of {len(rows)} images, got {shapes[0]} and "
+            f"{shapes[1]}"
         )
+    names, origins = checked_labels(classes), checked_labels(domains)
     if np.unique(origins).size < 2:
         raise ValueError(f"expected images of two domains, got {np.unique(origins).tolist()}")
     nearest, abroad = _nearest(rows, origins)
@@ -95,6 +100,7 @@ def neighbour_shares(X: ArrayLike, classes: ArrayLike, domains: ArrayLike) -> Ne
     )
 
 
+@one_blas_thread
 def neighbour_map(X: ArrayLike, *, seed: int) -> Floats:
     """Place images in the plane, neighbours near each other (t-SNE).
 
@@ -130,7 +136,7 @@ def neighbour_map(X: ArrayLike, *, seed: int) -> Floats:
 
 
 def _standardised(X: ArrayLike) -> Floats:
-    values = np.asarray(X, np.float64)
+    values = np.asarray(dense(X), np.float64)
     if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
         raise ValueError(f"expected finite features (images, features), got {values.shape}")
     varying = values[:, (values != values[0]).any(axis=0)]

@@ -1,8 +1,8 @@
 """One thread of linear algebra, while many small systems are solved.
 
-Between two threads, OpenBLAS cuts every product and every factorisation. Of matrices of some
-thousand rows that gains little on an idle machine; on a busy one, each waits for a thread that does
-not get its turn, and the whole takes 2 to 10 times as long, at worst 100 times.
+OpenBLAS cuts every product and every factorisation among its threads. Of matrices of some thousand
+rows that gains little on an idle machine. On a busy one, each waits for a thread that does not get
+its turn: the whole takes 2 to 10 times as long, at worst 100 times.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import ContextDecorator
 from threading import Lock
 from typing import Any
 
-from threadpoolctl import threadpool_limits
+import threadpoolctl
 
 __all__ = ["one_blas_thread"]
 
@@ -28,14 +28,23 @@ class _OneThread(ContextDecorator):
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._limits = threadpool_limits(1, user_api="blas")
+                _let_any_thread_set()
+                self._limits = threadpoolctl.threadpool_limits(1, user_api="blas")
             self._inside += 1
 
     def __exit__(self, *_: Any) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
+                _let_any_thread_set()
                 self._limits.restore_original_limits()
+                _let_any_thread_set()
+
+
+def _let_any_thread_set() -> None:
+    """Take the limit from the thread that set it last, which newer versions leave it to."""
+    controller = threadpoolctl.OpenBLASController
+    getattr(controller, "clear_controlling_thread", lambda **_: None)(force=True)
 
 
 one_blas_thread = _OneThread()

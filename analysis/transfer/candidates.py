@@ -44,9 +44,9 @@ from sklearn.preprocessing import StandardScaler
 from analysis.data.labels import checked_labels
 from analysis.statistics import FullNetworkEmbedding
 from analysis.statistics.blocks import dense
-from analysis.statistics.named import NamedFeatures
 from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._products import ScaledImages, Values, scale_images
+from analysis.transfer._samples import KnownFeatures, checked_samples
 
 __all__ = [
     "Candidate",
@@ -126,7 +126,7 @@ class LeftOut(NamedTuple):
     right: NDArray[np.bool_]
 
 
-class LayerEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class LayerEmbedding(KnownFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Some layers' features, standardised or discretised by the images fitted to, and weighted.
 
     Parameters
@@ -164,7 +164,7 @@ class LayerEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # type: i
             wanted &= np.asarray(self.features, dtype=bool)
         self.kept_ = np.flatnonzero(wanted)
         self.scaler_ = FullNetworkEmbedding() if self.values == "discretised" else StandardScaler()
-        self.scaler_.fit(np.asarray(dense(X))[:, self.kept_])
+        self.scaler_.fit(checked_samples(X, "images", names.size)[:, self.kept_])
         self.weights_ = np.ones(self.kept_.size)
         if self.weights == "layers":
             _, member, sizes = np.unique(names[self.kept_], return_inverse=True, return_counts=True)
@@ -174,8 +174,8 @@ class LayerEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # type: i
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Features (images, kept)."""
-        images = np.asarray(dense(self._in_order(X, "images")))
-        values: Array = self.scaler_.transform(images[:, self.kept_])
+        images = self._samples(X, "images")[:, self.kept_]
+        values: Array = self.scaler_.transform(images)
         weighted: NDArray[np.float64] = values * self.weights_
         return weighted
 
