@@ -102,7 +102,8 @@ def fine_tune(
     ------
     ValueError
         If a class has no images or there is only one, the class layer would not be free or is not
-        found, a layer is unknown, or the folder holds a damaged checkpoint or that of another run.
+        found, weights in front of it are missing, a layer is unknown, or the folder holds a damaged
+        checkpoint or that of another run.
     FloatingPointError
         If the loss grows out of bounds; the checkpoint of the last good epoch stays.
 
@@ -117,6 +118,12 @@ def fine_tune(
     crop = net.preprocessing.crop
     module = copy.deepcopy(net.module).to(memory_format=torch.channels_last)
     replace_class_layer(module, len(data.classes), crop=crop, seed=seed)
+    if any(value.isnan().any() for value in module.state_dict().values()):
+        raise ValueError(
+            f"{net.weights} lacks weights of {net.name} in front of its class layer, such as "
+            f"{str(net.provenance.get('lacking')).partition(',')[0]}: there are features, but no "
+            "class scores to learn. Take weights that have all but the class layer"
+        )
     module.eval().requires_grad_(False)
     parts = free_parts(module, free if isinstance(free, int) else _path(net, free), crop=crop)
     folder = None if checkpoint is None else Path(checkpoint)

@@ -39,7 +39,7 @@ from analysis.data.decoding import BrokenImageError, open_image
 from analysis.data.matlab import read_matlab
 from analysis.data.surf import surf_features
 from analysis.networks.checkpoints import read_checkpoint, write_checkpoint
-from analysis.networks.weights import read_state
+from analysis.networks.state_dicts import load_state, match_names, read_state
 from analysis.statistics import FullNetworkEmbedding
 from analysis.statistics._embedding_files import FACTS, NUMBERS
 from analysis.studies.parameters import read_study
@@ -168,7 +168,15 @@ def read_mat(content: bytes, folder: Path) -> None:
 
 def states() -> dict[str, torch.Tensor]:
     rows = torch.arange(12.0).reshape(3, 4)
-    return {"a.weight": rows, "a.bias": rows[0].half(), "n": torch.tensor(3), "b": rows[:, 1]}
+    return {"a.weight": rows, "a.bias": rows[0, :3].half(), "n": torch.tensor(3), "b": rows[:, 1]}
+
+
+def network() -> torch.nn.Module:
+    module = torch.nn.Module()
+    module.a = torch.nn.Linear(4, 3)
+    module.register_buffer("n", torch.tensor(0))
+    module.register_buffer("b", torch.zeros(3))
+    return module
 
 
 def weights(folder: Path) -> list[bytes]:
@@ -191,7 +199,9 @@ def read_weights(ending: str) -> Callable[[bytes, Path], None]:
         file.write_bytes(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = read_state(file)
+            module = network()
+            _, state = match_names(read_state(file), module, str(file))
+            load_state(module, state, str(file))
         assert all(isinstance(value, torch.Tensor) for value in state.values())
 
     return read
