@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "plot_kinds", "plot_overlap_groups"]
 
-KINDS = ("convolutional", "fully connected")
+KINDS = ("convolutional", "fully connected", "attention", "tokens")
 GROUPS = {
     "a": "a: classes within\nthe source task",
     "b": "b: some of them",
@@ -28,19 +28,20 @@ GROUPS = {
 
 
 def plot_kinds(table: pd.DataFrame) -> Figure:
-    """Densities of D_KS in the convolutional and the fully-connected layers (Fig. 6).
+    """Densities of D_KS in each kind of layers (Fig. 6).
 
     Parameters
     ----------
     table
-        Columns ``network``, ``dataset``, ``kind`` (``"convolutional"`` or ``"fully connected"``),
-        ``left``, ``right`` and ``share``: the share of the kind's feature/class pairs in each bin.
+        Columns ``network``, ``dataset``, ``kind`` (one of :data:`KINDS`), ``left``, ``right`` and
+        ``share``: the share of the kind's feature/class pairs in each bin.
 
     Returns
     -------
     Figure
         A row per network, a panel per kind with a line per dataset, all with the same scales.
-        Where a network has no layer of a kind, words say so.
+        Where a network has no layer of a kind, words say so; only the convolutional and the fully
+        connected layers have panels if no network has others.
 
     Notes
     -----
@@ -48,18 +49,20 @@ def plot_kinds(table: pd.DataFrame) -> Figure:
     linear.
     """
     networks = list(dict.fromkeys(table["network"]))
-    fig, axes = _grid(len(networks), len(KINDS), table)
+    present = set(table["kind"])
+    kinds = [*KINDS[:2], *(kind for kind in KINDS[2:] if kind in present)]
+    fig, axes = _grid(len(networks), len(kinds), table)
     looks = dataset_looks(table["dataset"])
     for row, network in zip(axes, networks, strict=True):
-        for ax, kind in zip(row, KINDS, strict=True):
+        for ax, kind in zip(row, kinds, strict=True):
             part = table[(table["network"] == network) & (table["kind"] == kind)]
             title = f"{network}: {kind}"
             if part.empty:
                 title = network
-                _say(ax, f"{network} has no {kind} layer", 36)
+                _say(ax, f"{network} has no {kind} layer", 72 // len(kinds))
             else:
                 _lines(ax, part, looks)
-            ax.set_title(wrapped(title, 43), fontsize=10.5, parse_math=False)
+            ax.set_title(wrapped(title, 86 // len(kinds)), fontsize=10.5, parse_math=False)
     dataset_legend(fig, looks)
     return fig
 

@@ -34,7 +34,13 @@ __all__ = [
     "plot_ridges_of_networks",
 ]
 
-KIND_COLOURS = {"conv": PALETTE[0], "block": PALETTE[0], "fc": PALETTE[1]}
+KIND_COLOURS = {
+    "conv": PALETTE[0],
+    "block": PALETTE[0],
+    "fc": PALETTE[1],
+    "attention": PALETTE[2],
+    "tokens": PALETTE[3],
+}
 PANELS_PER_ROW = 3
 MOST_LABELS = 24  # that fit below a panel
 SHADE = "0.93"

@@ -107,13 +107,16 @@ class Discovery:
         part = self._parts[path]
         if isinstance(part, nn.Conv2d):
             return "conv"
-        if isinstance(part, nn.Linear):
-            output = self.trace.outputs.get(path)
-            return "tokens" if output and len(self.trace.shapes[output]) > 2 else "fc"
         if isinstance(part, _POOLS):
             return "pool"
         inside = [op for op in self.trace.operations if f"{op.module}.".startswith(f"{path}.")]
-        return "attention" if any(map(self._attends, inside)) else "block"
+        if any(map(self._attends, inside)):
+            return "attention"
+        weighted = [inner for inner in part.modules() if self._is_weighted(inner)]
+        if not weighted or any(isinstance(inner, nn.Conv2d) for inner in weighted):
+            return "block"
+        output = self.trace.outputs.get(path)
+        return "tokens" if output and len(self.trace.shapes[output]) > 2 else "fc"
 
     def paths(self) -> list[str]:
         """List what the forward pass calls, in its order: what convolves, connects or pools."""

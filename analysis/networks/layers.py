@@ -17,9 +17,10 @@ Where there are none (pools, linear bottlenecks, transformer blocks, most class 
 
 Kinds
 -----
-``"conv"`` and ``"fc"``: a convolution; a linear layer on one vector per image. ``"tokens"``: a
-linear layer on every token or position. ``"attention"``: attention, or a block that holds it.
-``"block"``: any other block. ``"pool"``: a pooling.
+``"conv"``: a convolution. ``"block"``: a block that holds convolutions and no attention.
+``"fc"``: a linear layer, or a block of such layers, on one vector per image. ``"tokens"``: the same
+on every token or position. ``"attention"``: attention, or a block that holds it. ``"pool"``: a
+pooling.
 """
 
 from __future__ import annotations

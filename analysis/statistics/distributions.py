@@ -205,28 +205,35 @@ def _by_layer(D: xr.DataArray) -> Iterator[tuple[Hashable, Floats]]:
         yield layer, values[layers == layer].ravel()
 
 
-KINDS = {"conv": "convolutional", "block": "convolutional", "fc": "fully connected"}
-"""The two kinds of layers that the paper tells apart; a block of convolutions is one of them."""
+KINDS = {
+    "conv": "convolutional",
+    "block": "convolutional",
+    "fc": "fully connected",
+    "attention": "attention",
+    "tokens": "tokens",
+}
+"""The two kinds of layers that the paper distinguishes, blocks of convolutions being of the first,
+and those of transformers, which are neither."""
 
 
 def kind_histograms(D: xr.DataArray, kinds: Mapping[str, str], *, bins: int = 100) -> pd.DataFrame:
-    """Distribution of the signed distances of both kinds of layers (figures 6 and 8).
+    """Distribution of the signed distances of each kind of layers (figures 6 and 8).
 
     Parameters
     ----------
     D : DataArray (class, feature) with the coordinate ``layer``
         Signed distances.
     kinds : mapping
-        Name of each layer → ``"conv"``, ``"block"`` or ``"fc"``; other layers may be named too.
+        Name of each layer → a key of :data:`KINDS`; other layers may be named too.
     bins : int
         Equal bins of [-1, 1].
 
     Returns
     -------
     DataFrame
-        A row per kind and bin: ``kind`` ("convolutional", then "fully connected"; a kind without a
-        layer has no rows), ``left``, ``right`` and ``share`` of the kind's feature/class pairs, all
-        its layers together, so that wide layers weigh more. Bins as of :func:`layer_histograms`.
+        A row per kind and bin: ``kind`` (in the order of :data:`KINDS`; a kind without a layer has
+        no rows), ``left``, ``right`` and ``share`` of the kind's feature/class pairs, all its
+        layers together, so that wide layers weigh more. Bins as of :func:`layer_histograms`.
 
     Raises
     ------

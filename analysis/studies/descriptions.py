@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.data import CARDS
 from analysis.data.cards import Overlap
+from analysis.statistics.distributions import KINDS
 
 if TYPE_CHECKING:
     from analysis.studies.study import Study
@@ -88,7 +89,7 @@ def describe_networks(study: Study) -> pd.DataFrame:
 def describe_layers(study: Study) -> pd.DataFrame:
     """One row per layer of each architecture: its kind, positions and features."""
     architectures = {study.backbone(spec).name: study.backbone(spec) for spec in study.networks}
-    kinds = {"conv": "convolutional", "block": "convolutional block", "fc": "fully connected"}
+    kinds = KINDS | {"block": "convolutional block"}
     rows = [
         {
             "network": name,

@@ -40,6 +40,8 @@ _DEFAULTS = {
     "fc": "last fully connected layer",
     "conv": "last convolution",
     "block": "last block",
+    "attention": "last attention",
+    "tokens": "last layer of tokens",
 }
 _SETS = {"all layers": "everything", "all layers, discretised": "full-network embedding"}
 _COLUMNS = [
@@ -130,7 +132,7 @@ class Advice:
         if kind != "single layer":
             return _SETS.get(name, kind)
         last = {kind: layer for layer, kind in self.kinds.items()}
-        if "block" in last:  # a stem is nobody's default
+        if last.keys() & {"block", "attention"}:  # a stem is nobody's default
             last.pop("conv", None)
         return _DEFAULTS[self.kinds[name]] if name in last.values() else kind
 
