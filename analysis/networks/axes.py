@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from analysis.networks.trace import Operation, Trace
 
 __all__ = ["permutation", "unit_axes"]
@@ -12,6 +14,7 @@ _ON_AXIS_1 = {
     "adaptive_max_pool2d", "interpolate",
 }  # fmt: skip
 _ON_LAST_AXIS = {"linear", "layer_norm", "rms_norm"}
+_RESHAPING = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
 _MOVING = {"permute", "transpose", "swapaxes", "swapdims"}
 # Joining, cutting and padding: what comes out lies as what went in, as after additions and other
 # element-wise operations.
@@ -67,12 +70,22 @@ def _axis(op: Operation, output: int, trace: Trace, axes: dict[int, int]) -> int
         order = permutation(op, rank)
         known = axes.get(op.inputs[0])
         return order.index(known) if order is not None and known is not None else None
+    if op.name in _RESHAPING:
+        return _reshaped(trace.shapes[op.inputs[0]], trace.shapes[output], axes.get(op.inputs[0]))
     if not op.elementwise and op.name not in _KEEPING and not _is_slicing(op):
         return None
     inherited = {
         axes[number] for number in op.inputs if number in axes and len(trace.shapes[number]) == rank
     }
     return inherited.pop() if len(inherited) == 1 else None
+
+
+def _reshaped(before: tuple[int, ...], after: tuple[int, ...], axis: int | None) -> int | None:
+    """Where an axis lies after a reshape that leaves it whole."""
+    if axis is None:
+        return None
+    whole = (i for i, length in enumerate(after) if length == before[axis])
+    return next((i for i in whole if prod(after[:i]) == prod(before[:axis])), None)
 
 
 def _is_slicing(op: Operation) -> bool:
