@@ -58,7 +58,6 @@ from analysis.transfer.protocols import (
 from analysis.transfer.recommendation import RECOMMENDED, Recommendation, recommend
 from analysis.transfer.reuse import RecommendedEmbedding
 from analysis.transfer.split_protocol import protocol_on_splits, summarise_protocol
-from analysis.transfer.sstca import SemiSupervisedTransferComponentAnalysis
 from analysis.transfer.tca import TransferComponentAnalysis
 
 __all__ = [
@@ -73,7 +72,6 @@ __all__ = [
     "MaxMarginDomainTransform",
     "Recommendation",
     "RecommendedEmbedding",
-    "SemiSupervisedTransferComponentAnalysis",
     "SubspaceAlignment",
     "TransferComponentAnalysis",
     "WideLinearSVC",

@@ -50,99 +50,13 @@ from analysis.transfer.adaptation._domains import two_domains
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["KernelComponents", "TransferComponentAnalysis"]
+__all__ = ["TransferComponentAnalysis"]
 
 SCALINGS = ("unit", "variance")
 SOLVERS = ("exact", "nystrom")
 
 
-class KernelComponents(KnownFeatures, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Components that are sums of kernel values: what analyses of both domains share.
-
-    Attributes
-    ----------
-    eigenvalues_ : ndarray of float64, shape (n_components,)
-        λ, descending: variance of a component over what it is penalised by.
-    eigenvectors_ : ndarray of float64, shape (samples, n_components)
-        W, rows in the order of the samples, source first.
-    source_embedding_, target_embedding_ : ndarray of float64, shape (samples, n_components)
-        Components of the samples of each domain, rows in their order.
-    gamma_ : float
-        Of a radial or polynomial kernel: as given, or as chosen from the samples.
-    """
-
-    n_components: int
-    kernel: str
-    gamma: float | None
-    mu: float
-    degree: float
-    coef0: float
-    scaling: str
-    seed: int
-    _references: Floats | None
-
-    def transform(self, X: ArrayLike) -> Floats:
-        """Components of samples of either domain, shape (samples, n_components).
-
-        With a precomputed kernel, X holds its values between these samples and those of both
-        domains, source first.
-        """
-        X = self._samples(X)
-        if self._references is None:
-            mapped: Floats = X @ self._weights
-            return mapped
-        Z = np.empty((len(X), self._weights.shape[1]))
-        for rows in blocks(len(X), ROWS):
-            values = self._kernel.between(X[rows], self._references)
-            np.matmul(values, self._weights, out=Z[rows])
-        return Z
-
-    transform_source = transform_target = transform
-
-    def _check_options(self) -> None:
-        expected = {"kernel": KERNELS, "scaling": SCALINGS, "solver": SOLVERS}
-        for name, known in expected.items():
-            given = getattr(self, name, known[0])
-            if given not in known:
-                raise ValueError(f"expected {name} to be one of {', '.join(known)}, got {given!r}")
-        if not self.mu > 0:
-            raise ValueError(f"expected mu above 0, got {self.mu}")
-
-    def _number(self, n: int) -> int:
-        """How many components of n samples."""
-        number = whole_number("n_components", self.n_components)
-        if not 1 <= number < n:
-            raise ValueError(
-                f"expected n_components from 1 to {n - 1}, fewer than the {n} samples of both "
-                f"domains, got {number}"
-            )
-        return number
-
-    def _kernel_of(self, X: Floats) -> Kernel:
-        kernel = kernel_for(X, self.kernel, self.gamma, self.degree, self.coef0, self.seed)
-        if kernel.name != "linear":
-            self.gamma_ = kernel.gamma
-        return kernel
-
-    def _keep(
-        self, values: Floats, W: Floats, embedding: Floats, n_source: int, *, fewer: bool = False
-    ) -> None:
-        """Keep eigenvectors (k, n), with wᵀ A w = 1, and K W as they are to be scaled."""
-        rank = int((values > 0).sum())
-        if fewer and rank:
-            values, W, embedding = values[:rank], W[:rank], embedding[:rank]
-        if rank < len(values):
-            raise ValueError(
-                f"expected n_components from 1 to {rank}, as many as rounding errors leave of this "
-                f"kernel, got {self.n_components}"
-            )
-        lengths = np.sqrt(values) if self.scaling == "variance" else np.linalg.norm(W, axis=1)
-        Z = (embedding / lengths[:, None]).T
-        self.eigenvalues_, self.eigenvectors_ = values, (W / lengths[:, None]).T
-        self.source_embedding_, self.target_embedding_ = Z[:n_source], Z[n_source:]
-
-
-class TransferComponentAnalysis(KernelComponents):
+class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[misc]
     """Components along which both domains vary much and their means differ little.
 
     Parameters
@@ -175,6 +89,17 @@ class TransferComponentAnalysis(KernelComponents):
         Of landmarks, of the samples whose distances give gamma, and of the vectors that the solver
         starts from; on these the exact components depend by rounding errors only.
 
+    Attributes
+    ----------
+    eigenvalues_ : ndarray of float64, shape (n_components,)
+        λ, descending: variance of a component over what it is penalised by.
+    eigenvectors_ : ndarray of float64, shape (samples, n_components)
+        W, rows in the order of the samples, source first.
+    source_embedding_, target_embedding_ : ndarray of float64, shape (samples, n_components)
+        Components of the samples of each domain, rows in their order.
+    gamma_ : float
+        Of a radial or polynomial kernel: as given, or as chosen from the samples.
+
     Notes
     -----
     Exact components span what a dense generalised eigensolver's do to 1e-8 radians, by the solver's
@@ -183,6 +108,8 @@ class TransferComponentAnalysis(KernelComponents):
     samples, the symmetric problem is solved densely. With a linear kernel of less than a third as
     many features as samples, and with landmarks, K is not formed.
     """
+
+    _references: Floats | None
 
     def __init__(
         self,
@@ -242,7 +169,7 @@ class TransferComponentAnalysis(KernelComponents):
         e = domain_weights(len(source), len(target))
         product, mapped = self._prepare(source, target)
         values, W = transfer_components(product, e, self.mu, number, self.seed)
-        self._keep(values, W, product(W), len(source), fewer=self.allow_fewer)
+        self._keep(values, W, product(W), len(source))
         self._weights = mapped(self.eigenvectors_)
         self._remember(X_source, source.shape[1])
         return self
@@ -267,7 +194,7 @@ class TransferComponentAnalysis(KernelComponents):
             )
         W, Z = mapped(client, domains, landmarks, found)
         signs = signs_of(W)
-        self._keep(found.values, W * signs, Z * signs, n_source, fewer=self.allow_fewer)
+        self._keep(found.values, W * signs, Z * signs, n_source)
         # Turned and scaled as the eigenvectors were.
         at = np.abs(W).argmax(axis=1)[: self.eigenvectors_.shape[1]]
         columns = np.arange(at.size)
@@ -303,6 +230,62 @@ class TransferComponentAnalysis(KernelComponents):
             return lambda V: V @ K, lambda W: X.T @ W
         K, self._references = self._kernel.within(X), X
         return lambda V: V @ K, _same
+
+    def transform(self, X: ArrayLike) -> Floats:
+        """Components of samples of either domain, shape (samples, n_components).
+
+        With a precomputed kernel, X holds its values between these samples and those of both
+        domains, source first.
+        """
+        X = self._samples(X)
+        if self._references is None:
+            mapped: Floats = X @ self._weights
+            return mapped
+        Z = np.empty((len(X), self._weights.shape[1]))
+        for rows in blocks(len(X), ROWS):
+            values = self._kernel.between(X[rows], self._references)
+            np.matmul(values, self._weights, out=Z[rows])
+        return Z
+
+    transform_source = transform_target = transform
+
+    def _check_options(self) -> None:
+        expected = {"kernel": KERNELS, "scaling": SCALINGS, "solver": SOLVERS}
+        for name, known in expected.items():
+            if (given := getattr(self, name)) not in known:
+                raise ValueError(f"expected {name} to be one of {', '.join(known)}, got {given!r}")
+        if not self.mu > 0:
+            raise ValueError(f"expected mu above 0, got {self.mu}")
+
+    def _number(self, n: int) -> int:
+        """How many components of n samples."""
+        number = whole_number("n_components", self.n_components)
+        if not 1 <= number < n:
+            raise ValueError(
+                f"expected n_components from 1 to {n - 1}, fewer than the {n} samples of both "
+                f"domains, got {number}"
+            )
+        return number
+
+    def _kernel_of(self, X: Floats) -> Kernel:
+        return kernel_for(X, self.kernel, self.gamma, self.degree, self.coef0, self.seed)
+
+    def _keep(self, values: Floats, W: Floats, embedding: Floats, n_source: int) -> None:
+        """Keep eigenvectors (k, n), with wᵀ A w = 1, and K W as they are to be scaled."""
+        rank = int((values > 0).sum())
+        if self.allow_fewer and rank:
+            values, W, embedding = values[:rank], W[:rank], embedding[:rank]
+        if rank < len(values):
+            raise ValueError(
+                f"expected n_components from 1 to {rank}, as many as rounding errors leave of this "
+                f"kernel, got {self.n_components}"
+            )
+        lengths = np.sqrt(values) if self.scaling == "variance" else np.linalg.norm(W, axis=1)
+        Z = (embedding / lengths[:, None]).T
+        if self.kernel in ("rbf", "poly"):
+            self.gamma_ = self._kernel.gamma
+        self.eigenvalues_, self.eigenvectors_ = values, (W / lengths[:, None]).T
+        self.source_embedding_, self.target_embedding_ = Z[:n_source], Z[n_source:]
 
 
 def _same(W: Floats) -> Floats:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import analysis
 from analysis.statistics.threads import one_blas_thread
+from analysis.transfer import _tca_rows
 
 PACKAGE = Path(analysis.__file__).parent
 SOLVERS = ("numpy.linalg", "scipy.linalg")
@@ -77,7 +80,6 @@ books = []
 ENTRIES = {
     "TCA": lambda: TransferComponentAnalysis(3).fit(Xs, Xt),
     "TCA, many": lambda: TransferComponentAnalysis(2).fit(*np.split(rng.normal(size=(700, 5)), 2)),
-    "SSTCA": lambda: SemiSupervisedTransferComponentAnalysis(3).fit(Xs, ys, Xt),
     "TCA, landmarks": lambda: TransferComponentAnalysis(3, solver="nystrom").fit(Xs, Xt),
     "GFK": lambda: GeodesicFlowKernel(3).fit(Xs, Xt),
     "SA": lambda: SubspaceAlignment(3).fit(Xs, Xt),
@@ -153,7 +155,7 @@ def test_every_solver_runs_on_one_thread(watched):
 def test_every_module_that_solves_was_watched(watched):
     """A module with new linear algebra has to be called above, or to say why not."""
     not_solving = {
-        "analysis.transfer._tca_rows",  # called by TransferComponentAnalysis.fit, with a client
+        "analysis.transfer._tca_rows",  # of TransferComponentAnalysis.fit with a client, see below
     }
     reached = {module for modules in watched.values() for module in modules}
     solving = {
@@ -174,6 +176,21 @@ def _solves(tree: ast.Module) -> bool:
         if found:
             return True
     return False
+
+
+def test_tasks_on_a_cluster_run_on_one_thread(monkeypatch):
+    seen = []
+
+    def features(recipe, landmarks):
+        seen.append(threads())
+        yield np.eye(3)
+
+    monkeypatch.setattr(_tca_rows, "_features", features)
+    recipe, landmarks = SimpleNamespace(first=0), SimpleNamespace(root=np.eye(3))
+    with threadpool_limits(2, user_api="blas"):
+        _tca_rows._sums(recipe, landmarks=landmarks)
+        _tca_rows._map(recipe, landmarks=landmarks, both=np.eye(3))
+    assert seen == [1, 1]
 
 
 def threads() -> int:

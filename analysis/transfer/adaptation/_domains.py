@@ -18,7 +18,6 @@ __all__ = [
     "principal_axes",
     "principal_components",
     "two_domains",
-    "unlabelled_among",
 ]
 
 Labels = NDArray[Any]
@@ -67,7 +66,7 @@ def labelled_domains(
     source, target = two_domains(X_source, X_target)
     ys = checked_labels(y_source, len(source), f"{{}} source {what}")
     yt = checked_labels(y_target, len(target), f"{{}} target {what}", like=ys)
-    unlabelled = np.flatnonzero(unlabelled_among(yt, ys))
+    unlabelled = np.flatnonzero((yt == -1) & ~(ys == -1).any())
     if unlabelled.size:
         raise ValueError(
             f"expected labels of all target {what}, got {unlabelled.size} that are -1, which marks "
@@ -75,11 +74,6 @@ def labelled_domains(
             "an adaptation without target labels"
         )
     return source, ys, target, yt
-
-
-def unlabelled_among(y_target: Labels, y_source: Labels) -> NDArray[np.bool_]:
-    """Which target labels are scikit-learn's mark of no label, -1, and no class of the source."""
-    return np.asarray((y_target == -1) & ~(y_source == -1).any(), np.bool_)
 
 
 def principal_axes(X: Floats, number: Any, what: str) -> Floats:
