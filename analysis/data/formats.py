@@ -32,7 +32,7 @@ _FIRST_BYTES = {  # what is not read: where its bytes are, and which
     "a file of an image editor": ((0, b"8BPS"), (0, b"gimp xcf")),
     "JPEG XL": ((0, b"\xff\x0a"), (4, b"JXL ")),
     "a document": ((0, b"%PDF"),),
-    "a vector graphic": ((0, b"%!PS"), (0, b"\xc5\xd0\xd3\xc6"), (0, b"<svg")),
+    "a vector graphic": ((0, b"%!PS"), (0, b"\xc5\xd0\xd3\xc6")),
     "a camera's raw file": ((0, b"FUJIFILMCCD"),),
     "a medical or scientific image": ((128, b"DICM"), (0, b"v/1\x01"), (0, b"SIMPLE  =")),
     "a video": ((0, b"\x1aE\xdf\xa3"), (8, b"AVI ")),

@@ -72,6 +72,10 @@ def test_what_looks_like_an_image_is_never_left_out_silently(
     assert "3 (such as ant/a.CR2): it is a camera's raw file" not in caplog.text  # one lies deeper
     assert "2 (such as ant/a.CR2): it is a camera's raw file" in caplog.text
     again = load_dataset(f"folder:{folder}", on_error=on_error)
+    (folder / "bee/2.png").write_bytes(b"no image")
+    told = [path for path, _ in load_dataset(f"folder:{folder}", on_error="skip").skipped]
+    assert told == sorted([*reasons, "bee/2.png"])
+    write_image(folder / "bee/2.png", grey=150)
     assert again.fingerprint == data.fingerprint and again.subset([0]).skipped == data.skipped
 
 
@@ -357,6 +361,12 @@ def test_arrays_in_any_form(images) -> None:
     reference = ImageDataset.from_arrays(PIXELS, ["b", "a", "b", "b"])
     assert data.fingerprint == reference.fingerprint
     assert pickle.loads(pickle.dumps(data)).fingerprint == reference.fingerprint
+
+
+def test_real_numbers_are_rounded() -> None:
+    values = np.array([[0.0, 0.1, 0.25, 0.999, 1.0]])
+    (image,) = ImageDataset.from_arrays([values], [0])
+    assert np.asarray(image)[0, :, 0].tolist() == [0, 26, 64, 255, 255]
 
 
 def test_arrays_of_several_sizes_and_of_grey() -> None:
