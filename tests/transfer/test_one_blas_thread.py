@@ -9,14 +9,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import analysis
 from analysis.statistics.threads import one_blas_thread
-from analysis.transfer import _tca_rows
+from analysis.transfer import FeatureAugmentation, _tca_rows, split_accuracies
+from analysis.transfer.label_free import source_accuracy
+from analysis.transfer.parallel import in_threads
 
 PACKAGE = Path(analysis.__file__).parent
 SOLVERS = ("numpy.linalg", "scipy.linalg")
@@ -191,6 +195,30 @@ def test_tasks_on_a_cluster_run_on_one_thread(monkeypatch):
         _tca_rows._sums(recipe, landmarks=landmarks)
         _tca_rows._map(recipe, landmarks=landmarks, both=np.eye(3))
     assert seen == [1, 1]
+
+
+class Recording(LogisticRegression):
+    """A classifier that is not ours."""
+
+    seen: ClassVar[list[int]] = []
+
+    def fit(self, X, y):
+        self.seen.append(threads())
+        return super().fit(X, y)
+
+
+def test_classifiers_that_are_given_run_on_one_thread_too():
+    X, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
+
+    def predict(X, y, X_new):
+        return Recording().fit(X, y).predict(X_new)
+
+    with threadpool_limits(2, user_api="blas"):
+        FeatureAugmentation(Recording()).fit(X, y, X + 1, y)
+        split_accuracies(X, y, n_train=4, n_splits=2, seed=0, classifier=Recording())
+        source_accuracy(X, y, predict, n_folds=3)
+        in_threads(lambda _: predict(X, y, X), range(3))
+    assert Recording.seen == [1] * (1 + 2 + 3 + 3)
 
 
 def threads() -> int:
