@@ -289,6 +289,15 @@ WAYS = {
     # Two modules, one function.
     "twice the same": (lambda s, x, y: s.b(s.relu1(y)) + s.c(s.relu2(y)), functional.relu),
     "one activation for two": (lambda s, x, y: s.b(z := s.relu1(y)) + s.c(z), functional.relu),
+    # The value that meets another layer first.
+    "activated again": (
+        lambda s, x, y: s.b(z := functional.relu(y)) + s.c(z.tanh()),
+        functional.relu,
+    ),
+    "activated again on the way to both": (
+        lambda s, x, y: s.b(z := functional.relu(y).sqrt()) + s.c(1 - z),
+        lambda y: y.relu().sqrt(),
+    ),
     # What is computed and thrown away is no branch.
     "watched": (lambda s, x, y: (y.abs().mean(), s.b(functional.relu(y)))[1], functional.relu),
 }
