@@ -162,6 +162,14 @@ def test_the_part_with_most_of_the_names_is_taken(tmp_path):
     assert net.provenance["part_of_file"] == "model"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_weights_of_another_width_do_not_count(order, tmp_path):
+    """A teacher of the same names, that is another network."""
+    wide = {name: torch.cat([value, value], dim=-1) for name, value in OTHER.items()}
+    content = dict([("teacher", wide), ("student", STATE)][::order])
+    assert holds(loaded(content, tmp_path), STATE)
+
+
 def test_numbers_of_classes_do_not_decide(tmp_path):
     content = {"student": STATE, "pretrained": drawn(7, n_classes=226)}
     with pytest.raises(ValueError, match="several sets"):
