@@ -12,7 +12,7 @@ from analysis.networks import load_backbone
 from analysis.networks.sources import find_network
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
-FOLLOWING = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU)
+FOLLOWING = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, nn.Tanh)
 
 
 def ends_in(module: nn.Module, path: str) -> str | None:
