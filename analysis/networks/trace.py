@@ -289,16 +289,15 @@ def reading(
     calls = _Calls(taps, keep)
     hooks: list[Any] = []
     try:
-        for path, side in {(tap.module, tap.side) for tap in taps if tap.call is not None}:
-            part, start = module.get_submodule(path), calls.starting(path, side)
-            if side == "input":
-                hooks.append(part.register_forward_pre_hook(start, prepend=not path))
-            else:
-                hooks.append(part.register_forward_hook(start))
         for number, tap in enumerate(taps):
-            if tap.call is None:
-                part = module.get_submodule(tap.module)
-                hooks.append(_hook(part, tap, partial(keep, number)))
+            hook: Any = partial(_keep_single, tap, partial(keep, number))
+            if tap.call is not None:
+                hook = partial(calls.start, (tap.module, tap.side))
+            part = module.get_submodule(tap.module)
+            if tap.side == "input":
+                hooks.append(part.register_forward_pre_hook(hook, prepend=not tap.module))
+            else:
+                hooks.append(part.register_forward_hook(hook))
         with calls if calls.wanted else nullcontext():
             yield
     finally:
@@ -315,11 +314,8 @@ class _Calls(TorchFunctionMode):
         self._keep = keep
         self._counts: dict[tuple[str, str], int] = {}
 
-    def starting(self, path: str, side: str) -> Callable[..., None]:
-        def hook(*arguments: Any) -> None:
-            self._counts[path, side] = 0
-
-        return hook
+    def start(self, place: tuple[str, str], *arguments: Any) -> None:
+        self._counts[place] = 0
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -343,20 +339,21 @@ class _Calls(TorchFunctionMode):
         return result
 
 
-def _hook(part: nn.Module, tap: Tap, keep: Callable[[torch.Tensor], object]) -> Any:
-    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any = None) -> None:
-        value = output if tap.side == "output" else inputs[0] if inputs else None
-        if not isinstance(value, torch.Tensor):
-            raise TypeError(
-                f"the {tap.side} of module {tap.module!r} is a {type(value).__name__}; expected a "
-                "single tensor. Name a module that handles one tensor."
-            )
-        with torch._C.DisableTorchFunction():  # what is kept here is no function of the network
-            keep(value)
-
-    if tap.side == "input":
-        return part.register_forward_pre_hook(hook)
-    return part.register_forward_hook(hook)
+def _keep_single(
+    tap: Tap,
+    keep: Callable[[torch.Tensor], object],
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    output: Any = None,
+) -> None:
+    value = output if tap.side == "output" else inputs[0] if inputs else None
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(
+            f"the {tap.side} of module {tap.module!r} is a {type(value).__name__}; expected a "
+            "single tensor. Name a module that handles one tensor."
+        )
+    with torch._C.DisableTorchFunction():  # what is kept here is no function of the network
+        keep(value)
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
@@ -420,8 +417,8 @@ def _record(module: nn.Module, device: str, image: torch.Tensor) -> Trace:
     recorder.trace.image = recorder.number(image)
     for path, part in copied.named_modules():
         if path:
-            part.register_forward_pre_hook(recorder.on_input(path))
-            part.register_forward_hook(recorder.on_output(path))
+            part.register_forward_pre_hook(partial(recorder.entered, path))
+            part.register_forward_hook(partial(recorder.left, path))
     with torch.no_grad(), recorder, _Dispatched(recorder):
         result = copied(image)
     trace = recorder.trace
@@ -544,26 +541,20 @@ class _Recorder(TorchFunctionMode):
                     changed[old] = (self._numbers[id(tensor)], storage)
         return changed
 
-    def on_input(self, path: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            self._running.append(path)
-            self._place = (path, "input", 0)
-            self.trace.inputs.pop(path, None)
-            if inputs and isinstance(inputs[0], torch.Tensor):
-                self.trace.inputs[path] = self.number(inputs[0])
+    def entered(self, path: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._running.append(path)
+        self._place = (path, "input", 0)
+        self.trace.inputs.pop(path, None)
+        if inputs and isinstance(inputs[0], torch.Tensor):
+            self.trace.inputs[path] = self.number(inputs[0])
 
-        return hook
-
-    def on_output(self, path: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            self._running.pop()
-            self._place = (path, "output", 0)
-            is_tensor = isinstance(output, torch.Tensor)
-            self.trace.outputs[path] = self.number(output) if is_tensor else None
-            self._returned += 1
-            self.trace.order[path] = self._returned
-
-        return hook
+    def left(self, path: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        self._running.pop()
+        self._place = (path, "output", 0)
+        is_tensor = isinstance(output, torch.Tensor)
+        self.trace.outputs[path] = self.number(output) if is_tensor else None
+        self._returned += 1
+        self.trace.order[path] = self._returned
 
 
 class _Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
