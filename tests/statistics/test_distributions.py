@@ -115,5 +115,7 @@ def test_a_kind_without_layers_has_no_rows():
 @pytest.mark.parametrize("kind", ["pool", None])
 def test_layers_of_no_kind_are_named(kind):
     kinds = {"a": "conv"} | ({"b": kind} if kind else {})
-    with pytest.raises(ValueError, match=rf"conv, block, fc, got \{{'b': {kind!r}\}}"):
+    with pytest.raises(
+        ValueError, match=rf"conv, block, fc, attention, tokens, got \{{'b': {kind!r}\}}"
+    ):
         kind_histograms(distances(), kinds)
