@@ -56,7 +56,12 @@ def extract(
     pooling: Annotated[
         str, typer.Option(help="`mean`, `none` (flattened), `flatten:100` or `grid:2`.")
     ] = "mean",
-    activation: Annotated[str, typer.Option(help="`post` or `pre` ReLU.")] = "post",
+    tokens: Annotated[
+        str, typer.Option(help="Of a transformer's tokens: `mean`, `class` or `all`.")
+    ] = "mean",
+    activation: Annotated[
+        str, typer.Option(help="`post` or `pre`: after or before the activation function.")
+    ] = "post",
     dtype: Annotated[
         str, typer.Option(help="Arithmetic of the forward pass: `float32` or `bfloat16`.")
     ] = "float32",
@@ -80,7 +85,12 @@ def extract(
     from analysis.cluster import connect
     from analysis.reports.exports import write_zarr
 
-    asked: dict[str, Any] = {"pooling": pooling, "activation": activation, "dtype": dtype}
+    asked: dict[str, Any] = {
+        "pooling": pooling,
+        "tokens": tokens,
+        "activation": activation,
+        "dtype": dtype,
+    }
     with connect(cluster) if cluster is not None else nullcontext() as client:
         features = extract_features(
             load_dataset(dataset, progress=True),

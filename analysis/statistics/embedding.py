@@ -37,7 +37,7 @@ __all__ = ["FullNetworkEmbedding"]
 
 Array = NDArray[Any]
 
-_MEANING = ("weights_hash", "architecture", "pooling", "activation")
+_MEANING = ("weights_hash", "architecture", "pooling", "tokens", "activation")
 _PACKAGES = ("layerbook", "numpy", "scikit-learn", "xarray")
 
 
