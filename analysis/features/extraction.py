@@ -124,7 +124,7 @@ def extract(
     What a network computes is part of what features are found again by: its weights, and the
     operations of a recorded forward pass with their constants. What those might not tell (a branch
     that values decide) one picture does, whose features are kept with the others and compared. That
-    costs one forward pass of one crop, and a second one before anything is computed.
+    costs one forward pass of one crop, and two more before anything is computed.
     """
     if len(data) == 0:
         raise ValueError(f"dataset {data.name!r} holds no images")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,13 +14,13 @@ import torch
 from analysis.features.forward import DTYPES, Forward
 from analysis.features.integrity import read_metadata
 from analysis.features.store import PROBE
+from analysis.networks.trace import NORMALISATIONS, Operation, Trace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from analysis.features.stream import Engine
     from analysis.networks import Backbone, Layer
-    from analysis.networks.trace import Trace
 
 __all__ = ["Probe"]
 
@@ -46,7 +47,7 @@ class Probe:
     ) -> None:
         self._layers = layers
         self._side = net.preprocessing.crop
-        self._device = engine.device.type
+        self._device = engine.device
         self._tolerance = _TOLERANCE[engine.dtype]
         self._forward = Forward(
             net, layers, activation, _sums, device=engine.device, dtype=DTYPES[engine.dtype]
@@ -73,14 +74,14 @@ class Probe:
         if len(shares) != sum(lengths) or len(scales) != len(lengths):
             return False
         stored = np.split(shares.astype(np.float32), np.cumsum(lengths)[:-1])
-        elsewhere = str(attributes.get("device", "")).split(" ")[0] != self._device
+        elsewhere = str(attributes.get("device", "")).split(" ")[0] != self._device.type
         return all(
             _close(ours, theirs * np.float32(scale), scale * self._tolerance[elsewhere])
             for ours, theirs, scale in zip(self._values, stored, scales, strict=True)
         )
 
     def require_repeatable(self, trace: Trace) -> None:
-        """Run a second time and compare.
+        """Run again, alone and beside another picture, and compare.
 
         Parameters
         ----------
@@ -92,20 +93,34 @@ class Probe:
         ValueError
             If the network gives other values.
         """
-        for layer, first, second in zip(self._layers, self._values, self._run(seed=1), strict=True):
+        again, beside = self._run(seed=1), self._run(seed=0, beside=True)
+        for layer, first, second, third in zip(
+            self._layers, self._values, again, beside, strict=True
+        ):
             if not _close(first, second, _SAME * _largest(first)):
-                draws = {f"{op.name}{_within(op.module)}" for op in trace.operations if op.draws}
-                where = ", ".join(sorted(draws)) or "outside PyTorch"
                 raise ValueError(
                     f"two passes over one picture differ in layer {layer.name!r}: the network "
-                    f"draws random numbers in evaluation mode ({where}). Switch that off, as "
-                    "F.dropout(x, training=self.training) does, or name layers in front of it"
+                    "draws random numbers in evaluation mode "
+                    f"({_named(trace, lambda op: op.draws) or 'outside PyTorch'}). Switch that "
+                    "off, as F.dropout(x, training=self.training) does, or name layers in front "
+                    "of it"
+                )
+            if not _close(first, third, self._tolerance[0] * _largest(first)):
+                norms = _named(trace, lambda op: op.name in NORMALISATIONS and not op.elementwise)
+                raise ValueError(
+                    f"what layer {layer.name!r} gives for a picture depends on the others of its "
+                    f"batch{f' ({norms})' if norms else ''}. Let batch normalisation keep running "
+                    "statistics, or name layers in front of it"
                 )
 
-    def _run(self, seed: int) -> list[npt.NDArray[np.float32]]:
-        with torch.random.fork_rng():
+    def _run(self, seed: int, *, beside: bool = False) -> list[npt.NDArray[np.float32]]:
+        pictures = _picture(self._side)
+        if beside:
+            pictures = np.concatenate([pictures, 255 - pictures // 2])
+        cuda = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)
-            return [values[0].cpu().numpy() for values in self._forward(_picture(self._side))]
+            return [values[0].cpu().numpy() for values in self._forward(pictures)]
 
 
 def _picture(side: int) -> npt.NDArray[np.uint8]:
@@ -135,5 +150,11 @@ def _close(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], difference: float) 
     return np.allclose(ours, theirs, rtol=0, atol=difference, equal_nan=True)
 
 
-def _within(module: str) -> str:
-    return f" in module {module!r}" if module else ""
+def _named(trace: Trace, wanted: Callable[[Operation], bool]) -> str:
+    """Operations of some kind, by name, and the modules that they are in."""
+    names = {
+        f"{op.name} in module {op.module!r}" if op.module else op.name
+        for op in trace.operations
+        if wanted(op)
+    }
+    return ", ".join(sorted(names))

@@ -239,7 +239,7 @@ def test_the_pass_ends_after_the_last_layer_needed(data, tmp_path):
     net.module.second.register_forward_pre_hook(lambda m, i: calls.append(len(i[0])))
     extract(data, net, crops="center", batch_size=2, store=tmp_path, progress=False)
     # Recorded on two images, then the probe; of six batches only the first pass goes on to the end.
-    assert calls == [2, 1, 2]
+    assert calls == [2, 1, 2], "probes after the first end where the layer is read"
 
 
 def test_bfloat16_is_close(data, minivgg, tmp_path):

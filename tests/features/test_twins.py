@@ -240,3 +240,19 @@ def test_the_callers_random_numbers_are_left_alone(data, tmp_path):
     state = torch.get_rng_state()
     features(module, data, tmp_path)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("norm", "named"),
+    [
+        (nn.BatchNorm2d(8, track_running_stats=False), r" \(batch_norm in module 'held'\)"),
+        (lambda y: functional.batch_norm(y, None, None, training=True), r" \(batch_norm\)"),
+        (lambda y: y - y.mean(0, keepdim=True), ""),
+    ],
+)
+def test_a_network_that_mixes_the_images_of_a_batch_is_refused(norm, named, data, tmp_path):
+    with pytest.raises(ValueError, match=rf"layer 'b'.*the others of its batch{named}\. Let"):
+        features(Dropping(norm), data, tmp_path, layers="b")
+    alone = nn.InstanceNorm2d(8), nn.GroupNorm(2, 8), nn.BatchNorm2d(8)
+    for held in alone:
+        assert features(Dropping(held), data, tmp_path, layers="b").shape == (3, 8)
