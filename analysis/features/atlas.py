@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from analysis.features.peaks import strongest_peaks
-from analysis.features.stream import Engine
+from analysis.features.stream import Device, Engine
 from analysis.features.strongest import StrongCrop, cut_strongest
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def unit_atlas(
     crops: str = "center",
     activation: Literal["post", "pre"] = "post",
     dtype: str = "float32",
-    device: str = "auto",
+    device: Device = "auto",
     batch_size: int | None = None,
     progress: bool = True,
 ) -> UnitAtlas:

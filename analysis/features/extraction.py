@@ -23,7 +23,7 @@ from analysis.features.pooling import Pooling
 from analysis.features.probe import Probe
 from analysis.features.shards import Job, on_cluster
 from analysis.features.store import finished, key_of, locked, open_features
-from analysis.features.stream import Engine
+from analysis.features.stream import Device, Engine
 from analysis.networks.trace import record
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def extract(
     pooling: str = "mean",
     activation: Literal["post", "pre"] = "post",
     dtype: Literal["float32", "bfloat16"] = "float32",
-    device: str = "auto",
+    device: Device = "auto",
     batch_size: int | None = None,
     store: str | Path | None = None,
     progress: bool = True,

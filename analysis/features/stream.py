@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone, Layer
 
-__all__ = ["Engine", "Forwards", "choose_device"]
+__all__ = ["Device", "Engine", "Forwards", "choose_device"]
 
 T = TypeVar("T")
 Device = str | torch.device | int

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from analysis.features.peaks import strongest_peaks
-from analysis.features.stream import Engine
+from analysis.features.stream import Device, Engine
 from analysis.networks import receptive_field
 from analysis.networks.crops import cut_crops
 
@@ -70,7 +70,7 @@ def strongest_crops(
     crops: str = "center",
     activation: Literal["post", "pre"] = "post",
     dtype: str = "float32",
-    device: str = "auto",
+    device: Device = "auto",
     batch_size: int | None = None,
     progress: bool = True,
 ) -> dict[int, tuple[StrongCrop, ...]]:
