@@ -250,18 +250,29 @@ def copy_structure(module: nn.Module, convert: Callable[[torch.Tensor], torch.Te
         Gives the tensor to hold in place of another; parameters are wrapped again.
     """
     named = [*module.parameters(), *module.buffers()]
-    memo: dict[int, Any] = {id(tensor): _as_was(tensor, convert(tensor)) for tensor in named}
-    with _Copying(convert):
+    fixed: dict[int, Any] = {id(tensor): _as_was(tensor, convert(tensor)) for tensor in named}
+
+    def attempt() -> nn.Module:
+        memo = dict(fixed)
         for part in reversed(list(module.modules())):
-            compiled = [v for v in vars(part).values() if isinstance(v, torch.jit.ScriptFunction)]
-            memo.update({id(function): function for function in compiled})  # hold no tensors
             inner = part._modules.get("_orig_mod")  # what torch.compile wraps
             if isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel):
                 inner = part.module
             if inner is not None:
                 memo[id(part)] = copy.deepcopy(inner, memo)
-        copied: nn.Module = copy.deepcopy(module, memo)
-    return copied
+        return copy.deepcopy(module, memo)
+
+    with _Copying(convert):
+        try:
+            return attempt()
+        except Exception:  # locks, files, compiled functions and the like: shared, not copied
+            for part in module.modules():
+                for value in (v for name, v in vars(part).items() if name != "_modules"):
+                    try:
+                        copy.deepcopy(value, dict(fixed))
+                    except Exception:
+                        fixed[id(value)] = value
+            return attempt()
 
 
 @contextmanager

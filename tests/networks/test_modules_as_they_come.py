@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import threading
 import types
 from collections import OrderedDict, namedtuple
 from typing import Any
@@ -93,6 +94,12 @@ def traced_by_fx():
     return torch.fx.symbolic_trace(Net())
 
 
+def locked():
+    module = Net()
+    module.lock, module.loader = threading.Lock(), (image for image in X)
+    return ran(module)
+
+
 def hooked():
     module = Net()
     module.seen = []
@@ -120,6 +127,7 @@ WRAPPERS = {
     "keeps its activations": lambda: ran(Net(keep=True)),
     "traced by fx": traced_by_fx,
     "hooked": hooked,
+    "holds what cannot be copied": locked,
     "no gradients": lambda: Net().requires_grad_(False),
     "half precision": lambda: Net().half(),
 }
