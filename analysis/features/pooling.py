@@ -128,7 +128,7 @@ class Pooling:
         if self.mode == "mean" and (layer.layout != "tokens" or self.tokens == "mean"):
             if layer.added_tokens:
                 own = set(range(values.shape[1])) - set(layer.added_tokens)
-                values = values[:, min(own) : max(own) + 1]
+                values = values[:, sorted(own)]
             return _mean(values, layer.layout)
         if layer.layout == "tokens":
             if self.mode == "grid" and self.tokens == "mean":

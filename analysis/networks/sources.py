@@ -162,7 +162,7 @@ def _found(network: Network, weights: str, progress: bool) -> tuple[Path, dict[s
 def _imagenet_file(network: Network, progress: bool) -> tuple[Path, dict[str, str | int]]:
     prefix = re.search(r"-([0-9a-f]{8,})\.pth$", network.imagenet)
     if prefix is None:
-        others = f"; not learnt from ImageNet alone: {' and '.join(network.others)}"
+        others = f"; weights trained on more than ImageNet: {' and '.join(network.others)}"
         raise ValueError(
             f"no ImageNet weights (IMAGENET1K_V1) of {network.name} are published; pass "
             f"weights='random' or the path of a file{others if network.others else ''}"
