@@ -107,6 +107,6 @@ def test_weights_of_another_source_are_not_called_imagenet(tmp_path, monkeypatch
     monkeypatch.setenv("LAYERBOOK_WEIGHTS", str(tmp_path))
     for name in ("vit_h_14", "regnet_y_128gf"):
         with pytest.raises(
-            ValueError, match=rf"not learnt from ImageNet alone: https://.*{name}_lc"
+            ValueError, match=rf"trained on more than ImageNet: https://.*{name}_lc"
         ):
             load_backbone(name)
