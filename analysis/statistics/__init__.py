@@ -49,7 +49,7 @@ from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
 from analysis.statistics.rejections import rejection_by_zeros, rejection_shares, rejections_by
 from analysis.statistics.resolution import binning_bound, summarise_binning
 from analysis.statistics.shards import shards_of, signed_ks_of_shards
-from analysis.statistics.significance import ks_p_values, ks_tail_probability
+from analysis.statistics.significance import ks_p_values
 from analysis.statistics.size_fit import (
     fit_threshold_to_size,
     fits_by_network,
@@ -87,7 +87,6 @@ __all__ = [
     "kept_by_part",
     "kind_histograms",
     "ks_p_values",
-    "ks_tail_probability",
     "kullback_leibler",
     "layer_histograms",
     "measure_behaviour",

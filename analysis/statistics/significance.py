@@ -53,10 +53,7 @@ from scipy.stats import kstwo
 
 from analysis.statistics._laws import (
     Method,
-    bridge_tail,
     exact_tail,
-    hidden_of,
-    prefers_exact,
     scaled_gaps,
     tails_of_block,
 )
@@ -164,68 +161,6 @@ def ks_p_values(
     if features is None:
         return P
     return labelled(P, classes, features, "p_value", law=law, method=method)
-
-
-def ks_tail_probability(
-    distance: ArrayLike,
-    n_inner: int,
-    n_outer: int,
-    *,
-    groups: ArrayLike | None = None,
-    method: Method = "auto",
-) -> Floats:
-    """Probability that chance alone gives a distance at least as wide, for one pattern of ties.
-
-    Parameters
-    ----------
-    distance : array_like
-        Distances, their signs without effect.
-    n_inner, n_outer : int
-        Images inside and outside the class.
-    groups : array_like of int, optional
-        How many images share each value of the feature, from its lowest value to its highest; by
-        default all values differ.
-    method : {"auto", "exact", "asymp"}
-        As for :func:`ks_p_values` under the conditional law.
-
-    Returns
-    -------
-    ndarray of float64
-        Shaped as ``distance``.
-
-    Raises
-    ------
-    ValueError
-        No inner or outer image, groups that are empty or do not add up to all images, distances
-        that are no number in [-1, 1].
-    """
-    _check_choice("method", method, Method)
-    distance = np.abs(np.asarray(distance, dtype=np.float64))
-    if not (distance <= 1).all():
-        raise ValueError(f"expected distances in [-1, 1], got {distance[~(distance <= 1)][0]}")
-    if min(n_inner, n_outer) < 1:
-        raise ValueError(f"expected inner and outer images, got {n_inner} and {n_outer}")
-    n_images = n_inner + n_outer
-    counts = np.ones(n_images, np.int64) if groups is None else np.asarray(groups)
-    if counts.ndim != 1 or (counts < 1).any() or counts.sum() != n_images:
-        raise ValueError(
-            f"expected groups of 1 image or more that add up to {n_images}, got groups of shape "
-            f"{counts.shape} that add up to {counts.sum()}"
-        )
-    half = np.full(distance.shape, min(n_inner, n_outer))
-    gaps = scaled_gaps(distance, n_inner, n_images)
-    hidden = hidden_of(np.array([counts.size, counts[0], counts[-1]]))
-    quick = bool(np.all(prefers_exact(half, hidden, n_images)))
-    if method == "asymp" or (method == "auto" and not quick):
-        return bridge_tail(half, gaps, hidden, n_images)
-    ends = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    images = np.arange(n_images + 1)
-    return exact_tail(
-        half,
-        gaps,
-        next_end=ends[np.searchsorted(ends, images)],
-        last_end=ends[np.searchsorted(ends, images, side="right") - 1],
-    )
 
 
 def _check_choice(name: str, given: str, choices: Any) -> None:

@@ -11,7 +11,6 @@ from analysis.transfer.batched import BatchedLinearSVC, BatchedLogisticRegressio
 from analysis.transfer.caltech import caltech_protocol, training_size_curve
 from analysis.transfer.candidates import (
     Candidate,
-    LayerEmbedding,
     candidate_embeddings,
     choose_smallest,
     judge_candidates,
@@ -68,7 +67,6 @@ __all__ = [
     "CorrelationAlignment",
     "FeatureAugmentation",
     "GeodesicFlowKernel",
-    "LayerEmbedding",
     "MaxMarginDomainTransform",
     "Recommendation",
     "RecommendedEmbedding",

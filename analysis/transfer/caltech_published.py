@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-__all__ = ["PUBLISHED_ONE_SHOT", "PUBLISHED_OTHERS", "published_caltech"]
+__all__ = ["PUBLISHED_ONE_SHOT", "published_caltech"]
 
 _FEATURES = ("DeCAF5", "DeCAF6", "DeCAF7")
 _ROWS: dict[tuple[str, bool], str] = {
@@ -24,9 +24,6 @@ _ROWS: dict[tuple[str, bool], str] = {
 
 PUBLISHED_ONE_SHOT = 33.0
 """DeCAF6, linear SVM with dropout, one training image per class, in per cent."""
-
-PUBLISHED_OTHERS = {"Yang et al. (2009)": 84.3, "Jarrett et al. (2009)": 65.5}
-"""What the paper compares itself with: five descriptors combined; a network of two layers."""
 
 
 def published_caltech() -> pd.DataFrame:

@@ -32,31 +32,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import blas, lapack
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.preprocessing import StandardScaler
 
 from analysis.data.labels import checked_labels
-from analysis.statistics import FullNetworkEmbedding
 from analysis.statistics.blocks import dense
 from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._products import ScaledImages, Values, scale_images
-from analysis.transfer._samples import KnownFeatures, checked_samples
 
 __all__ = [
     "Candidate",
-    "LayerEmbedding",
     "candidate_embeddings",
     "choose_smallest",
     "judge_candidates",
 ]
 
-Array = NDArray[Any]
 Weights = Literal["features", "layers"]
 
 GROUPS = 8
@@ -124,60 +118,6 @@ class LeftOut(NamedTuple):
 
     loss: NDArray[np.float64]
     right: NDArray[np.bool_]
-
-
-class LayerEmbedding(KnownFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Some layers' features, standardised or discretised by the images fitted to, and weighted.
-
-    Parameters
-    ----------
-    layers : sequence of str
-        Those to keep.
-    feature_layers : array_like of str, shape (features,)
-        Layer of each feature.
-    features : array_like of bool, shape (features,), optional
-        Keep only these features of the layers.
-    values, weights
-        As in :class:`Candidate`.
-    """
-
-    def __init__(
-        self,
-        layers: Sequence[str],
-        feature_layers: ArrayLike,
-        *,
-        features: ArrayLike | None = None,
-        values: Values = "standardised",
-        weights: Weights = "features",
-    ) -> None:
-        self.layers = layers
-        self.feature_layers = feature_layers
-        self.features = features
-        self.values = values
-        self.weights = weights
-
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
-        """Learn the moments of features (images, features); labels are not used."""
-        names = np.asarray(self.feature_layers)
-        wanted = np.isin(names, list(self.layers))
-        if self.features is not None:
-            wanted &= np.asarray(self.features, dtype=bool)
-        self.kept_ = np.flatnonzero(wanted)
-        self.scaler_ = FullNetworkEmbedding() if self.values == "discretised" else StandardScaler()
-        self.scaler_.fit(checked_samples(X, "images", names.size)[:, self.kept_])
-        self.weights_ = np.ones(self.kept_.size)
-        if self.weights == "layers":
-            _, member, sizes = np.unique(names[self.kept_], return_inverse=True, return_counts=True)
-            self.weights_ = np.sqrt(self.kept_.size / sizes.size / sizes[member])
-        self._remember(X, names.size)
-        return self
-
-    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Features (images, kept)."""
-        images = self._samples(X, "images")[:, self.kept_]
-        values: Array = self.scaler_.transform(images)
-        weighted: NDArray[np.float64] = values * self.weights_
-        return weighted
 
 
 def candidate_embeddings(

@@ -27,8 +27,7 @@ _CHOICE = "recommended.json"
 class RecommendedEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Some layers of labelled features, standardised or discretised, and weighted.
 
-    For features of :func:`analysis.extract`, which know their layers; the numbers are those of
-    :class:`analysis.transfer.candidates.LayerEmbedding`, and can be saved.
+    For features of :func:`analysis.extract`, which know their layers. A fitted one can be saved.
 
     Parameters
     ----------

@@ -16,7 +16,6 @@ from analysis.statistics import (
     compare_thresholds,
     costs_by_law,
     expected_threshold,
-    ks_tail_probability,
     measure_noise,
     noise_facts,
     noise_thresholds,
@@ -26,6 +25,7 @@ from analysis.statistics import (
     thresholds_between,
     tie_counts,
 )
+from analysis.statistics._laws import exact_tail
 from analysis.statistics.expected import GRID, STEP
 
 
@@ -61,9 +61,9 @@ def test_the_signed_law_counts_every_labelling(n_inner, n_images, hidden, at_top
 @pytest.mark.parametrize(("n_inner", "n_images", "hidden"), [(40, 900, 0), (7, 500, 450)])
 def test_both_sides_together_are_the_two_sided_law(n_inner, n_images, hidden):
     plus, minus = law.signed_tails(n_inner, n_images, hidden)
-    D = law.gaps_of(n_inner, n_images) / (n_inner * (n_images - n_inner))
-    groups = with_ties(n_images, hidden, at_top=False)
-    both = ks_tail_probability(D, n_inner, n_images - n_inner, groups=groups, method="exact")
+    gaps, half = law.gaps_of(n_inner, n_images), min(n_inner, n_images - n_inner)
+    ends = law._ends(n_images, hidden, at_top=False)
+    both = exact_tail(np.full(gaps.shape, half), gaps, *ends)
     np.testing.assert_allclose(plus + minus, both, atol=1e-12)
 
 

@@ -32,7 +32,6 @@ from analysis.transfer import (
     CorrelationAlignment,
     FeatureAugmentation,
     GeodesicFlowKernel,
-    LayerEmbedding,
     MaxMarginDomainTransform,
     RecommendedEmbedding,
     SubspaceAlignment,
@@ -186,7 +185,6 @@ FITTED = {
     "BatchedLinearSVC": (BatchedLinearSVC(), (X, Y), ["predict", "decision_function"]),
     "Batched, logistic": (BatchedLogisticRegression(), (X, Y), ["predict", "decision_function"]),
     "ChunkedPCA": (ChunkedPCA(3), (X,), ["transform"]),
-    "LayerEmbedding": (LayerEmbedding(["fc"], LAYERS), (X,), ["transform"]),
 }
 each_estimator = pytest.mark.parametrize(
     ("estimator", "given", "methods"), FITTED.values(), ids=FITTED
@@ -205,7 +203,7 @@ def test_a_fit_that_is_refused_leaves_nothing_fitted(estimator, given, methods):
     tried = clone(estimator)
     with pytest.raises(ValueError, match=r"finite|differ"):
         tried.fit(np.full_like(given[0], np.nan), *given[1:])
-    if not isinstance(tried, ChunkedPCA | LayerEmbedding | Pipeline):  # they have begun by then
+    if not isinstance(tried, ChunkedPCA | Pipeline):  # they have begun by then
         with pytest.raises(NotFittedError):
             getattr(tried, methods[0])(Z)
 

@@ -19,7 +19,6 @@ from analysis.transfer import (
     CorrelationAlignment,
     FeatureAugmentation,
     GeodesicFlowKernel,
-    LayerEmbedding,
     MaxMarginDomainTransform,
     RecommendedEmbedding,
     SubspaceAlignment,
@@ -53,8 +52,6 @@ ADAPTED = [MaxMarginDomainTransform(), FeatureAugmentation(), FeatureAugmentatio
 CLASSIFIERS = [WideLinearSVC(), BatchedLinearSVC(), BatchedLogisticRegression(), linear_svm()]
 TRANSFORMERS = [
     ChunkedPCA(4, max_bytes=1000),
-    LayerEmbedding(["conv2", "fc"], LAYERS),
-    LayerEmbedding(["conv1"], LAYERS, values="discretised", weights="layers"),
     RecommendedEmbedding(["conv2", "fc"], weights="layers"),
     RecommendedEmbedding(values="discretised"),
     FullNetworkEmbedding(),

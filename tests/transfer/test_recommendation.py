@@ -4,15 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from sklearn.base import clone
+from plain_embedding import embedded
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from analysis.data import stratified_splits
 from analysis.statistics import (
-    FullNetworkEmbedding,
     false_discovery,
     kept,
     ks_p_values,
@@ -21,7 +18,6 @@ from analysis.statistics import (
 )
 from analysis.transfer import (
     Candidate,
-    LayerEmbedding,
     WideLinearSVC,
     candidate_embeddings,
     choose_smallest,
@@ -79,27 +75,10 @@ def test_networks_of_many_layers_are_cut_into_groups():
     assert tuple(names) in runs
 
 
-@pytest.mark.parametrize("weights", ["features", "layers"])
-@pytest.mark.parametrize("values", ["standardised", "discretised"])
-def test_an_embedding_is_its_layers_standardised_or_discretised_and_weighted(values, weights):
-    X, labels = problem()
-    train, test = X[:20].astype(np.float32), X[20:].astype(np.float32)
-    step = LayerEmbedding(["middle", "last"], LAYERS, values=values, weights=weights)
-    found = clone(step).fit(train, labels[:20]).transform(test)
-    scaler = StandardScaler() if values == "standardised" else FullNetworkEmbedding()
-    expected = scaler.fit(train[:, 4:]).transform(test[:, 4:]).astype(float)
-    if weights == "layers":
-        expected[:, :6] *= np.sqrt(20 / 2 / 6)
-        expected[:, 6:] *= np.sqrt(20 / 2 / 14)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
 def naive_left_out(X, labels, candidate):
     """Loss and verdict of machines fitted to all images but one, for every image."""
-    step = LayerEmbedding(
-        candidate.layers, LAYERS, values=candidate.values, weights=candidate.weights
-    )
-    Z = step.fit_transform(X) / np.sqrt(candidate.n_features)
+    how = {"values": candidate.values, "weights": candidate.weights}
+    Z = embedded(X, X, LAYERS, candidate.layers, **how) / np.sqrt(candidate.n_features)
     Z = np.hstack([Z, np.ones((len(Z), 1))])
     classes = np.unique(labels)
     loss, right = [], []
@@ -220,17 +199,14 @@ def test_features_that_no_class_keeps_are_dropped_from_what_is_recommended():
         thresholds = noise_thresholds(X[train], labels[train], seed=0)
         beyond = np.asarray(kept(signed_ks(X[train], labels[train]), thresholds)).any(axis=0)
         (chosen,) = [each for each in candidate_embeddings(LAYERS) if fits(each, row)]
-        step = LayerEmbedding(
-            chosen.layers,
-            LAYERS,
-            features=beyond,
-            values=chosen.values,
-            weights=chosen.weights,
+        how = {"features": beyond, "values": chosen.values, "weights": chosen.weights}
+        own, others = (
+            embedded(X[train], X[part], LAYERS, chosen.layers, **how) for part in (train, test)
         )
-        model = make_pipeline(step, WideLinearSVC()).fit(X[train], labels[train])
-        expected = balanced_accuracy_score(labels[test], model.predict(X[test]))
+        model = WideLinearSVC().fit(own, labels[train])
+        expected = balanced_accuracy_score(labels[test], model.predict(others))
         assert row["accuracy"] == pytest.approx(expected)
-        assert row["n_features"] == model[0].kept_.size
+        assert row["n_features"] == own.shape[1]
 
 
 def fits(candidate, row):
@@ -263,13 +239,13 @@ def test_shared_products_give_the_accuracies_of_the_plain_pipeline(n_train):
     bench, some = Bench(X, labels, LAYERS, train, test, {}), np.arange(LAYERS.size) % 3 > 0
     for each in candidate_embeddings(LAYERS):
         for wanted in (np.isin(LAYERS, each.layers), np.isin(LAYERS, each.layers) & some):
-            step = LayerEmbedding(
-                each.layers, LAYERS, features=wanted, values=each.values, weights=each.weights
+            how = {"features": wanted, "values": each.values, "weights": each.weights}
+            own, others = (
+                embedded(X[train], X[part], LAYERS, each.layers, **how) / np.sqrt(wanted.sum())
+                for part in (train, test)
             )
-            scale = FunctionTransformer(lambda Z: Z / np.sqrt(Z.shape[1]))
-            machine = LinearSVC(dual=False, tol=1e-8, max_iter=10_000)
-            plain = make_pipeline(step, scale, machine).fit(X[train], labels[train])
-            expected = balanced_accuracy_score(labels[test], plain.predict(X[test]))
+            machine = LinearSVC(dual=False, tol=1e-8, max_iter=10_000).fit(own, labels[train])
+            expected = balanced_accuracy_score(labels[test], machine.predict(others))
             row = bench.measured("any", "chosen", each, wanted)
             assert row["accuracy"] == pytest.approx(expected, abs=1 / 50 / 3 + 1e-9)
             assert row["n_features"] == wanted.sum()

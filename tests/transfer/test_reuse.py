@@ -9,8 +9,9 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from plain_embedding import embedded
 
-from analysis.transfer import LayerEmbedding, RecommendedEmbedding
+from analysis.transfer import RecommendedEmbedding
 from analysis.transfer.candidates import Candidate
 
 LAYERS = np.repeat(["conv1", "conv2", "fc6"], [3, 5, 10])
@@ -36,9 +37,9 @@ def test_the_numbers_are_those_that_were_tested(
 ) -> None:
     X, others = features(), features(7, seed=1)
     candidate = Candidate(layers, values, weights, (1,) * len(layers))
-    tested = LayerEmbedding(layers, LAYERS, values=values, weights=weights).fit(X)
+    tested = embedded(X, others, LAYERS, layers, values=values, weights=weights)
     found = RecommendedEmbedding.of(candidate).fit(X).transform(others)
-    np.testing.assert_allclose(found.values, tested.transform(others), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.values, tested, rtol=1e-5, atol=1e-5)
     assert found.dtype == np.float32
     assert list(dict.fromkeys(found["layer"].values)) == list(layers)
 
@@ -48,12 +49,12 @@ def test_some_features_of_the_layers_are_kept(values: str, tmp_path: Path) -> No
     X, others = features(), features(7, seed=1)
     some = np.arange(LAYERS.size) % 3 == 0
     how = {"features": some, "values": values, "weights": "layers"}
-    tested = LayerEmbedding(("conv2", "fc6"), LAYERS, **how).fit(X)
+    tested = embedded(X, others, LAYERS, ("conv2", "fc6"), **how)
     fitted = RecommendedEmbedding(("conv2", "fc6"), **how).fit(X)
     read = RecommendedEmbedding.load(fitted.save(tmp_path))
     for embedding in (fitted, read):
         found = embedding.transform(others)
-        np.testing.assert_allclose(found.values, tested.transform(others), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found.values, tested, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="at least one of them, got 0 of 18"):
         RecommendedEmbedding(features=np.zeros(18, bool)).fit(X)
     with pytest.raises(ValueError, match=r"got \['fc9'\]"):
