@@ -3,8 +3,7 @@
 from analysis.data.cards import CARDS, DatasetCard
 from analysis.data.decoding import BrokenImageError
 from analysis.data.download import fetch_dataset
-from analysis.data.images import ImageDataset
-from analysis.data.joined import join_datasets
+from analysis.data.images import ImageDataset, join_datasets
 from analysis.data.pairs import PAIRS, Pair, load_pair
 from analysis.data.readers import load_dataset
 from analysis.data.splits import Split, shuffle_labels, stratified_splits

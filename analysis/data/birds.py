@@ -26,9 +26,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from analysis.data.boxes import cut_boxes
 from analysis.data.cards import card_of
-from analysis.data.images import ImageDataset
+from analysis.data.images import ImageDataset, cut_boxes
 from analysis.data.listing import composed
 from analysis.data.locations import find_dataset
 from analysis.data.splits import Split

@@ -1,31 +1,209 @@
-"""The labelled set of images that every other room works on."""
+"""The labelled set of images that every other room works on, and where its images come from."""
 
 from __future__ import annotations
 
 import hashlib
 import operator
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, SupportsIndex
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from analysis.data.cards import OverlapGroup
-from analysis.data.given import class_positions, full_paths, relative_paths, rgb_arrays
-from analysis.data.image_sources import ImageArrays, ImageFiles, ImageSource, hashing_threads
+from analysis.data.decoding import BrokenImageError, as_rgb, open_image, open_ordinary
+from analysis.data.labels import checked_labels
+from analysis.data.listing import composed, is_there
 
 __all__ = [
+    "BoxedImages",
     "ChangedImageError",
     "ImageArrays",
     "ImageDataset",
     "ImageFiles",
     "ImageSource",
+    "JoinedImages",
+    "cut_boxes",
     "hashing_threads",
+    "identical_images",
+    "join_datasets",
 ]
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class ImageSource(Protocol):
+    """Where a dataset's images come from: files or arrays."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index`` as RGB."""
+
+    def digest(self, index: int) -> bytes:
+        """Hash of what image number ``index`` holds."""
+
+    def take(self, indices: npt.NDArray[np.int64]) -> ImageSource:
+        """Restrict the source to some images, in the given order."""
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files, opened when asked for.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Full paths.
+    inside : str, optional
+        Folder that no file may lead out of when links are followed. None: links may lead anywhere.
+    """
+
+    files: tuple[str, ...]
+    inside: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index`` as RGB; raises ``BrokenImageError`` with the file's path."""
+        return open_image(self.files[index], inside=self.inside)
+
+    def digest(self, index: int) -> bytes:
+        """Hash of the bytes of the file; raises ``BrokenImageError`` as :meth:`image` does."""
+        path = self.files[index]
+        try:
+            with open_ordinary(path, inside=self.inside) as file:
+                return _hash(file.read())
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
+
+    def take(self, indices: npt.NDArray[np.int64]) -> ImageFiles:
+        """Restrict to some of the files."""
+        return replace(self, files=tuple(self.files[index] for index in indices))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArrays:
+    """Images held in memory.
+
+    Attributes
+    ----------
+    arrays : ndarray of uint8, shape (n, height, width, 3), or tuple of (height, width, 3)
+        RGB values.
+    """
+
+    arrays: npt.NDArray[np.uint8] | tuple[npt.NDArray[np.uint8], ...]
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index``."""
+        return Image.fromarray(self.arrays[index])
+
+    def digest(self, index: int) -> bytes:
+        """Hash of the shape and values."""
+        array = self.arrays[index]
+        return _hash(f"{array.shape}".encode() + array.tobytes())
+
+    def take(self, indices: npt.NDArray[np.int64]) -> ImageArrays:
+        """Restrict to some of the arrays."""
+        if isinstance(self.arrays, tuple):
+            return ImageArrays(tuple(self.arrays[index] for index in indices))
+        return ImageArrays(self.arrays[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedImages:
+    """Images of several sources, an ``ImageSource``.
+
+    Attributes
+    ----------
+    sources : tuple of ImageSource
+        Where the images come from.
+    origin, position : ndarray of int64, shape (n,)
+        Of each image, which source has it, and where in that source.
+    """
+
+    sources: tuple[ImageSource, ...]
+    origin: npt.NDArray[np.int64]
+    position: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index``."""
+        source: ImageSource = self.sources[self.origin[index]]
+        return source.image(int(self.position[index]))
+
+    def digest(self, index: int) -> bytes:
+        """Hash of what the source holds for the image."""
+        source: ImageSource = self.sources[self.origin[index]]
+        return source.digest(int(self.position[index]))
+
+    def take(self, indices: npt.NDArray[np.int64]) -> JoinedImages:
+        """Restrict to some of the images."""
+        return JoinedImages(self.sources, self.origin[indices], self.position[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class BoxedImages:
+    """Images of a source cut to boxes, an ``ImageSource``.
+
+    Attributes
+    ----------
+    source : ImageSource
+        Where the images come from.
+    boxes : ndarray of int64, shape (n, 4)
+        Left, top, right and bottom in pixels; right and bottom are the first that are not inside.
+        Clipped at the borders of the image when it is opened.
+    """
+
+    source: ImageSource
+    boxes: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index``, cut; raises ``ValueError`` if the box lies outside."""
+        image = self.source.image(index)
+        left, top, right, bottom = self.boxes[index].tolist()
+        inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+            raise ValueError(
+                f"expected a box in an image of {image.width} x {image.height} pixels, got left, "
+                f"top, right, bottom {(left, top, right, bottom)}"
+            )
+        return image.crop(inside)
+
+    def digest(self, index: int) -> bytes:
+        """Hash of what the source holds for the image, and of the box."""
+        box = self.boxes[index].astype("<i8").tobytes()
+        return hashlib.sha256(self.source.digest(index) + box).digest()
+
+    def take(self, indices: npt.NDArray[np.int64]) -> BoxedImages:
+        """Restrict to some of the images."""
+        return BoxedImages(self.source.take(indices), self.boxes[indices])
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()  # the fastest here: processors have instructions for it
+
+
+def hashing_threads() -> ThreadPoolExecutor:
+    """Pool of threads for work that spends its time in reading, hashing or decoding files."""
+    return ThreadPoolExecutor(max_workers=min(32, (os.cpu_count() or 1) + 2))
 
 
 class ChangedImageError(OSError):
@@ -125,9 +303,9 @@ class ImageDataset:
         FileNotFoundError
             If files are not there.
         """
-        files = full_paths(paths, need_files=need_files)
-        classes, positions = class_positions(labels, len(files))
-        relative = relative_paths(files, root)
+        files = _full_paths(paths, need_files=need_files)
+        classes, positions = _class_positions(labels, len(files))
+        relative = _relative_paths(files, root)
         return cls(name, classes, positions, relative, ImageFiles(tuple(files)))
 
     @classmethod
@@ -157,8 +335,8 @@ class ImageDataset:
             If there is not one label for each image, labels are missing (the message says where),
             or an image has another shape, type or range of values.
         """
-        arrays = rgb_arrays(images)
-        classes, positions = class_positions(labels, len(arrays))
+        arrays = _rgb_arrays(images)
+        classes, positions = _class_positions(labels, len(arrays))
         paths = tuple(map(str, range(len(arrays))))
         return cls(name, classes, positions, paths, ImageArrays(arrays))
 
@@ -262,3 +440,221 @@ def _delimited(text: str) -> bytes:
     """Bytes of a text with their length in front, so that neighbours cannot run together."""
     encoded = text.encode("utf-8", "surrogateescape")
     return len(encoded).to_bytes(8, "little") + encoded
+
+
+def join_datasets(parts: Sequence[ImageDataset]) -> ImageDataset:
+    """Put datasets one after another; classes of the same name become one.
+
+    Parameters
+    ----------
+    parts : sequence of ImageDataset
+        At least one; a single dataset is given back as it is.
+
+    Returns
+    -------
+    ImageDataset
+        Its paths begin with the name of the dataset that an image comes from.
+
+    Raises
+    ------
+    ValueError
+        If there are no parts.
+    """
+    if not parts:
+        raise ValueError("expected at least one dataset to join")
+    if len(parts) == 1:
+        return parts[0]
+    classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
+    labels = [
+        np.array([classes.index(name) for name in part.classes], dtype=np.int64)[part.labels]
+        for part in parts
+    ]
+    sizes = [len(part) for part in parts]
+    return ImageDataset(
+        name=", ".join(part.name for part in parts),
+        classes=classes,
+        labels=np.concatenate(labels),
+        paths=tuple(f"{part.name}/{path}" for part in parts for path in part.paths),
+        source=JoinedImages(
+            tuple(part.source for part in parts),
+            np.repeat(np.arange(len(parts)), sizes),
+            np.concatenate([np.arange(size) for size in sizes]),
+        ),
+        skipped=reduce(lambda left, part: left + part.skipped, parts, ()),
+    )
+
+
+def cut_boxes(data: ImageDataset, boxes: npt.ArrayLike, *, name: str) -> ImageDataset:
+    """Cut each image to its box.
+
+    Parameters
+    ----------
+    data : ImageDataset
+        n images.
+    boxes : array_like of float, shape (n, 4)
+        Left, top, right and bottom in pixels from the image's upper left corner. Rounded outwards,
+        and clipped at the borders of the image, so that a box that reaches beyond gives a smaller
+        image, no longer centred on the box's centre, and nothing is filled in.
+    name : str
+        Added to the dataset's name, after a space.
+
+    Returns
+    -------
+    ImageDataset
+        The same labels, classes and paths.
+
+    Raises
+    ------
+    ValueError
+        If there is not one box per image, or a box is empty or not finite.
+    """
+    edges = np.asarray(boxes, dtype=np.float64)
+    if edges.shape != (len(data), 4):
+        raise ValueError(f"expected boxes of shape ({len(data)}, 4), got {edges.shape}")
+    wrong = ~(np.isfinite(edges).all(axis=1) & (edges[:, 2:] > edges[:, :2]).all(axis=1))
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"expected left < right and top < bottom, got {edges[first].tolist()} for "
+            f"{data.paths[first]}, the first of {int(wrong.sum())}"
+        )
+    outwards = np.concatenate([np.floor(edges[:, :2]), np.ceil(edges[:, 2:])], axis=1)
+    return replace(
+        data,
+        name=f"{data.name} {name}",
+        source=BoxedImages(data.source, outwards.astype(np.int64)),
+    )
+
+
+def identical_images(data: ImageDataset) -> list[npt.NDArray[np.int64]]:
+    """Find groups of images whose files (or arrays) hold the same.
+
+    Parameters
+    ----------
+    data : ImageDataset
+        Images; every file is read once and hashed.
+
+    Returns
+    -------
+    list of ndarray of int64
+        Positions in the dataset, ascending, of each group of two images or more; groups in the
+        order of their first image.
+    """
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    with hashing_threads() as pool:
+        for position, digest in enumerate(pool.map(data.source.digest, range(len(data)))):
+            groups[digest].append(position)
+    return [np.array(group, dtype=np.int64) for group in groups.values() if len(group) > 1]
+
+
+def _class_positions(
+    labels: npt.ArrayLike, n: int
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Classes, sorted as text, and the position of each of n labels among them.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each image, or labels are missing, empty or of mixed kinds.
+    """
+    names = [composed(str(label)) for label in checked_labels(labels, n).tolist()]
+    blank = next((position for position, name in enumerate(names) if not name.strip()), None)
+    if blank is not None:
+        raise ValueError(f"expected a label for every image, got an empty text at position {blank}")
+    classes = tuple(sorted(set(names)))
+    position = {name: label for label, name in enumerate(classes)}
+    return classes, np.array([position[name] for name in names], dtype=np.int64)
+
+
+def _full_paths(paths: Iterable[str | os.PathLike[str]], *, need_files: bool) -> list[str]:
+    """Absolute paths of files.
+
+    Raises
+    ------
+    ValueError
+        If there are none, one is no path or no Unicode, or the same file is named twice.
+    FileNotFoundError
+        If files are needed that are not there.
+    """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise ValueError(f"expected paths of images, one for each label, got the one {paths!r}")
+    given = list(paths)
+    seen: dict[str, int] = {}
+    for position, path in enumerate(given):
+        if not isinstance(path, str | os.PathLike) or not str(path).strip():
+            raise ValueError(f"expected a path at position {position}, got {path!r}")
+        full = os.path.normpath(Path(path).expanduser().absolute())
+        if not full.isascii() and full != full.encode("utf-8", "replace").decode("utf-8"):
+            raise ValueError(f"the path {full!a} is not Unicode, so that no table could hold it")
+        first = seen.setdefault(full, position)
+        if first != position:
+            raise ValueError(
+                f"{full} is there twice, at positions {first} and {position} from 0; name it once"
+            )
+    if not seen:
+        raise ValueError("expected paths of images, got none")
+    absent = [path for path in seen if not is_there(Path(path))] if need_files else []
+    if absent:
+        raise FileNotFoundError(
+            f"{len(absent)} of {len(seen)} files are not there, the first being {absent[0]}"
+        )
+    return list(seen)
+
+
+def _relative_paths(files: Sequence[str], root: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    """Paths from a folder, by default the deepest that holds all files."""
+    try:
+        top = os.path.commonpath([Path(file).parent for file in files]) if root is None else root
+        return tuple(composed(Path(os.path.relpath(file, top)).as_posix()) for file in files)
+    except ValueError:  # on several drives
+        return tuple(composed(Path(file).as_posix()) for file in files)
+
+
+def _rgb_arrays(images: Any) -> Pixels | tuple[Pixels, ...]:
+    """Copy images as RGB values of 8 bits; of one size into one array.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width), (n, height, width, 3), or sequence
+        A sequence holds arrays of shape (height, width) or (height, width, 3), or PIL images.
+        Arrays are of uint8, or of real numbers from 0 (black) to 1 (white).
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one has another shape, type or range of values.
+    """
+    stacked = hasattr(images, "shape") or hasattr(images, "__array__")
+    given = np.asarray(images) if stacked and not isinstance(images, Image.Image) else images
+    if isinstance(given, Image.Image | str) or len(given) == 0:
+        raise ValueError("expected several images, got one or none")
+    arrays = tuple(_rgb(image, position) for position, image in enumerate(given))
+    if len({array.shape for array in arrays}) > 1:
+        return arrays
+    return np.stack(arrays)
+
+
+def _rgb(image: Any, position: int) -> Pixels:
+    if isinstance(image, Image.Image):
+        return np.array(as_rgb(image))
+    values = np.asarray(image)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3) or not values.size:
+        raise ValueError(
+            f"expected images of shape (height, width, 3) or (height, width), got {values.shape} "
+            f"at position {position}; the channels come last"
+        )
+    if np.issubdtype(values.dtype, np.floating):
+        if not (values >= 0).all() or not (values <= 1).all():  # which NaN is not either
+            raise ValueError(
+                f"expected real numbers from 0 to 1, got {values.min()} to {values.max()} at "
+                f"position {position}; scale them, or give whole numbers from 0 to 255 as uint8"
+            )
+        values = np.rint(values * 255).astype(np.uint8)
+    if values.dtype != np.uint8:
+        raise ValueError(
+            f"expected uint8, or real numbers from 0 to 1, got {values.dtype} at position "
+            f"{position}"
+        )
+    return np.stack([values] * 3, axis=2) if values.ndim == 2 else values.copy()

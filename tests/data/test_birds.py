@@ -14,7 +14,7 @@ from analysis.data.birds import (
     crop_regions,
     read_bird_annotations,
 )
-from analysis.data.boxes import cut_boxes
+from analysis.data.images import cut_boxes
 from analysis.data.scenes import read_partitions, scene_splits
 
 FILES = ("001.Albatross/A_1.png", "001.Albatross/A_2.png", "002.Wren/W_1.png")

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from analysis.data import load_dataset
-from analysis.data.identical import identical_images
+from analysis.data.images import identical_images
 
 
 def test_copies_are_grouped_within_and_across_classes(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ from PIL import Image
 from analysis.networks import Preprocessing
 from analysis.networks.crops import CROPS, cut_crops
 from analysis.data.changes import ChangedImages
-from analysis.data.image_sources import ImageFiles
+from analysis.data.images import ImageFiles
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = peak()

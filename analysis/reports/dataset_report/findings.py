@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.identical import identical_images
+from analysis.data.images import identical_images
 from analysis.data.readers import left_out_by_reason
 from analysis.figures.dataset_report import ImagePair
-from analysis.statistics.described import ends_of
+from analysis.statistics.pruning import ends_of
 
 if TYPE_CHECKING:
     from analysis.data import ImageDataset
@@ -161,7 +161,7 @@ def strongest_of_classes(
     study
         Names the network and the dataset.
     described
-        Of :func:`analysis.statistics.described.describe_classes`.
+        Of :func:`analysis.statistics.pruning.describe_classes`.
     side
         ``"presence"`` or ``"absence"``.
     most
