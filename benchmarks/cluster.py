@@ -27,7 +27,8 @@ import torch
 from distributed import Client, LocalCluster
 
 from analysis.cluster import connect
-from analysis.features import building, extract, open_features
+from analysis.features import extract, open_features
+from analysis.features import store as feature_store
 from analysis.networks import load_backbone
 from analysis.statistics import signed_ks
 from benchmarks.extraction import Row, photographs_on_disk, row
@@ -42,20 +43,20 @@ MOST_OVERHEAD = 15.0  # percent
 
 def run() -> list[Row]:
     """Overheads in percent of one process; about ten minutes on two idle cores."""
-    usual_block, usual_threads = building.BLOCK_IMAGES, torch.get_num_threads()
+    usual_block, usual_threads = feature_store.BLOCK_IMAGES, torch.get_num_threads()
     torch.set_num_threads(CORES)
-    building.BLOCK_IMAGES = BLOCK
+    feature_store.BLOCK_IMAGES = BLOCK
     try:
         with tempfile.TemporaryDirectory() as name, two_workers() as (client, seconds):
             rows = [row("two workers: until they have computed a first block", seconds, "s")]
-            building.BLOCK_IMAGES = BLOCK
+            feature_store.BLOCK_IMAGES = BLOCK
             rows += compare(client, "extraction", extraction(Path(name)))
-            building.BLOCK_IMAGES = usual_block
+            feature_store.BLOCK_IMAGES = usual_block
             rows += compare(client, "signed_ks", distances(Path(name)))
             rows += compare(client, "signed_ks in 100 bins", distances(Path(name), bins=100))
             return rows
     finally:
-        building.BLOCK_IMAGES = usual_block
+        feature_store.BLOCK_IMAGES = usual_block
         torch.set_num_threads(usual_threads)
 
 

@@ -23,8 +23,7 @@ import numpy as np
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
-from analysis.features.building import Builder, block_rows
-from analysis.features.store import open_features
+from analysis.features.store import Builder, block_rows, open_features
 from analysis.statistics import signed_ks
 from analysis.statistics.blocks import blocks_of, conform
 from benchmarks.extraction import _memory

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from analysis.features.atlas import UnitAtlas, unit_atlas
 from analysis.features.extraction import extract
-from analysis.features.integrity import DamagedStoreError
 from analysis.features.pooling import Pooling
-from analysis.features.store import open_features
-from analysis.features.strongest import StrongCrop, strongest_crops
+from analysis.features.store import DamagedStoreError, open_features
+from analysis.features.units import StrongCrop, UnitAtlas, strongest_crops, unit_atlas
 from analysis.networks.crops import CROPS, cut_crops
 
 __all__ = [

@@ -18,11 +18,10 @@ import torch
 from tqdm.auto import tqdm
 
 from analysis import paths
-from analysis.features.building import Builder, block_rows
 from analysis.features.pooling import Pooling
 from analysis.features.probe import Probe
 from analysis.features.shards import Job, on_cluster
-from analysis.features.store import finished, key_of, locked, open_features
+from analysis.features.store import Builder, block_rows, finished, key_of, locked, open_features
 from analysis.features.stream import Device, Engine
 from analysis.networks.trace import record
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from analysis.features.forward import DTYPES, Forward
-from analysis.features.integrity import read_metadata
-from analysis.features.store import PROBE
+from analysis.features.store import PROBE, read_metadata
+from analysis.features.stream import DTYPES, Forward
 from analysis.networks.trace import NORMALISATIONS, Operation, Trace
 
 if TYPE_CHECKING:

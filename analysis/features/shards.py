@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from analysis.cluster import map_in_order
-from analysis.features.building import BlockWriter
 from analysis.features.pooling import Pooling
+from analysis.features.store import BlockWriter
 from analysis.features.stream import Engine, Forwards
 
 if TYPE_CHECKING:

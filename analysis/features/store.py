@@ -4,37 +4,70 @@ One Zarr group per extraction, named by its key. It holds one float32 array (ima
 ``label`` and ``path`` of the images, and the provenance as attributes, so ``zarr.open_group`` or
 ``xarray.open_zarr`` read it anywhere.
 
-Groups are built by :mod:`analysis.features.building`; only finished ones bear their final name.
+Conventions
+-----------
+damage
+    Is noticed when a group is read. Every chunk ends in its CRC-32C, and every chunk is there.
+    ``metadata_sha256`` among a group's attributes has hashes of all other attributes (under ``.``)
+    and of the metadata of each array. ``format`` tells how the group is written.
+blocks
+    A group is built inside ``<key>.zarr.partial``, in blocks of images that cover whole chunks, so
+    that they can be written in any order, from several processes, and again. A block counts as done
+    once a marker of its own stands beside the group; a finished group is moved to its final name,
+    which only finished ones bear. What a killed process leaves is therefore either finished or
+    continued at a block's edge.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
+import zarr
 from filelock import FileLock, Timeout
-
-from analysis.features.integrity import StoredArray, damaged, read_metadata
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from analysis.data import ImageDataset
 
-__all__ = ["PROBE", "finished", "key_of", "locked", "open_features"]
+
+__all__ = [
+    "FORMAT",
+    "PROBE",
+    "BlockWriter",
+    "Builder",
+    "DamagedStoreError",
+    "StoredArray",
+    "block_rows",
+    "damaged",
+    "finished",
+    "key_of",
+    "locked",
+    "open_features",
+    "read_metadata",
+    "seal",
+]
 
 #: Attributes of a group that tell which network made it, see :mod:`analysis.features.probe`.
 PROBE = ("probe", "probe_scales")
 
 _LOG = logging.getLogger(__name__)
 
-#: Of what keys mean. How groups are written is counted in :mod:`analysis.features.integrity`.
+#: Of what keys mean; FORMAT counts how groups are written.
 _KEY_FORMAT = 1
 
 
@@ -115,3 +148,406 @@ def _labels(group: Path, expected: npt.ArrayLike | None) -> npt.NDArray[np.int64
     if expected is not None and not np.array_equal(labels, expected):
         raise damaged(group, "its labels are not the dataset's")
     return labels
+
+
+FORMAT = 1
+
+_SEAL = "metadata_sha256"
+
+
+class DamagedStoreError(OSError):
+    """What the store holds is not what was written; the message says what to delete."""
+
+
+def seal(group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]) -> None:
+    """Give a group its attributes, with hashes of them and of the metadata of its arrays.
+
+    Parameters
+    ----------
+    group
+        Folder of the group. Its arrays are there already.
+    attributes
+        JSON-able.
+    arrays
+        Names of all arrays.
+    """
+    described = {**attributes, "format": FORMAT}
+    described[_SEAL] = _metadata_hashes(group, described, arrays)
+    zarr.open_group(group, mode="r+").update_attributes(described)
+
+
+def read_metadata(group: Path) -> dict[str, Any]:
+    """Attributes of a group, all of whose metadata is checked, as :func:`seal` was given them.
+
+    Raises
+    ------
+    DamagedStoreError
+        If metadata is missing or not what was written.
+    ValueError
+        If a newer Layerbook wrote the group.
+    """
+    try:
+        attributes: dict[str, Any] = dict(zarr.open_group(group, mode="r").attrs)
+        names = ["label", "path", *attributes["layers"]]
+    except Exception as error:
+        raise _explained(error, group, "its metadata cannot be read") from error
+    number = attributes.pop("format", None)
+    sealed = attributes.pop(_SEAL, None)
+    if isinstance(number, int) and number > FORMAT:
+        raise ValueError(
+            f"{group} is of format {number}; this Layerbook knows formats up to {FORMAT}. Update "
+            "Layerbook, or use another store (store=, LAYERBOOK_HOME)"
+        )
+    if number != FORMAT or not isinstance(sealed, dict):
+        raise damaged(group, "its metadata is not what was written")
+    for name, found in _metadata_hashes(group, attributes | {"format": number}, names).items():
+        if sealed.get(name) != found:
+            what = "its metadata" if name == "." else f"the metadata of {name!r}"
+            raise damaged(group, f"{what} is not what was written")
+    return attributes
+
+
+def _metadata_hashes(
+    group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]
+) -> dict[str, str]:
+    """SHA-256 (hex) of attributes, under ``.``, and of the metadata of arrays, by their names."""
+    contents = {".": json.dumps(attributes, sort_keys=True).encode()}
+    for name in arrays:
+        try:
+            contents[name] = (group / name / "zarr.json").read_bytes()
+        except OSError as error:
+            raise _explained(error, group, f"the metadata of {name!r} cannot be read") from error
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class StoredArray:
+    """An array of a group, which is read only if it is whole; Dask can take it for an array.
+
+    Parameters
+    ----------
+    group
+        Folder of the group.
+    name
+        Of the array.
+    array
+        Zarr's array.
+    """
+
+    group: Path
+    name: str
+    array: zarr.Array[Any]
+
+    @classmethod
+    def open(cls, group: Path, name: str) -> StoredArray:
+        """Open an array; raises :class:`DamagedStoreError` if it cannot be opened."""
+        try:
+            array = zarr.open_array(group / name, mode="r")
+        except Exception as error:
+            raise _explained(error, group, f"the metadata of {name!r} cannot be read") from error
+        return cls(group, name, array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis."""
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.array.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.array.dtype)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of a chunk."""
+        return self.array.chunks
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return (type(self).__name__, str(self.group), self.name)
+
+    def __getitem__(self, key: slice | tuple[slice, ...]) -> npt.NDArray[Any]:
+        """Values of a box.
+
+        Raises
+        ------
+        DamagedStoreError
+            If a chunk is missing, truncated, or not what was written.
+        FileNotFoundError
+            If there is no such group: it was moved, or this is a worker that does not see it.
+        """
+        lacking = self._lacks(key)
+        if lacking and not self.group.is_dir():
+            raise FileNotFoundError(
+                f"expected the features in {self.group} on this machine; workers of a cluster read "
+                "the store by the path that the caller has, so share that folder with them"
+            )
+        if lacking:  # Zarr would fill it
+            raise damaged(self.group, f"{self.name!r} lacks its part {lacking[0]}")
+        try:
+            return np.asarray(self.array[key])
+        except Exception as error:
+            raise _explained(error, self.group, f"{self.name!r} cannot be read") from error
+
+    def _lacks(self, key: slice | tuple[slice, ...]) -> list[str]:
+        """Missing files among those of the chunks that a box touches."""
+        slices = key if isinstance(key, tuple) else (key,)
+        slices += (slice(None),) * (self.ndim - len(slices))
+        touched = []
+        for cut, length, chunk in zip(slices, self.shape, self.chunks, strict=True):
+            start, stop, _ = cut.indices(length)
+            touched.append(range(start // chunk, -(-stop // chunk)))
+        names = [self.array.metadata.encode_chunk_key(place) for place in product(*touched)]
+        return [name for name in names if not (self.group / self.name / name).is_file()]
+
+
+def _explained(error: Exception, group: Path, what: str) -> Exception:
+    """Tell damage, of which Zarr and its codecs raise nearly anything, from other trouble."""
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    system = isinstance(error, OSError) and error.errno is not None and not missing
+    if system or isinstance(error, MemoryError | DamagedStoreError):
+        return error
+    return damaged(group, f"{what} ({error})" if str(error) else what)
+
+
+def damaged(group: Path, what: str) -> DamagedStoreError:
+    """Error for a group in which something is not what was written."""
+    return DamagedStoreError(
+        f"the features in {group} are damaged: {what}; delete this folder, and they are computed "
+        "anew"
+    )
+
+
+BLOCK_IMAGES = 256
+BLOCK_BYTES = 64 * 2**20
+CHUNK_BYTES = 8 * 2**20
+
+
+def block_rows(n_features: int, images_per_batch: int) -> int:
+    """Images per block: whole batches, some hundred images, not too much memory."""
+    wanted = min(BLOCK_IMAGES, BLOCK_BYTES // (4 * n_features))
+    return max(1, wanted // images_per_batch) * images_per_batch
+
+
+@dataclass(frozen=True)
+class BlockWriter:
+    """Writes blocks of an unfinished group, from any process that sees the same files.
+
+    Parameters
+    ----------
+    folder
+        Of the unfinished group and its markers.
+    lengths
+        Name and number of features of every layer, in order.
+    attributes
+        Of the group: blocks of other provenance are not written.
+    """
+
+    folder: Path
+    lengths: tuple[tuple[str, int], ...]
+    attributes: Mapping[str, Any]
+
+    @property
+    def group(self) -> Path:
+        """Folder of the unfinished group."""
+        return self.folder / "group"
+
+    def write(self, block: range, values: npt.NDArray[np.float32]) -> None:
+        """Write a block, and mark it as done.
+
+        Parameters
+        ----------
+        block
+            Positions of its images.
+        values : ndarray of float32, shape (images, features)
+            The layers side by side.
+
+        Raises
+        ------
+        OSError
+            If the disk is full.
+        """
+        if self.changed():
+            raise RuntimeError(f"another run has begun {self.folder} anew; say the same again")
+        group = zarr.open_group(self.group, mode="r+")
+        try:
+            at = 0
+            for name, length in self.lengths:
+                _array(group, name)[block.start : block.stop] = values[:, at : at + length]
+                at += length
+            self._marker(block).touch()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise OSError(
+                f"{os.strerror(error.errno)}: {self.folder.parent}. Images up to here are kept: "
+                "make some room and say the same again, it goes on where it stopped"
+            ) from error
+
+    def is_done(self, block: range) -> bool:
+        """Whether a block is wholly written."""
+        return self._marker(block).is_file()
+
+    def changed(self) -> list[str]:
+        """Names of the attributes in which the group that is there differs."""
+        found = self._found()
+        if not found:
+            return ["metadata"]
+        both = {*found, *self.attributes}
+        return sorted(name for name in both if found.get(name) != self.attributes.get(name))
+
+    def _found(self) -> dict[str, Any]:
+        try:
+            return read_metadata(self.group)
+        except DamagedStoreError:
+            return {}
+
+    def _marker(self, block: range) -> Path:
+        return self.folder / "done" / f"{block.start:010d}"
+
+
+class Builder:
+    """Builds one group, block by block; continues what an interrupted process has left.
+
+    Hold the lock (:func:`locked`) while using it.
+
+    Parameters
+    ----------
+    group
+        The group's final path.
+    data
+        Labels and paths of the images.
+    lengths
+        Features of every layer, by name, in order.
+    attributes
+        Provenance, JSON-able. An unfinished group with another provenance is not continued.
+    rows
+        Images per block.
+
+    Attributes
+    ----------
+    writer : BlockWriter
+        Writes the blocks.
+    missing : list of range
+        The blocks that were not done when the builder was made, in order.
+
+    Raises
+    ------
+    OSError
+        If the disk has no room for the features.
+    ValueError
+        If a newer Layerbook has begun the group.
+    """
+
+    def __init__(
+        self,
+        group: Path,
+        data: ImageDataset,
+        lengths: Mapping[str, int],
+        attributes: Mapping[str, Any],
+        rows: int,
+    ) -> None:
+        self._final = group
+        self.rows = rows
+        self.n_images = len(data)
+        self.writer = BlockWriter(
+            group.with_name(group.name + ".partial"),
+            tuple(lengths.items()),
+            {**attributes, "layers": list(lengths), "block_images": rows},
+        )
+        blocks = [range(at, min(at + rows, self.n_images)) for at in range(0, self.n_images, rows)]
+        anew = not self._continues()
+        self.missing = [block for block in blocks if anew or not self.writer.is_done(block)]
+        images = sum(map(len, self.missing))
+        self.bytes_left = 4 * sum(lengths.values()) * images
+        _require_space(group.parent, self.bytes_left)
+        if anew:
+            self._create(data)
+        elif images < self.n_images:
+            _LOG.info("continuing after %d images: %s", self.n_images - images, group.name)
+
+    def finish(self) -> None:
+        """Give the group its final name.
+
+        Raises
+        ------
+        RuntimeError
+            If a block is not done.
+        """
+        left = [block for block in self.missing if not self.writer.is_done(block)]
+        if left:
+            raise RuntimeError(f"{len(left)} blocks of {self._final.name} are not done")
+        self._clear_leftovers()
+        self.writer.group.replace(self._final)
+        shutil.rmtree(self.writer.folder, ignore_errors=True)
+
+    def _continues(self) -> bool:
+        """Whether an interrupted process has left a group of the same provenance."""
+        if not self.writer.folder.exists():
+            return False
+        changed = self.writer.changed()
+        if changed:
+            _LOG.info("starting anew: an interrupted run differs in %s", ", ".join(changed))
+            return False
+        self._clear_leftovers()
+        return True
+
+    def _clear_leftovers(self) -> None:
+        """Delete what Zarr had begun to write of a chunk when its process was killed."""
+        for leftover in self.writer.group.rglob("*.partial"):
+            leftover.unlink(missing_ok=True)
+
+    def _create(self, data: ImageDataset) -> None:
+        if self.writer.folder.exists():
+            shutil.rmtree(self.writer.folder)
+        (self.writer.folder / "done").mkdir(parents=True)
+        group = zarr.open_group(self.writer.group, mode="w")
+        checked: dict[str, Any] = {"compressors": [ZstdCodec(), Crc32cCodec()]}
+        whole: Any = {"write_empty_chunks": True}
+        label = group.create_array(
+            "label", data=data.labels, dimension_names=["image"], config=whole, **checked
+        )
+        label.attrs["classes"] = list(data.classes)
+        path = group.create_array(
+            "path",
+            shape=(len(data),),
+            chunks=(len(data),),
+            dtype=str,
+            dimension_names=["image"],
+            config=whole,
+            **checked,
+        )
+        path[:] = np.array(data.paths, dtype=object)
+        for name, length in self.writer.lengths:
+            columns = max(1, CHUNK_BYTES // (4 * self.rows))
+            group.create_array(
+                name,
+                shape=(len(data), length),
+                chunks=(min(self.rows, len(data)), min(length, columns)),
+                dtype="float32",
+                fill_value=np.nan,  # zeros are written then, and what is lost is no number
+                compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"), Crc32cCodec()],
+                dimension_names=["image", f"{name} unit"],
+            )
+        names = ["label", "path", *(name for name, _ in self.writer.lengths)]
+        seal(self.writer.group, self.writer.attributes, names)
+
+
+def _array(group: zarr.Group, name: str) -> Any:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise ValueError(f"expected an array {name!r} in {group.store_path}")
+    return array
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"the features need up to {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB; "
+            "free some, name fewer layers, or put the store elsewhere (store=, LAYERBOOK_HOME)"
+        )

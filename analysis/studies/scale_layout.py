@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
-from analysis.features.building import CHUNK_BYTES, block_rows
+from analysis.features.store import CHUNK_BYTES, block_rows
 
 __all__ = ["BYTES", "Layout", "Run", "layout_of"]
 

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
-from analysis.features.building import Builder
-from analysis.features.store import open_features
+from analysis.features.store import Builder, open_features
 from analysis.networks.crops import n_crops
 from analysis.statistics import rank_features, signed_ks, thresholds_between
 from analysis.statistics.blocks import read_here

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from analysis.data import load_dataset
-from analysis.features import building, extract
+from analysis.features import extract
+from analysis.features import store as feature_store
 from analysis.networks import load_backbone
 
 KILLS = 10
@@ -36,7 +37,7 @@ def start(folder: Path) -> int:
 
 def images_done(folder: Path) -> int:
     """Images that an unfinished store counts as done."""
-    return building.BLOCK_IMAGES * len(list(folder.glob("*.partial/done/*")))
+    return feature_store.BLOCK_IMAGES * len(list(folder.glob("*.partial/done/*")))
 
 
 def same(one: Path, other: Path) -> bool:
@@ -80,7 +81,7 @@ def main(folder: Path) -> dict[str, object]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # a pool of threads would not survive a fork
-    building.BLOCK_IMAGES = 16
+    feature_store.BLOCK_IMAGES = 16
     DATA = load_dataset("digits").subset(range(700))
     NET = load_backbone("minivgg16", weights="random", seed=0)
     DATA.fingerprint  # noqa: B018 - computed once, here

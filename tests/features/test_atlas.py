@@ -13,7 +13,7 @@ from torch import nn
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
 from analysis.features import UnitAtlas, cut_crops, strongest_crops, unit_atlas
-from analysis.features.peaks import peaks_of
+from analysis.features.units import peaks_of
 from analysis.networks import Layer, Preprocessing, load_backbone, receptive_field
 
 SIDE, CROP, IMAGES = 12, 8, 11

@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 from analysis.__main__ import app
 from analysis.cluster import connect, map_in_order
 from analysis.data import load_dataset
-from analysis.features import building, extract, extraction, shards
-from analysis.features.building import BlockWriter
+from analysis.features import extract, extraction, shards
+from analysis.features import store as feature_store
+from analysis.features.store import BlockWriter
 from analysis.networks import load_backbone
 
 
@@ -43,7 +44,7 @@ def net():
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(building, "BLOCK_IMAGES", 16)
+    monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 16)
 
 
 def run(data, net, store, client=None, **more):
@@ -62,7 +63,7 @@ def whole(data, net, tmp_path_factory):
     """The store of one process that nobody disturbed."""
     store = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(building, "BLOCK_IMAGES", 16)
+        patch.setattr(feature_store, "BLOCK_IMAGES", 16)
         run(data, net, store)
     return store
 

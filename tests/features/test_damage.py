@@ -14,8 +14,7 @@ import zarr
 
 from analysis.data import ImageDataset, load_dataset
 from analysis.features import DamagedStoreError, extract, open_features
-from analysis.features.building import Builder
-from analysis.features.store import key_of
+from analysis.features.store import Builder, key_of
 from analysis.networks import load_backbone
 
 LENGTHS = {"conv1": 5, "fc": 3}

@@ -11,8 +11,9 @@ from torch import nn
 from torchvision import transforms
 
 from analysis.data import ImageDataset, load_dataset
-from analysis.features import building, extract
-from analysis.features.forward import Forward
+from analysis.features import extract
+from analysis.features import store as feature_store
+from analysis.features.stream import Forward
 from analysis.networks import Layer, Preprocessing, Tap, load_backbone
 
 SMALL = Preprocessing(72, 64)
@@ -277,7 +278,7 @@ def test_a_broken_image_in_the_middle_is_named_and_the_rest_continued(minivgg, t
         )
 
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
-        patch.setattr(building, "BLOCK_IMAGES", 4)
+        patch.setattr(feature_store, "BLOCK_IMAGES", 4)
         (folder / "09.png").write_bytes(whole[:100])
         with pytest.raises(OSError, match=r"09\.png"):
             run()
@@ -287,12 +288,12 @@ def test_a_broken_image_in_the_middle_is_named_and_the_rest_continued(minivgg, t
 
 
 def test_a_changed_batch_size_starts_an_interrupted_run_anew(data, minivgg, tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "BLOCK_IMAGES", 4)
-    finish = building.Builder.finish
-    monkeypatch.setattr(building.Builder, "finish", lambda self: 1 / 0)
+    monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 4)
+    finish = feature_store.Builder.finish
+    monkeypatch.setattr(feature_store.Builder, "finish", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         extract(data, minivgg, crops="center", batch_size=2, store=tmp_path, progress=False)
-    monkeypatch.setattr(building.Builder, "finish", finish)
+    monkeypatch.setattr(feature_store.Builder, "finish", finish)
     found = extract(data, minivgg, crops="center", batch_size=4, store=tmp_path, progress=False)
     assert found.attrs["batch_size"] == 4
     reference = extract(

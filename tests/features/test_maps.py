@@ -7,7 +7,7 @@ from torch import nn
 
 from analysis.data import load_dataset
 from analysis.features import cut_crops, extract, strongest_crops
-from analysis.features.maps import (
+from analysis.features.units import (
     describe_outputs,
     describe_strongest,
     layer_maps,

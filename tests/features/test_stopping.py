@@ -19,9 +19,9 @@ import torch
 
 from analysis.data import ImageDataset, load_dataset
 from analysis.data.images import ChangedImageError
-from analysis.features import building, extract
-from analysis.features.building import BlockWriter
-from analysis.features.integrity import read_metadata
+from analysis.features import extract
+from analysis.features import store as feature_store
+from analysis.features.store import BlockWriter, read_metadata
 from analysis.networks import load_backbone
 
 
@@ -76,7 +76,7 @@ def test_a_full_disk_loses_no_whole_block_and_keeps_no_half(
     data = load_dataset("digits").subset(range(80))
     whole = run(data, tmp_path / "whole").values
     store = (small_disk or tmp_path) / "store"
-    monkeypatch.setattr(building, "BLOCK_IMAGES", 16)
+    monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 16)
 
     def fills(writer):
         if small_disk:
@@ -89,9 +89,9 @@ def test_a_full_disk_loses_no_whole_block_and_keeps_no_half(
             def __setitem__(self, key, values):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        usual, layers = building._array, iter(range(100))
+        usual, layers = feature_store._array, iter(range(100))
         monkeypatch.setattr(
-            building, "_array", lambda g, name: Full() if next(layers) > 5 else usual(g, name)
+            feature_store, "_array", lambda g, name: Full() if next(layers) > 5 else usual(g, name)
         )
 
     with monkeypatch.context() as patch:
@@ -105,7 +105,7 @@ def test_a_full_disk_loses_no_whole_block_and_keeps_no_half(
     if small_disk:
         (small_disk / "ballast").unlink()
     monkeypatch.undo()
-    monkeypatch.setattr(building, "BLOCK_IMAGES", 16)
+    monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 16)
     with caplog.at_level(logging.INFO):
         found = run(data, store)
     assert "continuing after 32 images" in caplog.text
@@ -153,7 +153,7 @@ def test_an_image_that_changes_during_a_run_is_not_filed_under_the_old_fingerpri
     pictures, tmp_path, moment, monkeypatch, withstood
 ):
     data = load_dataset(f"folder:{pictures}")
-    monkeypatch.setattr(building, "BLOCK_IMAGES", 8)
+    monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 8)
     victim = next(i for i, path in enumerate(data.paths) if path == "b/13.png")
     usual = ImageDataset.__getitem__
 
@@ -189,7 +189,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_says_how_to_go_on(
     program = (
         "import signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what "&" began
-        "from analysis.features import building; building.BLOCK_IMAGES = 16\n"
+        "from analysis.features import store; store.BLOCK_IMAGES = 16\n"
         "from analysis.__main__ import app; app(sys.argv[1:])\n"
     )
     command = [sys.executable, "-c", program, "extract", "digits", "minivgg16@random"]
@@ -215,7 +215,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_says_how_to_go_on(
     assert "Traceback" not in said
     assert not list(store.glob("*.zarr"))
 
-    monkeypatch.setattr(building, "BLOCK_IMAGES", 16)
+    monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 16)
     begun = next(store.glob("*.partial"))
     threads = read_metadata(begun / "group")[1]["threads"]
     net, digits = load_backbone("minivgg16", weights="random"), load_dataset("digits")

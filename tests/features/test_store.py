@@ -10,9 +10,8 @@ import zarr
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
-from analysis.features import building
-from analysis.features.building import Builder, block_rows
-from analysis.features.store import key_of, open_features
+from analysis.features import store as feature_store
+from analysis.features.store import Builder, block_rows, key_of, open_features
 
 LENGTHS = {"conv1": 5, "fc": 3}
 VALUES = np.random.default_rng(0).standard_normal((10, 8)).astype(np.float32)
@@ -132,7 +131,7 @@ def test_blocks_are_whole_batches_and_fit_in_memory():
 
 
 def test_chunks_of_long_layers_are_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "CHUNK_BYTES", 32)
+    monkeypatch.setattr(feature_store, "CHUNK_BYTES", 32)
     found = open_features(built(tmp_path))
     assert found.chunks == ((4, 4, 2), (2, 2, 1, 2, 1))
     np.testing.assert_array_equal(found.values, VALUES)

@@ -14,8 +14,7 @@ import xarray as xr
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
-from analysis.features.building import Builder
-from analysis.features.store import open_features
+from analysis.features.store import Builder, open_features
 from analysis.statistics import blocks, noise_thresholds, rank_features, signed_ks
 from analysis.statistics._on_cluster import Recipe
 from analysis.statistics.shards import shards_of, signed_ks_of_shards

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from analysis.data import load_dataset
-from analysis.features import building
+from analysis.features import store as feature_store
 from analysis.features.store import open_features
 from analysis.figures import scale as figures
 from analysis.networks import load_backbone
@@ -40,9 +40,9 @@ def features():
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Chunks, blocks and groups of a size at which there are several."""
-    monkeypatch.setattr(building, "BLOCK_IMAGES", 16)
+    monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 16)
     monkeypatch.setattr(scale_layout, "CHUNK_BYTES", 4 * 16 * 40)
-    monkeypatch.setattr(building, "CHUNK_BYTES", 4 * 16 * 40)
+    monkeypatch.setattr(feature_store, "CHUNK_BYTES", 4 * 16 * 40)
     monkeypatch.setattr(blocks, "BLOCK_VALUES", 100 * 16)
     monkeypatch.setattr(blocks, "MOST_VALUES", 100 * 16)
     monkeypatch.setattr(shards, "GROUP_BYTES", 4 * 100 * 5 * 24)

@@ -1,0 +1,580 @@
+"""What every unit answers to: its highest values over a dataset, and the pictures they come from.
+
+Garcia-Gasulla et al. (2018), section 5, show for a feature the images of highest activation, so
+that a reader sees what it stands for. The best of every unit are kept while the images stream by.
+
+Conventions
+-----------
+place
+    Position of a value within its unit's map, counted from 0, row by row (tokens one by one; 0 for
+    vectors). Where a map reaches its highest value more than once, the first place counts.
+order
+    Strongest first. Of each image only its strongest crop counts, the first of equal ones. Images
+    with equal activations keep the order of the dataset; so a unit that is silent everywhere has
+    the first images, with activation 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from analysis.features.stream import Device, Engine
+from analysis.networks import receptive_field
+from analysis.networks.crops import cut_crops
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from analysis.data import ImageDataset
+    from analysis.networks import Backbone, Layer
+
+
+__all__ = [
+    "PEAK",
+    "StrongCrop",
+    "UnitAtlas",
+    "cut_strongest",
+    "describe_outputs",
+    "describe_strongest",
+    "layer_maps",
+    "most_varied_units",
+    "strongest_crops",
+    "strongest_peaks",
+    "unit_atlas",
+]
+
+#: Highest value of a unit in an image: its image, crop of the image, and place in the map.
+PEAK = np.dtype(
+    [("activation", np.float32), ("image", np.int32), ("crop", np.int32), ("place", np.int32)]
+)
+
+_UNITS_LAST = {"nchw": (0, 2, 3, 1), "nhwc": (0, 1, 2, 3), "tokens": (0, 1, 2)}
+
+
+def strongest_peaks(
+    data: ImageDataset,
+    net: Backbone,
+    layers: tuple[Layer, ...],
+    engine: Engine,
+    n: int,
+    *,
+    units: npt.NDArray[np.int64] | None = None,
+    activation: Literal["post", "pre"] = "post",
+    progress: bool = True,
+) -> npt.NDArray[np.void]:
+    """Find the images in which units reach their highest values, in one pass for all of them.
+
+    Parameters
+    ----------
+    data, net, layers, engine, activation
+        What to compute, and how.
+    n
+        Images per unit.
+    units : ndarray of int64, shape (features,)
+        Units to keep, numbered through over all layers; None for all.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    ndarray of :data:`PEAK`, shape (features, min(n, images))
+        Strongest first. While images stream by, memory holds this table and a few batches.
+
+    Raises
+    ------
+    ValueError
+        If ``n`` is below 1, there are no images, or a value is not finite (the message names layer,
+        unit and image).
+    """
+    if n < 1 or len(data) == 0:
+        raise ValueError(f"expected n >= 1 and some images, got n={n} and {len(data)} images")
+    everything = np.arange(sum(layer.units for layer in layers))
+    numbers = everything if units is None else units
+
+    def best_crop(images: range, found: list[torch.Tensor]) -> npt.NDArray[np.void]:
+        """Peaks of every image and unit: (images, features)."""
+        peaks = torch.cat(found, dim=2).view(len(images), -1, len(everything), 2)
+        if units is not None:
+            peaks = peaks[:, :, units]
+        highest, crop = peaks[..., 0].max(1)
+        table = np.empty(highest.shape, PEAK)
+        table["activation"] = highest
+        table["image"] = np.asarray(images)[:, None]
+        table["crop"] = crop
+        table["place"] = peaks[..., 1].gather(1, crop[:, None])[:, 0]
+        _require_finite(table, data, layers, numbers)
+        return table
+
+    best = np.zeros((len(numbers), min(n, len(data))), PEAK)
+    best["activation"] = -np.inf
+    batches = engine.run(data, net, layers, peaks_of, best_crop, activation=activation)
+    described = f"{net.name} on {data.name}"
+    with tqdm(total=len(data), desc=described, unit="image", disable=not progress) as bar:
+        for batch in batches:
+            _keep_strongest(best, batch)
+            bar.update(len(batch))
+    return best
+
+
+def peaks_of(values: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """Reduce the values of one tap to the highest value of every unit and its place.
+
+    Parameters
+    ----------
+    values
+        Values of the tap, laid out as ``layer.layout`` says; batch first.
+    layer
+        The layer that the tap belongs to.
+
+    Returns
+    -------
+    Tensor of float32, shape (crops, 2 x units)
+        Value and place in turns, so that several taps can be concatenated. A float32 counts to
+        16,777,216 places exactly. A map that holds NaN has the value NaN.
+    """
+    if layer.layout == "vector":
+        highest, place = values, torch.zeros_like(values)
+    else:
+        rows = values.permute(_UNITS_LAST[layer.layout]).flatten(1, -2)
+        if rows.device.type == "cpu" and rows.is_contiguous():
+            highest, place = _scanned(rows.float())
+        else:
+            highest, place = rows.max(1)
+    return torch.stack([highest.float(), place.float()], dim=-1).flatten(1)
+
+
+def _scanned(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Like ``rows.max(1)`` for (crops, places, units), ten times as fast where units lie together.
+
+    PyTorch follows one unit at a time, through memory that holds all of them side by side.
+    """
+    highest = rows[:, 0].clone()
+    place = torch.zeros(highest.shape, dtype=torch.int32)
+    _compiled_scan()(rows.numpy(), highest.numpy(), place.numpy())
+    return highest, place
+
+
+@cache
+def _compiled_scan() -> Callable[..., None]:
+    import numba  # takes a second to load, which only a search for peaks should pay
+
+    compiled: Callable[..., None] = numba.njit(nogil=True)(_scan)
+    return compiled
+
+
+def _scan(
+    rows: npt.NDArray[np.float32], highest: npt.NDArray[np.float32], places: npt.NDArray[np.int32]
+) -> None:
+    """Raise ``highest`` to the highest of each unit's values, all units abreast; NaN is highest."""
+    for i in range(rows.shape[0]):
+        best, place = highest[i], places[i]
+        for p in range(1, rows.shape[1]):
+            row = rows[i, p]
+            for unit in range(row.size):
+                higher = row[unit] > best[unit] or row[unit] != row[unit]
+                best[unit] = row[unit] if higher else best[unit]
+                place[unit] = p if higher else place[unit]
+
+
+def _keep_strongest(best: npt.NDArray[np.void], batch: npt.NDArray[np.void]) -> None:
+    """Merge a batch, (images, features), into the table of the best, (features, n)."""
+    changed = (batch["activation"] > best["activation"][:, -1]).any(0)
+    joined = np.concatenate([best[changed], batch.T[changed]], axis=1)
+    order = np.argsort(-joined["activation"], axis=1, kind="stable")[:, : best.shape[1]]
+    best[changed] = np.take_along_axis(joined, order, axis=1)
+
+
+def _require_finite(
+    table: npt.NDArray[np.void],
+    data: ImageDataset,
+    layers: tuple[Layer, ...],
+    numbers: npt.NDArray[np.int64],
+) -> None:
+    bad = ~np.isfinite(table["activation"])
+    if not bad.any():
+        return
+    row, column = np.argwhere(bad)[0]
+    worst, number = table[row, column], int(numbers[column])
+    for layer in layers:
+        if number < layer.units:
+            break
+        number -= layer.units
+    raise ValueError(
+        f"expected finite activations, got {worst['activation']} from unit {number} of layer "
+        f"{layer.name!r} for image {data.paths[worst['image']]!r}; check the network's weights"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StrongCrop:
+    """One picture that a unit answers to strongly.
+
+    Attributes
+    ----------
+    image : int
+        Position in the dataset.
+    path : str
+        The dataset's name of the image.
+    crop : int
+        Which crop of the image, from 0, in the order of :mod:`analysis.networks.crops`.
+    activation : float
+        The unit's highest value over the crop.
+    position : (int, int)
+        Row and column of that value in the feature map; (0, 0) for vectors, (token, 0) for tokens.
+    box : (int, int, int, int)
+        Left, top, right, bottom of that position's receptive field in pixels of the crop, right
+        and bottom exclusive; the whole crop for vectors and tokens.
+    pixels : ndarray of uint8, shape (height, width, 3)
+        The whole crop.
+    """
+
+    image: int
+    path: str
+    crop: int
+    activation: float
+    position: tuple[int, int]
+    box: tuple[int, int, int, int]
+    pixels: npt.NDArray[np.uint8]
+
+    @property
+    def patch(self) -> npt.NDArray[np.uint8]:
+        """The receptive field, cut out of the crop."""
+        left, top, right, bottom = self.box
+        return self.pixels[top:bottom, left:right]
+
+
+def strongest_crops(
+    data: ImageDataset,
+    net: Backbone,
+    layer: str,
+    units: Sequence[int],
+    *,
+    n: int = 9,
+    crops: str = "center",
+    activation: Literal["post", "pre"] = "post",
+    dtype: str = "float32",
+    device: Device = "auto",
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> dict[int, tuple[StrongCrop, ...]]:
+    """Find the images to which units answer most strongly, in one pass for all units.
+
+    For units of several layers, :func:`analysis.features.unit_atlas` takes one pass as well.
+
+    Parameters
+    ----------
+    data, net
+        Images and network.
+    layer
+        Name of one layer.
+    units
+        Units of the layer, from 0.
+    n
+        Images per unit (fewer where the dataset is smaller). Of each image only its strongest
+        crop counts; equal activations keep the order of the dataset.
+    crops, activation, dtype, device, batch_size, progress
+        As in :func:`analysis.extract`.
+
+    Returns
+    -------
+    dict
+        For every unit, in the order given, its crops, strongest first.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a unit is not in the layer, ``n`` is below 1, or an activation is not
+        finite (the message names layer, unit and image).
+    """
+    chosen = net.select([layer])[0]
+    wanted = np.asarray(units, dtype=np.int64).reshape(-1)
+    if not wanted.size or wanted.min() < 0 or wanted.max() >= chosen.units:
+        raise ValueError(f"expected units of {layer!r} in 0..{chosen.units - 1}, got {list(units)}")
+    engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
+    peaks = strongest_peaks(
+        data, net, (chosen,), engine, n, units=wanted, activation=activation, progress=progress
+    )
+    return {
+        int(unit): cut_strongest(found, data, net, chosen, crops)
+        for unit, found in zip(wanted, peaks, strict=True)
+    }
+
+
+def cut_strongest(
+    peaks: npt.NDArray[np.void], data: ImageDataset, net: Backbone, layer: Layer, crops: str
+) -> tuple[StrongCrop, ...]:
+    """Cut the crops that a unit's peaks were found in.
+
+    Parameters
+    ----------
+    peaks : ndarray of :data:`PEAK`, shape (n,)
+        Peaks of one unit.
+    data, net, layer, crops
+        What they were found in.
+    """
+    return tuple(_strong_crop(peak, data, net, layer, crops) for peak in peaks)
+
+
+def _strong_crop(
+    peak: np.void, data: ImageDataset, net: Backbone, layer: Layer, crops: str
+) -> StrongCrop:
+    image, crop, place = int(peak["image"]), int(peak["crop"]), int(peak["place"])
+    columns = layer.spatial[1] if layer.spatial else 1
+    position = (place // columns, place % columns)
+    return StrongCrop(
+        image=image,
+        path=data.paths[image],
+        crop=crop,
+        activation=float(peak["activation"]),
+        position=position,
+        box=receptive_field(net, layer, position),
+        pixels=cut_crops(data[image], crops, net.preprocessing)[crop],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class UnitAtlas:
+    """The images that each unit of a network answers to most strongly, and where in them.
+
+    Made by :func:`unit_atlas`. Holds 16 bytes per unit and image; pictures are cut out of the
+    dataset when they are asked for.
+
+    Attributes
+    ----------
+    data : ImageDataset
+        The images that were looked through.
+    net : Backbone
+        The network.
+    crops : str
+        Name of the crops.
+    layers : tuple of Layer
+        Layers of the atlas, whose units, layer by layer, are its features.
+    peaks : ndarray of :data:`PEAK`, shape (features, n)
+        Activation, image, crop and place in the map, strongest first.
+    """
+
+    data: ImageDataset
+    net: Backbone
+    crops: str
+    layers: tuple[Layer, ...]
+    peaks: npt.NDArray[np.void]
+
+    @property
+    def activations(self) -> npt.NDArray[np.float32]:
+        """Highest values, (features, n)."""
+        return self.peaks["activation"]
+
+    @property
+    def images(self) -> npt.NDArray[np.int32]:
+        """Positions in the dataset, (features, n)."""
+        return self.peaks["image"]
+
+    @property
+    def crop_numbers(self) -> npt.NDArray[np.int32]:
+        """Which crop of the image, from 0, (features, n)."""
+        return self.peaks["crop"]
+
+    @property
+    def places(self) -> npt.NDArray[np.int32]:
+        """Positions in the maps, counted row by row, (features, n)."""
+        return self.peaks["place"]
+
+    def strongest(self, layer: str, unit: int, n: int | None = None) -> tuple[StrongCrop, ...]:
+        """Cut the crops that one unit answers to most strongly.
+
+        Parameters
+        ----------
+        layer
+            Name of a layer of the atlas.
+        unit
+            Unit of the layer, from 0.
+        n
+            How many crops; None for all that the atlas holds.
+
+        Returns
+        -------
+        tuple of StrongCrop
+            Strongest first.
+
+        Raises
+        ------
+        ValueError
+            If the atlas does not hold the layer, the unit, or as many crops.
+        """
+        held = self.peaks.shape[1]
+        wanted = held if n is None else n
+        if not 1 <= wanted <= held:
+            raise ValueError(f"expected n in 1..{held}, which this atlas holds per unit, got {n}")
+        chosen, first = self._find(layer)
+        if not 0 <= unit < chosen.units:
+            raise ValueError(f"expected a unit of {layer!r} in 0..{chosen.units - 1}, got {unit}")
+        peaks = self.peaks[first + unit, :wanted]
+        return cut_strongest(peaks, self.data, self.net, chosen, self.crops)
+
+    def _find(self, name: str) -> tuple[Layer, int]:
+        """Layer by name, and the feature that is its first unit."""
+        first = 0
+        for layer in self.layers:
+            if layer.name == name:
+                return layer, first
+            first += layer.units
+        known = ", ".join(layer.name for layer in self.layers)
+        raise ValueError(f"no layer {name!r} in this atlas of {self.net.name}; it holds: {known}")
+
+
+def unit_atlas(
+    data: ImageDataset,
+    net: Backbone,
+    *,
+    layers: Iterable[str] | str | None = None,
+    n: int = 9,
+    crops: str = "center",
+    activation: Literal["post", "pre"] = "post",
+    dtype: str = "float32",
+    device: Device = "auto",
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> UnitAtlas:
+    """Find the images that activate each unit of a network most, in one pass over a dataset.
+
+    Parameters
+    ----------
+    data, net
+        Images and network.
+    layers
+        Names of layers; None for the network's default embedding.
+    n
+        Images per unit (fewer where the dataset is smaller). Of each image only its strongest
+        crop counts; equal activations keep the order of the dataset.
+    crops, activation, dtype, device, batch_size, progress
+        As in :func:`analysis.extract`.
+
+    Returns
+    -------
+    UnitAtlas
+        Memory holds features × n peaks and a few batches, however large the dataset is.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, ``n`` is below 1, there are no images, or an activation is not finite
+        (the message names layer, unit and image).
+    """
+    chosen = net.select(layers)
+    engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
+    peaks = strongest_peaks(data, net, chosen, engine, n, activation=activation, progress=progress)
+    return UnitAtlas(data, net, crops, chosen, peaks)
+
+
+def layer_maps(X: xr.DataArray, layer: Layer) -> NDArray[np.float32]:
+    """Cut the maps of one layer out of flattened features.
+
+    Parameters
+    ----------
+    X
+        Features with ``pooling="none"``.
+    layer
+        A layer of theirs that has maps.
+
+    Returns
+    -------
+    ndarray of float32, shape (images, units, height, width)
+
+    Raises
+    ------
+    ValueError
+        If the layer has no maps, or the features do not hold them whole.
+    """
+    if layer.spatial is None:
+        raise ValueError(f"layer {layer.name!r} gives one number per unit, not maps")
+    values = X[:, X["layer"].to_numpy() == layer.name].to_numpy()
+    shape = (len(values), layer.units, *layer.spatial)
+    if values.size != np.prod(shape):
+        raise ValueError(
+            f"expected {np.prod(shape[1:])} values per image of layer {layer.name!r}, got "
+            f'{values.shape[1]}; extract with pooling="none"'
+        )
+    return values.reshape(shape)
+
+
+def most_varied_units(maps: NDArray[np.floating[Any]], n: int) -> list[int]:
+    """Units whose mean over the map differs most between images, most varied first.
+
+    Parameters
+    ----------
+    maps : ndarray, shape (images, units, height, width)
+        Of several images.
+    n
+        How many units.
+    """
+    spread = maps.mean(axis=(2, 3)).std(axis=0)
+    order = np.argsort(-spread, kind="stable")
+    return [int(unit) for unit in order[:n]]
+
+
+def describe_outputs(X: xr.DataArray, net: Backbone) -> pd.DataFrame:
+    """Describe what each layer makes of one image: how many numbers, and how large.
+
+    Parameters
+    ----------
+    X
+        Features of the default embedding of one image with ``pooling="none"``.
+    net
+        The network.
+
+    Returns
+    -------
+    DataFrame
+        One row per layer: ``layer``, ``kind``, ``units``, ``map of a unit`` (height × width),
+        ``numbers``, ``zeros`` (share of them), ``largest`` and ``mean``.
+    """
+    rows = []
+    for layer in net.layers:
+        values = X[:, X["layer"].to_numpy() == layer.name].to_numpy()
+        rows.append(
+            {
+                "layer": layer.name,
+                "kind": layer.kind,
+                "units": layer.units,
+                "map of a unit": "{} × {}".format(*layer.spatial) if layer.spatial else "",
+                "numbers": values.size,
+                "zeros": float((values == 0).mean()),
+                "mean": float(values.mean()),
+                "largest": float(values.max()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def describe_strongest(found: Mapping[str, Mapping[int, Sequence[StrongCrop]]]) -> pd.DataFrame:
+    """Tabulate the strongest crops of several layers.
+
+    Parameters
+    ----------
+    found
+        Layer → what :func:`analysis.features.strongest_crops` found for its units.
+
+    Returns
+    -------
+    DataFrame
+        One row per layer, unit and crop: ``rank`` (from 1), ``photograph``, ``activation``, and
+        the receptive field in pixels of the crop, ``left, top, right, bottom``.
+    """
+    rows = [
+        (layer, unit, rank, crop.path, crop.activation, *crop.box)
+        for layer, of_layer in found.items()
+        for unit, of_unit in of_layer.items()
+        for rank, crop in enumerate(of_unit, start=1)
+    ]
+    box = ["left", "top", "right", "bottom"]
+    return pd.DataFrame(rows, columns=["layer", "unit", "rank", "photograph", "activation", *box])
