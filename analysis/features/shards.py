@@ -8,13 +8,9 @@ batches are cut by position, and every pass uses as many threads as it would in 
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
@@ -103,7 +99,7 @@ def on_cluster(
     client
         The cluster.
     job
-        What to compute. It travels once to every worker, as a file beside the unfinished group.
+        What to compute. It travels once to every worker.
     writer
         Of the group.
     blocks
@@ -121,70 +117,39 @@ def on_cluster(
     Exception
         As :meth:`Job.batches` and :func:`analysis.cluster.map_in_order`.
     """
-    from distributed.protocol.pickle import dumps
-
     # One pass for each thread of the workers.
-    content = dumps(replace(job, engine=replace(job.engine, passes=1)))
-    file = writer.folder / "job"
-    file.write_bytes(content)
-    shard = partial(_shard, file, hashlib.sha256(content).hexdigest(), writer)
+    shard = _Shard(replace(job, engine=replace(job.engine, passes=1)), writer)
     with closing(map_in_order(client, shard, blocks)) as done:
         for block in done:
             count(len(block))
             yield block
 
 
-def _shard(file: Path, content_hash: str, writer: BlockWriter, block: range) -> range:
-    """On a worker: compute and write a block, unless that was done."""
-    if not writer.is_done(block):
-        awake = _awake(file, content_hash)
-        writer.write(block, np.concatenate(list(awake.batches(block))))
-    return block
+class _Shard:
+    """On a worker: a job, with networks that are ready to run, one for each of its threads."""
 
-
-class _Awake:
-    """A job on a worker, with networks that are ready to run: one for each of its threads."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, writer: BlockWriter) -> None:
+        self._job, self._writer = job, writer
         self._idle: SimpleQueue[Forwards] = SimpleQueue()
 
-    def batches(self, block: range) -> Iterator[npt.NDArray[np.float32]]:
-        try:
-            forwards = self._idle.get_nowait()
-        except Empty:
-            forwards = self._job.prepare()
-        yield from self._job.batches([block], forwards)
-        self._idle.put(forwards)
+    def __reduce__(self) -> tuple[type[_Shard], tuple[Job, BlockWriter]]:
+        return _Shard, (self._job, self._writer)
 
-
-_ONE_WAKES = threading.Lock()
-
-
-def _awake(file: Path, content_hash: str) -> _Awake:
-    """Read the job of a file: once on every worker."""
-    with _ONE_WAKES:
-        return _read(file, content_hash)
-
-
-@lru_cache(maxsize=1)
-def _read(file: Path, content_hash: str) -> _Awake:
-    from distributed.protocol.pickle import loads
-
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"a worker does not find {file}: all workers must see the store, and the images, under "
-            "the same names as the caller"
-        ) from error
-    # Only what the caller has written is unpickled.
-    if hashlib.sha256(content).hexdigest() != content_hash:
-        raise OSError(f"{file} is not what was written; say the same again")
-    job = loads(content)
-    if not isinstance(job, Job):
-        raise TypeError(f"expected a job in {file}, found {type(job).__name__}")
-    return _Awake(job)
+    def __call__(self, block: range) -> range:
+        """Compute and write a block, unless that was done."""
+        if not self._writer.group.is_dir():
+            raise FileNotFoundError(
+                f"a worker does not find {self._writer.group}: all workers must see the store, and "
+                "the images, under the same names as the caller"
+            )
+        if not self._writer.is_done(block):
+            try:
+                forwards = self._idle.get_nowait()
+            except Empty:
+                forwards = self._job.prepare()
+            self._writer.write(block, np.concatenate([*self._job.batches([block], forwards)]))
+            self._idle.put(forwards)
+        return block
 
 
 def _require_finite(

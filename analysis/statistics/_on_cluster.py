@@ -1,4 +1,4 @@
-"""Parts of a stored array as tasks of a cluster: what travels is the recipe, not the values.
+"""Parts of a stored array as tasks of a cluster: what travels is how to read them, not the values.
 
 A worker reads what its task needs from the store, by the path that the caller has. Results come
 back in order, so that they do not depend on the number of workers or on which of them were lost.
@@ -7,10 +7,8 @@ back in order, so that they do not depend on the number of workers or on which o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask.base
@@ -18,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from analysis.cluster import map_in_order
-from analysis.statistics._compiling import TILE
+from analysis.statistics._kernels import TILE
 from analysis.statistics.blocks import (
     BLOCK_VALUES,
     DIMS,
@@ -32,72 +30,13 @@ from analysis.statistics.blocks import (
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Recipe", "over_feature_blocks", "require_lazy", "slots", "threads_of"]
+__all__ = ["lean", "over_feature_blocks", "require_lazy", "slots", "threads_of"]
 
 R = TypeVar("R")
 
 _TASKS_PER_THREAD = 4
 _LEAST_WIDTH = 64  # features: narrower blocks read too many chunks for what they use of them
 _LARGEST_MESSAGE = 2**20
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to read a part of a stored array.
-
-    Attributes
-    ----------
-    lazy : DataArray, dims (image, feature)
-        On Dask, without coordinates.
-    folders : tuple of str
-        Groups of the store that it reads.
-    first : int
-        Number of its first feature, or of its first image.
-    """
-
-    lazy: xr.DataArray
-    folders: tuple[str, ...]
-    first: int
-
-    @classmethod
-    def of(cls, X: xr.DataArray, first: int) -> Recipe:
-        """Recipe for a lazy array.
-
-        Raises
-        ------
-        ValueError
-            If its values are in memory and would have to travel.
-        """
-        from distributed.protocol.pickle import dumps
-
-        folders = tuple(sorted(_folders_of(X)))
-        optimize: Any = dask.base.optimize  # carries no types
-        (culled,) = optimize(X.data)
-        made = cls(xr.DataArray(culled, dims=DIMS), folders, first)
-        size = len(dumps(made))
-        if size > _LARGEST_MESSAGE and size > X.nbytes / 10:
-            raise ValueError(_in_memory(size))
-        return made
-
-    def require_store(self) -> None:
-        """Refuse a machine that does not see the store, where it would seem damaged.
-
-        Raises
-        ------
-        FileNotFoundError
-            Naming what is missing.
-        """
-        for folder in self.folders:
-            if not Path(folder).is_dir():
-                raise FileNotFoundError(
-                    f"expected the features in {folder} on this worker too: workers read the "
-                    "store by the path that the caller has, so share that folder with them"
-                )
-
-    def values(self) -> NDArray[Any]:
-        """Read a block, as of :func:`~analysis.statistics.blocks.blocks_of`, in this thread."""
-        self.require_store()
-        return as_float(read_here(self.lazy.variable))
 
 
 def require_lazy(X: Any) -> xr.DataArray:
@@ -111,6 +50,25 @@ def require_lazy(X: Any) -> xr.DataArray:
     if not isinstance(X, xr.DataArray) or X.chunks is None:
         raise ValueError(_in_memory(getattr(X, "nbytes", 0)))
     return X
+
+
+def lean(X: xr.DataArray) -> xr.DataArray:
+    """Leave of a lazy array (image, feature) what a worker needs to read it.
+
+    Raises
+    ------
+    ValueError
+        If its values are in memory and would have to travel.
+    """
+    from distributed.protocol.pickle import dumps
+
+    optimize: Any = dask.base.optimize  # carries no types
+    (culled,) = optimize(X.data)
+    made = xr.DataArray(culled, dims=DIMS)
+    size = len(dumps(made))
+    if size > _LARGEST_MESSAGE and size > X.nbytes / 10:
+        raise ValueError(_in_memory(size))
+    return made
 
 
 def _in_memory(size: int) -> str:
@@ -145,8 +103,11 @@ def over_feature_blocks(
         yield from map_in_order(client, task, _feature_blocks(client, require_lazy(X)))
 
 
-def _measured(recipe: Recipe, measure: Callable[[NDArray[Any], int], R]) -> tuple[int, R]:
-    return recipe.first, measure(recipe.values(), recipe.first)
+def _measured(
+    block: tuple[int, xr.DataArray], measure: Callable[[NDArray[Any], int], R]
+) -> tuple[int, R]:
+    first, lazy = block
+    return first, measure(as_float(read_here(lazy.variable)), first)
 
 
 def threads_of(threads: int | None, client: Client | None) -> int | None:
@@ -154,25 +115,17 @@ def threads_of(threads: int | None, client: Client | None) -> int | None:
     return 1 if client is not None and threads is None else threads
 
 
-def _feature_blocks(client: Client, X: xr.DataArray) -> Iterator[Recipe]:
+def _feature_blocks(client: Client, X: xr.DataArray) -> Iterator[tuple[int, xr.DataArray]]:
     """Blocks of the features of a conforming lazy X, some for each thread of the workers."""
     n_images, n_features = X.shape
     share = max(_LEAST_WIDTH, n_features // (_TASKS_PER_THREAD * slots(client)))
     wanted = min(share, max(TILE, BLOCK_VALUES // n_images))
     most = min(2 * share, max(TILE, MOST_VALUES // n_images))
     for first, last in pairwise(bounds_of(X, wanted, most)):
-        yield Recipe.of(X[:, first:last], first)
+        yield first, lean(X[:, first:last])
 
 
 def slots(client: Client) -> int:
     """How many tasks the workers run at once, at least 1."""
     threads: dict[str, int] = client.nthreads()
     return max(1, sum(threads.values()))
-
-
-def _folders_of(X: xr.DataArray) -> set[str]:
-    """Folders of the store that a lazy array is read from."""
-    graph = dict(X.data.__dask_graph__())
-    values = (getattr(node, "value", node) for node in graph.values())
-    groups = (getattr(value, "group", None) for value in values)  # of the store's own arrays
-    return {str(group) for group in groups if isinstance(group, Path)}

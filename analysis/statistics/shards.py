@@ -9,7 +9,7 @@ where they are: every shard is read twice, and what travels are counts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.cluster import map_in_order
-from analysis.statistics._on_cluster import Recipe, require_lazy, slots, threads_of
+from analysis.statistics._on_cluster import lean, require_lazy, slots, threads_of
 from analysis.statistics.blocks import bounds_of, conform, features_of
 from analysis.statistics.histograms import ClassHistograms, FeatureRanges, checked_bins
 from analysis.statistics.labelling import classes_of, labelled
@@ -156,35 +156,28 @@ def feature_groups(X: Conforming, bins: int, n_classes: int) -> list[tuple[int, 
 class _Shard:
     """Images and, for counting, the classes that they belong to; number of the first one."""
 
-    X: Conforming | Recipe
+    X: Conforming
     first: int
     members: Array | None = None
 
-    def values(self) -> Conforming:
-        if isinstance(self.X, Recipe):
-            self.X.require_store()
-            return self.X.lazy
-        return self.X
-
-    def travelling(self) -> _Shard:
-        return _Shard(Recipe.of(require_lazy(self.X), self.first), self.first, self.members)
-
 
 def _ranges(shard: _Shard, *, threads: int | None) -> FeatureRanges:
-    return FeatureRanges.of(shard.values(), threads=threads)
+    return FeatureRanges.of(shard.X, threads=threads)
 
 
 def _histograms(
     shard: _Shard, *, ranges: FeatureRanges, bins: int, threads: int | None
 ) -> ClassHistograms:
     assert shard.members is not None
-    return ClassHistograms.of(shard.values(), shard.members, ranges, bins, threads=threads)
+    return ClassHistograms.of(shard.X, shard.members, ranges, bins, threads=threads)
 
 
 def _map(client: Client | None, function: Any, tasks: Iterable[_Shard]) -> Iterator[Any]:
     if client is None:
         return map(function, tasks)
-    return map_in_order(client, function, (task.travelling() for task in tasks))
+    return map_in_order(
+        client, function, (replace(task, X=lean(require_lazy(task.X))) for task in tasks)
+    )
 
 
 def _cut(

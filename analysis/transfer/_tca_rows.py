@@ -28,7 +28,7 @@ import xarray as xr
 from scipy.linalg import eigh
 
 from analysis.cluster import map_in_order
-from analysis.statistics._on_cluster import Recipe, require_lazy
+from analysis.statistics._on_cluster import lean, require_lazy
 from analysis.statistics.blocks import conform, image_blocks_of, image_bounds_of
 from analysis.statistics.named import by_name, feature_names
 from analysis.statistics.threads import one_blas_thread
@@ -103,11 +103,11 @@ class StoredDomains:
         """Draw the samples whose distances give gamma: those of one process."""
         return self.drawn(MEDIAN_OF, seed, ordered=False)
 
-    def recipes(self) -> Iterator[Recipe]:
+    def blocks(self) -> Iterator[tuple[int, xr.DataArray]]:
         """Blocks of samples; the number of the first is its place among those of both domains."""
         for X, start in ((self.source, 0), (self.target, len(self.source))):
             for first, last in pairwise(image_bounds_of(X, _ROWS_PER_TASK)):
-                yield Recipe.of(X[first:last], start + first)
+                yield start + first, lean(X[first:last])
 
 
 class Sums(NamedTuple):
@@ -139,20 +139,23 @@ def summed(client: Client, domains: StoredDomains, landmarks: Landmarks) -> Sums
     r, n_source = landmarks.root.shape[1], len(domains.source)
     total = Sums(np.zeros((r, r)), np.zeros(r), np.zeros(r))
     task = partial(_sums, landmarks=landmarks)
-    for first, (products, features) in map_in_order(client, task, domains.recipes()):
+    for first, (products, features) in map_in_order(client, task, domains.blocks()):
         total.products[:] += products
         (total.source if first < n_source else total.target)[:] += features
     return total
 
 
-def _sums(recipe: Recipe, *, landmarks: Landmarks) -> tuple[int, tuple[Floats, Floats]]:
+def _sums(
+    block: tuple[int, xr.DataArray], *, landmarks: Landmarks
+) -> tuple[int, tuple[Floats, Floats]]:
+    first, lazy = block
     r = landmarks.root.shape[1]
     products, features = np.zeros((r, r)), np.zeros(r)
     with one_blas_thread:
-        for made in _features(recipe, landmarks):
+        for made in _features(lazy, landmarks):
             products += made.T @ made
             features += made.sum(axis=0)
-    return recipe.first, (products, features)
+    return first, (products, features)
 
 
 def mapped(
@@ -163,22 +166,24 @@ def mapped(
     W, Z = np.empty((k, len(domains))), np.empty((k, len(domains)))
     both = np.hstack([found.vectors, found.embedding])
     task = partial(_map, landmarks=landmarks, both=both)
-    for first, part in map_in_order(client, task, domains.recipes()):
+    for first, part in map_in_order(client, task, domains.blocks()):
         rows = slice(first, first + len(part))
         W[:, rows], Z[:, rows] = part[:, :k].T, part[:, k:].T
     return W, Z
 
 
-def _map(recipe: Recipe, *, landmarks: Landmarks, both: Floats) -> tuple[int, Floats]:
+def _map(
+    block: tuple[int, xr.DataArray], *, landmarks: Landmarks, both: Floats
+) -> tuple[int, Floats]:
+    first, lazy = block
     with one_blas_thread:
-        parts = [made @ both for made in _features(recipe, landmarks)]
-    return recipe.first, np.concatenate(parts)
+        parts = [made @ both for made in _features(lazy, landmarks)]
+    return first, np.concatenate(parts)
 
 
-def _features(recipe: Recipe, landmarks: Landmarks) -> Iterator[Floats]:
+def _features(lazy: xr.DataArray, landmarks: Landmarks) -> Iterator[Floats]:
     """Φ of some samples at a time; what is held beside them is as large."""
-    recipe.require_store()
-    for _, block in image_blocks_of(recipe.lazy):
+    for _, block in image_blocks_of(lazy):
         samples = checked_samples(block, "samples of both domains")
         yield landmarks.features(samples)
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from distributed import LocalCluster
+from distributed.protocol.pickle import dumps
 
-from analysis.cluster import connect, connection, map_in_order, mapping, travelling
+from analysis import cluster as room
+from analysis.cluster import connect, map_in_order
 
 
 @pytest.fixture
@@ -19,7 +21,9 @@ def client(cluster):
         yield connected
 
 
-def test_results_come_in_order_and_few_are_under_way(client):
+def test_results_come_in_order_and_few_are_under_way(client, monkeypatch):
+    monkeypatch.setattr(room, "_TASKS_PER_THREAD", 2)
+
     def slow(number):
         import time
 
@@ -33,7 +37,7 @@ def test_results_come_in_order_and_few_are_under_way(client):
             taken.append(number)
             yield number
 
-    for number, result in enumerate(map_in_order(client, slow, items(), ahead=4)):
+    for number, result in enumerate(map_in_order(client, slow, items())):
         assert result == number * number
         assert len(taken) <= number + 4
     assert len(taken) == 30
@@ -66,7 +70,7 @@ def test_a_function_travels_once_to_each_worker_and_not_with_tasks(
     submit = client.submit
 
     def weighed(*args, **kwargs):
-        sizes.append(len(travelling.dumps(args)))
+        sizes.append(len(dumps(args)))
         return submit(*args, **kwargs)
 
     monkeypatch.setattr(client, "submit", weighed)
@@ -75,33 +79,7 @@ def test_a_function_travels_once_to_each_worker_and_not_with_tasks(
     arrivals = [file.read_text() for file in tmp_path.glob("[0-9]*")]
     assert set(arrivals) == {"x"}
     assert len(arrivals) in {2, 3}  # one came back after its death, in time for a task or not
-    assert max(sizes) < 1000
-
-
-def test_nothing_of_a_function_stays(cluster, client):
-    before = set(cluster.scheduler.worker_plugins)
-    assert list(map_in_order(client, abs, [-1])) == [1]
-    stopped = map_in_order(client, abs, range(5))
-    next(stopped)
-    assert len(cluster.scheduler.worker_plugins) == len(before) + 1
-    stopped.close()
-    assert set(cluster.scheduler.worker_plugins) == before
-
-
-def test_a_worker_that_dies_as_a_function_arrives_is_survived(client, monkeypatch):
-    monkeypatch.setattr(travelling.time, "sleep", lambda seconds: None)
-    register, failures = client.register_plugin, [OSError("gone"), OSError("gone")]
-
-    def unreliable(plugin):
-        if failures:
-            raise failures.pop()
-        return register(plugin)
-
-    monkeypatch.setattr(client, "register_plugin", unreliable)
-    assert list(map_in_order(client, abs, [-1])) == [1]
-    failures.extend([OSError("gone")] * travelling._ATTEMPTS)
-    with pytest.raises(ConnectionError, match=r"cannot be reached \(gone\).* is kept"):
-        list(map_in_order(client, abs, [-1]))
+    assert sizes[0] > 10**6 > 1000 > max(sizes[1:])
 
 
 def test_errors_of_the_function_are_raised_as_they_are(client):
@@ -116,13 +94,15 @@ def test_errors_of_the_function_are_raised_as_they_are(client):
         next(results)
 
 
-def test_who_stops_asking_leaves_nothing_under_way(cluster, client):
+def test_who_stops_asking_leaves_nothing_under_way(cluster, client, monkeypatch):
+    monkeypatch.setattr(room, "_TASKS_PER_THREAD", 10)
+
     def sleep(number):
         import time
 
         time.sleep(0.2)
 
-    results = map_in_order(client, sleep, range(1000), ahead=20)
+    results = map_in_order(client, sleep, range(1000))
     next(results)
     assert len(cluster.scheduler.tasks) > 10
     results.close()
@@ -138,19 +118,20 @@ def test_what_kills_every_worker_is_given_up(cluster, client, monkeypatch):
 
         os._exit(1)
 
-    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 1)
     with pytest.raises(RuntimeError, match="gave up after 2 workers died on the same task"):
-        list(map_in_order(client, deadly, [0], retries=1))
+        list(map_in_order(client, deadly, [0]))
 
 
 def test_a_cluster_that_loses_its_workers_for_good_is_given_up(monkeypatch, caplog, withstood):
-    monkeypatch.setattr(mapping, "_SECONDS_WITHOUT_NEWS", 0.1)
-    monkeypatch.setattr(mapping, "_SECONDS_WITHOUT_WORKERS", 1)
+    monkeypatch.setattr(room, "_TASKS_PER_THREAD", 1)
+    monkeypatch.setattr(room, "_SECONDS_WITHOUT_NEWS", 0.1)
+    monkeypatch.setattr(room, "_SECONDS_WITHOUT_WORKERS", 1)
     with (
         LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
         connect(cluster.scheduler_address) as client,
     ):
-        results = map_in_order(client, abs, range(-3, 0), ahead=1)
+        results = map_in_order(client, abs, range(-3, 0))
         assert next(results) == 3
         cluster.scale(0)
         with pytest.raises(ConnectionError, match=r"no workers for 1 s; start some .* is kept"):
@@ -169,7 +150,7 @@ def test_a_function_that_runs_out_of_time_is_no_cluster_without_news(client):
 
 def test_a_cluster_that_does_not_answer_or_fit_is_refused(cluster, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(connection, "_SECONDS_TO_ANSWER", 1)
+        patch.setattr(room, "_SECONDS_TO_ANSWER", 1)
         with pytest.raises(ConnectionError, match="no scheduler answers at 'tcp://127"):
             connect("tcp://127.0.0.1:9")
         with (

@@ -11,12 +11,13 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from distributed.protocol.pickle import dumps
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
 from analysis.features.store import Builder, open_features
 from analysis.statistics import blocks, noise_thresholds, rank_features, signed_ks
-from analysis.statistics._on_cluster import Recipe
+from analysis.statistics._on_cluster import lean
 from analysis.statistics.shards import shards_of, signed_ks_of_shards
 
 N, LAYERS = 200, {"conv1": 70, "conv2": 130, "fc3": 300}
@@ -130,7 +131,7 @@ def test_a_worker_without_the_store_says_so(name, client, stored, tmp_path, with
     elsewhere.symlink_to(stored)
     X = open_features(elsewhere)
     elsewhere.unlink()
-    with pytest.raises(FileNotFoundError, match=r"elsewhere.zarr.* on this worker too"):
+    with pytest.raises(FileNotFoundError, match=r"elsewhere.zarr on this machine; .* share that folder"):
         MEASURES[name](X, LABELS, client=client)
     withstood("fault", "A worker of a cluster does not see the store", tried=1)
 
@@ -182,8 +183,9 @@ def test_stores_of_several_machines(client, stored):
     assert_same(signed_ks_of_shards(parts, LABELS, client=client), expected)
 
 
-def test_a_recipe_is_small(stored):
-    recipe = Recipe.of(open_features(stored)[:, :64], 0)
-    assert len(recipe.folders) == 1
-    assert not recipe.lazy.coords
-    np.testing.assert_array_equal(recipe.values(), values()[:, :64])
+def test_what_travels_is_small(stored):
+    X = open_features(stored)[:, :64]
+    recipe = lean(X)
+    assert not recipe.coords
+    assert len(dumps(recipe)) < 20_000 < X.nbytes
+    np.testing.assert_array_equal(recipe.values, values()[:, :64])

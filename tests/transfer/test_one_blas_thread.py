@@ -185,15 +185,15 @@ def _solves(tree: ast.Module) -> bool:
 def test_tasks_on_a_cluster_run_on_one_thread(monkeypatch):
     seen = []
 
-    def features(recipe, landmarks):
+    def features(lazy, landmarks):
         seen.append(threads())
         yield np.eye(3)
 
     monkeypatch.setattr(_tca_rows, "_features", features)
-    recipe, landmarks = SimpleNamespace(first=0), SimpleNamespace(root=np.eye(3))
+    block, landmarks = (0, None), SimpleNamespace(root=np.eye(3))
     with threadpool_limits(2, user_api="blas"):
-        _tca_rows._sums(recipe, landmarks=landmarks)
-        _tca_rows._map(recipe, landmarks=landmarks, both=np.eye(3))
+        _tca_rows._sums(block, landmarks=landmarks)
+        _tca_rows._map(block, landmarks=landmarks, both=np.eye(3))
     assert seen == [1, 1]
 
 
