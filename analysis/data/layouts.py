@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from analysis.data.listing import Listing, by_index, class_folders, files_of
 from analysis.data.matlab import read_matlab
 
@@ -78,8 +80,7 @@ def _labelled(root: Path, entries: Iterable[tuple[str, str]]) -> Listing:
 
 
 def _flowers102(root: Path) -> Listing:
-    (labels,) = read_matlab(root / "imagelabels.mat", "labels", squeeze=True)
-    labels = labels.astype(int)
+    labels = np.ravel(read_matlab(root / "imagelabels.mat", "labels")).astype(int)
     entries = ((f"jpg/image_{n:05d}.jpg", label - 1) for n, label in enumerate(labels.tolist(), 1))
     return by_index(root, entries, (f"{label:03d}" for label in range(1, labels.max() + 1)))
 
@@ -126,7 +127,7 @@ def _imagenet(root: Path) -> Listing:
             f"{images} holds no folders by wnid, so that the labels of the development kit are "
             f"needed, and they are not in {devkit}; unpack ILSVRC2012_devkit_t12.tar.gz in {root}"
         )
-    (synsets,) = read_matlab(devkit / "meta.mat", "synsets", squeeze=True)
+    synsets = np.ravel(read_matlab(devkit / "meta.mat", "synsets"))
     wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
     truth = (devkit / "ILSVRC2012_validation_ground_truth.txt").read_text("utf-8").split()
     return _labelled(

@@ -34,10 +34,8 @@ TWINS = (
     ("A/1.jpg", "a/2.jpg"),
     ("caf\N{LATIN SMALL LETTER E WITH ACUTE}/1.jpg", "cafe\N{COMBINING ACUTE ACCENT}/2.jpg"),
     ("stra\N{LATIN SMALL LETTER SHARP S}e.jpg", "STRASSE.jpg"),
-    ("a.jpg", "a.jpg"),
-    ("a", "a/b.jpg"),
-    ("a/b.jpg", "a"),
 )
+FOLDERS_OF_FILES = (("a", "a/b.jpg"), ("a/b.jpg", "a"))
 
 
 def write_tar(file: Path, *members: tuple[str, bytes], mode: str = "w") -> Path:
@@ -84,7 +82,7 @@ def test_a_member_cannot_land_outside(tmp_path, withstood):
         for name in OUTSIDE:
             folder = tmp_path / str(tried)
             folder.mkdir()
-            refused(writer(folder / "x", (name, b"x")), "outside the folder")
+            refused(writer(folder / "x", (name, b"x")), "'.*' would land outside the folder")
             tried += 1
     withstood("attack", "An archive whose members lead out of its folder", tried=tried)
 
@@ -95,31 +93,38 @@ LINKS_AND_DEVICES = (
     tarfile.CHRTYPE,
     tarfile.BLKTYPE,
     tarfile.FIFOTYPE,
-    tarfile.CONTTYPE,
     tarfile.GNUTYPE_SPARSE,
+    b"9",
 )
+MODES = (0o120777, 0o020666, 0o060666, 0o010644, 0o140644)
 
 
 def test_only_files_and_folders(tmp_path, withstood):
-    for number, kind in enumerate(LINKS_AND_DEVICES[:5]):
-        (tmp_path / f"tar{number}").mkdir()
-        member = tarfile.TarInfo("innocent.jpg")
-        member.type, member.linkname = kind, "/etc/passwd"
-        with tarfile.open(tmp_path / f"tar{number}/x", "w") as tar:
-            tar.addfile(member)
-        refused(tmp_path / f"tar{number}/x", "neither file nor folder")
-    modes = (0o120777, 0o020666, 0o060666, 0o010644, 0o140644)
-    for number, mode in enumerate(modes):
-        (tmp_path / f"zip{number}").mkdir()
+    """Links that stay inside the folder, which the data filter accepts, among them."""
+    tried = 0
+    for target in ("/etc/passwd", "b.jpg"):
+        for kind in LINKS_AND_DEVICES:
+            folder = tmp_path / str(tried)
+            folder.mkdir()
+            member = tarfile.TarInfo("innocent.jpg")
+            member.type, member.linkname = kind, target
+            with tarfile.open(folder / "x", "w") as tar:
+                tar.addfile(tarfile.TarInfo("b.jpg"))
+                tar.addfile(member)
+            refused(folder / "x", r"'innocent\.jpg' is neither file nor folder")
+            tried += 1
+    for mode in MODES:
+        folder = tmp_path / str(tried)
+        folder.mkdir()
         linked = zipfile.ZipInfo("innocent.jpg")
         linked.external_attr = mode << 16
-        with zipfile.ZipFile(tmp_path / f"zip{number}/x", "w") as zipped:
+        with zipfile.ZipFile(folder / "x", "w") as zipped:
             zipped.writestr(linked, "/etc/passwd")
-        refused(tmp_path / f"zip{number}/x", "neither file nor folder")
-    withstood("attack", "An archive with links, devices or pipes", tried=5 + len(modes))
+        refused(folder / "x", r"'innocent\.jpg' is neither file nor folder")
+        tried += 1
+    withstood("attack", "An archive with links, devices or pipes", tried=tried)
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_names_that_are_one_file_on_some_file_systems(tmp_path, withstood):
     tried = 0
     for writer in WRITERS:
@@ -127,7 +132,13 @@ def test_names_that_are_one_file_on_some_file_systems(tmp_path, withstood):
             folder = tmp_path / str(tried)
             folder.mkdir()
             archive = writer(folder / "x", *((name, name.encode()) for name in names))
-            refused(archive, "whose name is also that of")
+            refused(archive, "is also that of")
+            tried += 1
+        for names in FOLDERS_OF_FILES:
+            folder = tmp_path / str(tried)
+            folder.mkdir()
+            archive = writer(folder / "x", *((name, name.encode()) for name in names))
+            refused(archive, "cannot be unpacked: .*into/a['/]")
             tried += 1
     withstood("attack", "An archive whose members differ in capitals or Unicode alone", tried=tried)
 
@@ -140,13 +151,15 @@ def test_what_unpacks_to_far_more_than_the_archive(tmp_path, withstood):
         (tmp_path / writer.__name__).mkdir()
         archive = writer(tmp_path / writer.__name__ / "x", ("bomb.jpg", bomb))
         assert most_unpacked(archive) < len(bomb)
-        refused(archive, f"unpack to more than {64 << 20} bytes")
+        refused(archive, rf"'bomb\.jpg' of {80 << 20} bytes is too much: it may hold {64 << 20}")
         tried += 1
     for writer in WRITERS:
         folder = tmp_path / f"many{writer.__name__}"
         folder.mkdir()
         many = writer(folder / "x", *((f"{number}.jpg", b"") for number in range(300)))
-        refused(many, "unpack to more than 1048576 bytes", most=1 << 20)  # 4 KiB each
+        refused(
+            many, r"'256\.jpg' of 0 bytes is too much: it may hold 1048576", most=1 << 20
+        )  # 4 KiB each
         tried += 1
     withstood("attack", "An archive that unpacks to far more than its own size", tried=tried)
 
@@ -174,7 +187,7 @@ def test_a_tar_header_that_leads_backwards(tmp_path, withstood):
         header.pax_headers = {"size": str(size)}
         content = header.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
         (tmp_path / str(tried) / "x").write_bytes(content)
-        refused(tmp_path / str(tried) / "x", f"a size of {size} bytes")
+        refused(tmp_path / str(tried) / "x", rf"'a\.jpg' of {size} bytes is too much")
         tried += 1
     withstood("attack", "A tar archive with sizes below zero", tried=tried)
 
@@ -186,10 +199,9 @@ def test_headers_that_lie_about_sizes(tmp_path, withstood):
         content = bytearray(archive.read_bytes())
         struct.pack_into("<I", content, content.index(at) + offset, size)
         archive.write_bytes(content)
-        refused(archive, "damaged|header says")
+        refused(archive, "damaged.*CRC")
 
     changed("short", b"PK\1\2", 24, 7)
-    changed("long", b"PK\1\2", 24, 70_000)
     (tmp_path / "tar").mkdir()
     archive = write_tar(tmp_path / "tar/x", ("a.jpg", b"content" * 100))
     whole = bytearray(archive.read_bytes())
@@ -198,19 +210,21 @@ def test_headers_that_lie_about_sizes(tmp_path, withstood):
     whole[:512] = header.tobuf()
     archive.write_bytes(whole)
     refused(archive, "damaged")
-    withstood("attack", "An archive whose headers lie about sizes", tried=3)
+    withstood("attack", "An archive whose headers lie about sizes", tried=2)
 
 
 def test_encrypted_and_oddly_compressed_members(tmp_path, withstood):
-    for number, (flags, method) in enumerate([(1, 8), (0x40, 8), (0, 14), (0, 12), (0, 99)]):
+    for number, (flags, method) in enumerate(
+        [(1, 8), (0x41, 8), (0x2041, 8), (0, 14), (0, 12), (0, 99)]
+    ):
         (tmp_path / str(number)).mkdir()
         archive = write_zip(tmp_path / str(number) / "x", ("a.jpg", b"content" * 9))
         content = bytearray(archive.read_bytes())
         for start, at in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
             struct.pack_into("<HH", content, content.index(start) + at, flags, method)
         archive.write_bytes(content)
-        refused(archive, "is encrypted" if flags else "compressed in a way not known here")
-    withstood("attack", "An archive with encrypted members, or in other compressions", tried=5)
+        refused(archive, "encrypt" if flags else "or oddly compressed")
+    withstood("attack", "An archive with encrypted members, or in other compressions", tried=6)
 
 
 def test_names_that_no_file_system_holds(tmp_path, withstood):
@@ -239,6 +253,50 @@ def test_a_broken_header_is_not_taken_for_the_end(tmp_path, withstood):
     archive.write_bytes(content)
     refused(archive, "a broken header")
     withstood("fault", "A tar archive that is damaged in its middle", tried=1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"<html>404</html>", b"PK\x03\x04broken", b"\x1f\x8bbroken"),
+    ],
+)
+def test_what_is_no_archive_is_refused(content, tmp_path):
+    (tmp_path / "x").write_bytes(content)
+    refused(tmp_path / "x", "is damaged or no zip or tar archive")
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_truncated_archive_is_refused(writer, tmp_path):
+    archive = writer(tmp_path / "x", ("a.jpg", bytes(range(256)) * 99), ("b.jpg", b"x" * 9999))
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    refused(archive, "is damaged or no zip or tar archive")
+
+
+def test_an_older_python_is_named(tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    refused(write_tar(tmp_path / "x", ("a.jpg", b"x")), r"expected Python 3\.11\.4 or later, got 3")
+
+
+def test_faults_of_the_machine_are_no_faults_of_the_archive(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        unpack(tmp_path / "x", tmp_path)
+
+
+def test_only_content_is_taken_over(tmp_path):
+    """No permissions, no times; of a name that comes twice the last."""
+    member = tarfile.TarInfo("a.jpg")
+    member.mode, member.mtime, member.size = 0o4777, 2**62, 1
+    with tarfile.open(tmp_path / "x", "w") as tar:
+        tar.addfile(member, io.BytesIO(b"x"))
+        tar.addfile(member, io.BytesIO(b"y"))
+    into = tmp_path / "into"
+    into.mkdir()
+    (into / "b.jpg").touch()
+    unpack(tmp_path / "x", into)
+    assert (into / "a.jpg").read_bytes() == b"y"
+    assert (into / "a.jpg").stat().st_mode == (into / "b.jpg").stat().st_mode
+    assert (into / "a.jpg").stat().st_mtime < 2**40
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -278,7 +336,7 @@ def test_a_refused_download_leaves_nothing_in_place(home, tmp_path, monkeypatch,
         monkeypatch.setattr(pooch.HTTPDownloader, "__call__", serve)
         source = Source(f"http://127.0.0.1:9/{archive.name}")
         monkeypatch.setitem(CARDS, "mit67", replace(CARDS["mit67"], sources=(source,)))
-        with pytest.raises(ValueError, match="refused"):
+        with pytest.raises(ValueError, match=r"outside the folder|is too much"):
             fetch_dataset("mit67", progress=False)
         assert [path for path in home.rglob("*") if path.is_file()] == []
         assert not (home / "mit67").exists()
