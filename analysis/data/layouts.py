@@ -204,16 +204,8 @@ def _ph2(root: Path) -> Listing:
 
 
 _COREL_CLASSES = (
-    "africa",
-    "beaches",
-    "buildings",
-    "buses",
-    "dinosaurs",
-    "elephants",
-    "flowers",
-    "horses",
-    "mountains",
-    "food",
+    *("africa", "beaches", "buildings", "buses", "dinosaurs"),
+    *("elephants", "flowers", "horses", "mountains", "food"),
 )
 
 
