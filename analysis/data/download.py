@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pooch
-from tqdm.auto import tqdm
 
 from analysis import paths
 from analysis.data.archives import is_archive, most_unpacked, unpack
@@ -146,31 +145,18 @@ def _download(source: Source, folder: Path, *, progress: bool) -> Path:
     if source.checksum is None:
         (folder / name).unlink(missing_ok=True)  # an earlier try may have left anything
     _LOG.info("downloading %s%s", source.url, size)
-    # The total is a placeholder until the server says: pooch asks for the bar's truth value first,
-    # which tqdm refuses to give without a total.
-    bar = tqdm(
-        desc=f"{name}{size}",
-        total=source.n_bytes or 1,
-        unit="B",
-        unit_scale=True,
-        disable=not progress,
-    )
     try:
         fetched = pooch.retrieve(
             source.url,
             known_hash=source.checksum,
             fname=name,
             path=folder,
-            downloader=pooch.HTTPDownloader(
-                progressbar=bar if progress else False, chunk_size=1 << 20
-            ),
+            downloader=pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 20),
         )
     except ValueError as error:
         raise ValueError(f"{source.url} is not the published file: {error}") from error
     except OSError as error:
         raise OSError(f"could not download {source.url}: {error}") from error
-    finally:
-        bar.close()
     if source.checksum is None:
         _LOG.warning(
             "no checksum of %s is known: its images are counted instead; its sha256 is %s",
