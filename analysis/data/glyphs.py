@@ -1,23 +1,40 @@
-"""Drawing symbols of Matplotlib's fonts: the offline datasets of glyphs.
+"""Drawing characters of Matplotlib's fonts: typeset digits, and symbols in two styles.
 
-One set of classes in two styles. *Clean* is a catalogue: large, upright, one ink on near white.
-*Cluttered* is the wild: small, turned, sheared, partly hidden, in any colour over any texture among
-strokes and fragments. A symbol is measured by its own outline, not by the font's, and comes in
-filled and hollow variants and from several fonts, so that neither size nor ink tells the classes.
+Each digit draws its own font, size, place, slant, stroke, colours, ground, blur and noise, and
+light on dark as often as dark on light, so that no single pixel, and no mean, tells the classes.
+
+Of symbols there is one set of classes in two styles. *Clean* is a catalogue: large, upright, one
+ink on near white. *Cluttered* is the wild: small, turned, sheared, partly hidden, in any colour
+over any texture among strokes and fragments. A symbol is measured by its own outline, not by the
+font's, and comes in filled and hollow variants and from several fonts, so that neither size nor ink
+tells the classes.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from analysis.data.canvas import SIDE, Floats, clouds, contrasting_colours, directions, font
+from analysis.data.noise import SIDE
 
-__all__ = ["GLYPHS", "SOURCE_GLYPHS", "Style", "render_glyph"]
+__all__ = ["DIGITS", "GLYPHS", "SOURCE_GLYPHS", "Style", "render_digit", "render_glyph"]
+
+Floats = npt.NDArray[np.float64]
+DIGITS = tuple("0123456789")
+
+_FAMILIES = {
+    "DejaVuSans": ("", "-Bold", "-Oblique", "-BoldOblique"),
+    "DejaVuSansMono": ("", "-Bold", "-Oblique", "-BoldOblique"),
+    "DejaVuSerif": ("", "-Bold", "-Italic", "-BoldItalic"),
+    "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
+}
+_FONTS = tuple(family + style for family, styles in _FAMILIES.items() for style in styles)
+_MIN_DIGIT_CONTRAST = 60.0  # of 255, between the mean colours of digit and ground
 
 Style = Literal["clean", "cluttered"]
 
@@ -64,6 +81,124 @@ _MIN_CONTRAST = 85.0  # of 255, between the mean colours of symbol and ground
 _MAX_HIDDEN = 0.25  # share of the symbol that may be covered
 
 
+@cache
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    """Font that Matplotlib carries.
+
+    Parameters
+    ----------
+    name : str
+        Its file without the ending, such as ``"DejaVuSans-Bold"``.
+    size : int
+        Pixels per em.
+
+    Returns
+    -------
+    PIL.ImageFont.FreeTypeFont
+        In Pillow's basic layout, which gives the same glyphs with and without libraqm.
+    """
+    import matplotlib  # for its fonts only
+
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
+    return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _directions(angle: float) -> Floats:
+    """Position of each pixel along a direction, (96, 96); the edges' middles are at -1 and 1."""
+    across, down = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(-1, 1, SIDE))
+    along: Floats = across * np.cos(angle) + down * np.sin(angle)
+    return along
+
+
+def _clouds(rng: np.random.Generator, n_knots: int, spread: float) -> Floats:
+    """Smooth random surface, (96, 96), through ``n_knots`` x ``n_knots`` normal draws."""
+    coarse = Image.fromarray(rng.normal(0, spread, (n_knots, n_knots)).astype(np.float32))
+    surface: Floats = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float64)
+    return surface
+
+
+def _contrasting_colours(rng: np.random.Generator, min_contrast: float) -> tuple[Floats, Floats]:
+    """Two colours (RGB, 0..255), redrawn until their means differ by more than a contrast."""
+    while True:
+        ink, ground = rng.uniform(0, 255, (2, 3))
+        if abs(ink.mean() - ground.mean()) > min_contrast:
+            return ink, ground
+
+
+def render_digit(label: int, index: int, *, seed: int) -> npt.NDArray[np.uint8]:
+    """Draw one digit.
+
+    Parameters
+    ----------
+    label : int
+        Which digit, 0 to 9.
+    index : int
+        Which image of this digit.
+    seed : int
+        Seed; not negative.
+
+    Returns
+    -------
+    ndarray of uint8, shape (96, 96, 3)
+        RGB. It depends on the arguments only; the same on every machine with the same FreeType.
+    """
+    return _digit(DIGITS[label], np.random.default_rng((seed, label, index)))
+
+
+def _digit(character: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    ink, ground = _contrasting_colours(rng, _MIN_DIGIT_CONTRAST)
+    mask = _digit_mask(character, rng)[..., None]
+    picture = (1 - mask) * _digit_ground(ground, rng) + mask * (ink + rng.normal(0, 4, 3))
+    picture += rng.normal(0, rng.uniform(0, 14), picture.shape)
+    return picture.clip(0, 255).round().astype(np.uint8)
+
+
+def _digit_mask(character: str, rng: np.random.Generator) -> Floats:
+    """How much of each pixel the digit covers, in [0, 1]."""
+    size = int(rng.integers(40, 79))
+    typeface = _font(_FONTS[rng.integers(len(_FONTS))], size)
+    canvas = Image.new("L", (SIDE, SIDE), 0)
+    place = SIDE / 2 + rng.uniform(-1, 1, 2) * (SIDE - 0.75 * size) / 3
+    stroke = int(rng.choice([0, 0, 1, 2]))
+    ImageDraw.Draw(canvas).text(
+        tuple(place), character, fill=255, font=typeface, anchor="mm", stroke_width=stroke
+    )
+    canvas = canvas.transform(
+        (SIDE, SIDE), Image.Transform.AFFINE, _slant(place, rng), Image.Resampling.BILINEAR
+    )
+    canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.6)))
+    return np.asarray(canvas, dtype=np.float64) / 255
+
+
+def _slant(
+    centre: Floats, rng: np.random.Generator
+) -> tuple[float, float, float, float, float, float]:
+    """Coefficients of a rotation (to 25 degrees), shear and stretch about the digit's centre."""
+    angle = np.deg2rad(rng.uniform(-25, 25))
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    shear = np.array([[rng.uniform(0.8, 1.25), rng.uniform(-0.25, 0.25)], [0, 1]])
+    matrix = rotation @ shear
+    (a, b), (d, e) = matrix.tolist()
+    c, f = (centre - matrix @ centre).tolist()
+    return a, b, c, d, e, f
+
+
+def _digit_ground(colour: Floats, rng: np.random.Generator) -> Floats:
+    """Draw a ground, (96, 96, 3): plain, shaded, striped or clouded about a colour."""
+    along = _directions(rng.uniform(0, 2 * np.pi))
+    kind = rng.integers(4)
+    if kind == 0:
+        pattern = np.zeros_like(along)
+    elif kind == 1:
+        pattern = along
+    elif kind == 2:
+        pattern = np.sin(along * rng.uniform(4, 20) + rng.uniform(0, 2 * np.pi))
+    else:
+        pattern = _clouds(rng, 7, 0.7)
+    picture: Floats = colour + pattern[..., None] * rng.uniform(5, 35) * rng.uniform(0.3, 1, 3)
+    return picture
+
+
 def render_glyph(
     label: int, index: int, *, style: Style, stream: int, seed: int
 ) -> npt.NDArray[np.uint8]:
@@ -108,7 +243,7 @@ def _clean(label: int, rng: np.random.Generator) -> Floats:
     mask = _blurred(_placed(label, pose, rng), rng.uniform(0, 0.8))[..., None]
     ink = rng.uniform(0, 120) + rng.uniform(-1, 1, 3) * rng.uniform(0, 60)
     ground = rng.uniform(232, 255) + rng.uniform(-6, 6, 3)
-    shade = directions(rng.uniform(0, 2 * np.pi))[..., None] * rng.uniform(0, 5)
+    shade = _directions(rng.uniform(0, 2 * np.pi))[..., None] * rng.uniform(0, 5)
     noise = rng.normal(0, rng.uniform(0, 3), (SIDE, SIDE, 1))
     picture: Floats = (1 - mask) * (ground + shade) + mask * ink.clip(0, 140) + noise
     return picture
@@ -123,7 +258,7 @@ def _cluttered(label: int, rng: np.random.Generator) -> Floats:
         stretch=rng.uniform(0.82, 1.22),
         shear=rng.uniform(-0.25, 0.25),
     )
-    ink, ground = contrasting_colours(rng, _MIN_CONTRAST)
+    ink, ground = _contrasting_colours(rng, _MIN_CONTRAST)
     picture = _with_fragments(ground + _texture(rng), ink, ground, rng)
     symbol = _placed(label, pose, rng)
     mask = symbol[..., None]
@@ -156,7 +291,7 @@ def _master(character: str, family: str, stroke: int) -> Image.Image:
 def _drawn(character: str, family: str, size: int, stroke: int) -> Image.Image:
     canvas = Image.new("L", (3 * _MASTER, 3 * _MASTER), 0)
     ImageDraw.Draw(canvas).text(
-        (_MASTER, _MASTER), character, fill=255, font=font(family, size), stroke_width=stroke
+        (_MASTER, _MASTER), character, fill=255, font=_font(family, size), stroke_width=stroke
     )
     left, top, right, bottom = canvas.getbbox() or (0, 0, 1, 1)
     across, down = (left + right) // 2, (top + bottom) // 2
@@ -193,7 +328,7 @@ def _blurred(mask: Floats, radius: float) -> Floats:
 def _texture(rng: np.random.Generator) -> Floats:
     """Departure of the ground from its colour, (96, 96, 3)."""
     angle, phase = rng.uniform(0, 2 * np.pi, 2)
-    along, across = directions(angle), directions(angle + np.pi / 2)
+    along, across = _directions(angle), _directions(angle + np.pi / 2)
     kind = rng.integers(6)
     if kind == 0:
         pattern = along
@@ -203,12 +338,12 @@ def _texture(rng: np.random.Generator) -> Floats:
         pitch = rng.uniform(5, 30)
         pattern = np.sign(np.sin(along * pitch + phase) * np.sin(across * pitch))
     elif kind == 3:
-        pattern = clouds(rng, 5, 0.5) + clouds(rng, 13, 0.4) + clouds(rng, 37, 0.3)
+        pattern = _clouds(rng, 5, 0.5) + _clouds(rng, 13, 0.4) + _clouds(rng, 37, 0.3)
     elif kind == 4:
-        pattern = clouds(rng, int(rng.integers(20, 96)), 0.7)
+        pattern = _clouds(rng, int(rng.integers(20, 96)), 0.7)
     else:
-        pattern = np.tanh(3 * clouds(rng, int(rng.integers(6, 24)), 0.8))
-    unevenness = clouds(rng, 3, rng.uniform(0, 12))[..., None]
+        pattern = np.tanh(3 * _clouds(rng, int(rng.integers(6, 24)), 0.8))
+    unevenness = _clouds(rng, 3, rng.uniform(0, 12))[..., None]
     strength = rng.uniform(8, 42) * rng.uniform(0.3, 1, 3)
     departure: Floats = pattern[..., None] * strength + unevenness
     return departure
@@ -216,7 +351,7 @@ def _texture(rng: np.random.Generator) -> Floats:
 
 def _shading(rng: np.random.Generator) -> Floats:
     """Unevenness of the ink, (96, 96, 1)."""
-    return directions(rng.uniform(0, 2 * np.pi))[..., None] * rng.uniform(0, 25)
+    return _directions(rng.uniform(0, 2 * np.pi))[..., None] * rng.uniform(0, 25)
 
 
 def _with_fragments(
@@ -242,7 +377,7 @@ def _with_fragments(
             draw.polygon([tuple(corner) for corner in corners.tolist()], fill)
         else:
             letter = chr(ord("A") + int(rng.integers(26)))
-            draw.text(tuple(low), letter, fill, font(_SANS, int(rng.integers(10, 31))))
+            draw.text(tuple(low), letter, fill, _font(_SANS, int(rng.integers(10, 31))))
     return np.asarray(canvas, np.float64)
 
 
@@ -252,8 +387,8 @@ def _with_cover(picture: Floats, symbol: Floats, pose: _Pose, rng: np.random.Gen
     for _ in range(rng.integers(0, 3)):
         angle = rng.uniform(0, 2 * np.pi)
         centre = (2 * (pose.place + rng.normal(0, 0.25, 2) * pose.size) / (SIDE - 1)) - 1
-        along = directions(angle) - centre @ [np.cos(angle), np.sin(angle)]
-        across = directions(angle + np.pi / 2) - centre @ [-np.sin(angle), np.cos(angle)]
+        along = _directions(angle) - centre @ [np.cos(angle), np.sin(angle)]
+        across = _directions(angle + np.pi / 2) - centre @ [-np.sin(angle), np.cos(angle)]
         length, width = rng.uniform((0.2, 0.06), (0.6, 0.16)) * 2 * pose.size / SIDE
         if rng.integers(2):
             shape = (np.abs(along) < 2 * length) & (np.abs(across) < width / 2)

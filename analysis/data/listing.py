@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from analysis.data.decoding import first_bytes
-from analysis.data.formats import IMAGE_SUFFIXES, is_image, unread_format
+from analysis.data.decoding import IMAGE_SUFFIXES, first_bytes, is_image, unread_format
 
 __all__ = ["Listing", "by_index", "class_folders", "composed", "files_of", "is_there", "links_out"]
 

@@ -35,7 +35,7 @@ __all__ = [
     "warp",
 ]
 
-SIDE = 96
+SIDE = 96  # pixels: drawn images are SIDE x SIDE
 _LATTICE = 32  # cells and noise repeat after so many: more than a picture shows
 
 Field = npt.NDArray[np.floating[Any]]

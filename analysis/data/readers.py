@@ -1,29 +1,43 @@
-"""Finding a dataset on disk and loading it."""
+"""Loading datasets: from disk, from a table of files, and those that need no download."""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from analysis.data.bundled import BUNDLED
-from analysis.data.cards import DatasetCard, card_of
+from analysis.data.cards import CARDS, DatasetCard, card_of
 from analysis.data.decoding import BrokenImageError
 from analysis.data.download import fetch_dataset, how_to_get
-from analysis.data.images import ImageDataset, ImageFiles, hashing_threads
-from analysis.data.listing import Listing, class_folders, links_out
+from analysis.data.drawn import DRAWN
+from analysis.data.glyphs import DIGITS
+from analysis.data.images import ImageArrays, ImageDataset, ImageFiles, hashing_threads
+from analysis.data.listing import Listing, class_folders, is_there, links_out
 from analysis.data.locations import find_dataset, own_path, read_listing
-from analysis.data.tables import read_table
 
-__all__ = ["left_out_by_reason", "load_dataset"]
+__all__ = [
+    "BUNDLED",
+    "Table",
+    "digits",
+    "left_out_by_reason",
+    "load_dataset",
+    "photographs",
+    "read_table",
+]
 
 _LOG = logging.getLogger(__name__)
 _MOST_REASONS = 10
+_COLUMNS = ("path", "label")
+_MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # as pandas and NumPy write what is missing
 
 OnError = Literal["raise", "skip"]
 
@@ -38,7 +52,7 @@ def load_dataset(
     name : str
         A name of ``CARDS``; ``folder:/path/to/images`` for a folder of your own with one sub-folder
         per class; or ``table:/path/to/labels.csv`` for files that a table lists, see
-        :func:`analysis.data.tables.read_table`. Nothing outside of a folder is read: links that
+        :func:`read_table`. Nothing outside of a folder is read: links that
         lead out of it are refused, folders at once and images when they are opened.
     on_error : {"raise", "skip"}
         "raise": a file that cannot be read raises ``BrokenImageError`` when it is opened.
@@ -128,22 +142,13 @@ def _from_listing(name: str, listing: Listing, card: DatasetCard | None = None) 
 
 
 def _compare(card: DatasetCard, listing: Listing) -> None:
-    if card.images is not None and len(listing.files) != card.images:
-        _LOG.warning(
-            "%s: %d images in %s, the complete dataset has %d",
-            card.name,
-            len(listing.files),
-            listing.root,
-            card.images,
-        )
-    if card.classes is not None and len(listing.classes) != card.classes:
-        _LOG.warning(
-            "%s: %d classes in %s, the complete dataset has %d",
-            card.name,
-            len(listing.classes),
-            listing.root,
-            card.classes,
-        )
+    for what, found, complete in (
+        ("images", len(listing.files), card.images),
+        ("classes", len(listing.classes), card.classes),
+    ):
+        if complete is not None and found != complete:
+            said = "%s: %d %s in %s, the complete dataset has %d"
+            _LOG.warning(said, card.name, found, what, listing.root, complete)
 
 
 def _without_broken(data: ImageDataset, *, progress: bool) -> ImageDataset:
@@ -197,3 +202,155 @@ def _warn(data: ImageDataset) -> None:
             len(data.skipped) + len(data),
             "\n  ".join(left_out_by_reason(data)),
         )
+
+
+class Table(NamedTuple):
+    """Files as their paths are spelled (slashes for backslashes), and a label for each."""
+
+    files: list[Path]
+    labels: list[str]
+
+
+def read_table(file: Path, *, need_files: bool = True) -> Table:
+    """Read which files have which label.
+
+    Parameters
+    ----------
+    file : Path
+        CSV in UTF-8 with a header, whose values are separated by commas, semicolons or tabs. The
+        column ``path`` is relative to the table's folder, or absolute; ``label`` is any text. Other
+        columns and empty lines are ignored.
+    need_files : bool
+        Refuse a table that lists files that are not there.
+
+    Returns
+    -------
+    Table
+        Full paths.
+
+    Raises
+    ------
+    ValueError
+        If it is no such table, has no rows, or a row has no path or no label. The message names
+        the row, counted from 1 without the header.
+    FileNotFoundError
+        If the table is not there, or files that it lists.
+    """
+    if not is_there(file):
+        raise FileNotFoundError(f"no such table: {file} (from {Path.cwd()})")
+    try:
+        rows = _rows(file.read_text("utf-8-sig"))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"expected {file} to be CSV in UTF-8, but {error}") from error
+    names = [name.strip().lower() for name in rows[0]] if rows else []
+    if wrong := [name for name in _COLUMNS if names.count(name) != 1]:
+        raise ValueError(
+            f"expected the columns {','.join(_COLUMNS)} in {file}, each once, but of {wrong[0]!r} "
+            f"there are {names.count(wrong[0])}; its header is {', '.join(map(repr, names))}"
+        )
+    if len(rows) == 1:
+        raise ValueError(f"expected rows below the header of {file}, but there are none")
+    files, labels = [], []
+    for number, row in enumerate(rows[1:], start=1):
+        path, label = (
+            row[at].strip() if (at := names.index(name)) < len(row) else "" for name in _COLUMNS
+        )
+        if not path or label in _MISSING:
+            what = "label" if path else "path"
+            raise ValueError(f"row {number} of {file} has no {what}: {', '.join(map(repr, row))}")
+        files.append(_found(file.parent.absolute(), path))
+        labels.append(label)
+    absent = [str(path) for path in files if not is_there(path)]
+    if absent and (need_files or len(absent) == len(files)):
+        raise FileNotFoundError(
+            f"{len(absent)} of {len(files)} files that {file} lists are not there, the first being "
+            f"{absent[0]}; paths are relative to the table's folder"
+        )
+    return Table(files, labels)
+
+
+def _rows(text: str) -> list[list[str]]:
+    """Rows of a table, the header first; the separator is what the header has most of."""
+    counts = Counter(text.lstrip().partition("\n")[0])
+    separator = max(",;\t", key=lambda character: counts[character])
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
+    return [row for row in reader if any(value.strip() for value in row)]
+
+
+def _found(folder: Path, path: str) -> Path:
+    """Place of a file; backslashes are those of Windows where no file is spelled with them."""
+    place = folder / path
+    return place if "\\" not in path or is_there(place) else folder / path.replace("\\", "/")
+
+
+_PHOTOGRAPHS = {
+    "skimage/data": (
+        "astronaut.png",
+        "brick.png",
+        "camera.png",
+        "chelsea.png",
+        "coffee.png",
+        "coins.png",
+        "grass.png",
+        "gravel.png",
+        "hubble_deep_field.jpg",
+        "ihc.png",
+        "moon.png",
+        "motorcycle_left.png",
+        "retina.jpg",
+        "rocket.jpg",
+    ),
+    "sklearn/datasets/images": ("china.jpg", "flower.jpg"),
+}
+
+
+def digits() -> ImageDataset:
+    """Give the 1,797 handwritten digits of scikit-learn: 8 x 8, grey 0..16 scaled to 0..255."""
+    from sklearn.datasets import load_digits  # slow to import, and seldom needed
+
+    table = load_digits()
+    grey = (table.images * 255 / 16).round().astype(np.uint8)
+    return ImageDataset(
+        name="digits",
+        classes=DIGITS,
+        labels=table.target,
+        paths=tuple(f"digits/{index:04d}" for index in range(len(grey))),
+        source=ImageArrays(np.repeat(grey[..., None], 3, axis=-1)),
+        overlap_group=CARDS["digits"].overlap_group,
+    )
+
+
+def photographs() -> ImageDataset:
+    """Give the photographs inside the scikit-image and scikit-learn wheels, one class each.
+
+    Left out are drawings, documents, test patterns, blurred or tiny frames, and the second view of
+    the stereo pair. The files are read where they are installed; nothing is downloaded.
+    """
+    here = {
+        f"{package.partition('/')[0]}/{name}": path
+        for package, names in _PHOTOGRAPHS.items()
+        for name in names
+        if (path := _installed(package) / name).is_file()
+    }
+    expected = sum(map(len, _PHOTOGRAPHS.values()))
+    if len(here) < expected:
+        _LOG.warning("%d of %d photographs are not installed", expected - len(here), expected)
+    return ImageDataset(
+        name="photographs",
+        classes=tuple(Path(name).stem for name in here),
+        labels=np.arange(len(here)),
+        paths=tuple(here),
+        source=ImageFiles(tuple(map(str, here.values()))),
+    )
+
+
+def _installed(folder: str) -> Path:
+    package, _, inside = folder.partition("/")
+    return Path(str(files(package))) / inside
+
+
+BUNDLED: dict[str, Callable[[], ImageDataset]] = {
+    "digits": digits,
+    **DRAWN,
+    "photographs": photographs,
+}

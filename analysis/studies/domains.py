@@ -31,7 +31,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.data import ImageDataset
-from analysis.data.drawings import DrawnImages
+from analysis.data.drawn import DrawnImages
 from analysis.data.images import hashing_threads
 
 __all__ = ["DomainPair", "compare_domains", "domain_pairs", "named_labels", "pairs_of"]

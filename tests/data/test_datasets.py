@@ -16,9 +16,9 @@ from PIL import Image
 from small_drawings import SMALL
 
 from analysis.data import CARDS, ImageDataset, fetch_dataset, load_dataset
-from analysis.data.bundled import BUNDLED
 from analysis.data.drawn import DRAWN
 from analysis.data.layouts import LAYOUTS
+from analysis.data.readers import BUNDLED
 
 
 def check_contract(data: ImageDataset) -> None:

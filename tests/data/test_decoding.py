@@ -13,8 +13,14 @@ import tifffile
 from PIL import Image
 from pillow_heif import encode, register_heif_opener
 
-from analysis.data.decoding import BrokenImageError, open_image
-from analysis.data.formats import FORMATS, IMAGE_SUFFIXES, is_image, unread_format
+from analysis.data.decoding import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    BrokenImageError,
+    is_image,
+    open_image,
+    unread_format,
+)
 
 SHADE = np.tile(np.arange(64) * 4, (64, 1))  # black at the left, nearly white at the right
 LAYOUTS = [{}, {"tile": (32, 32)}, {"rowsperstrip": 7}]

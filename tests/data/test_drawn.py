@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from small_drawings import SMALL
 
-from analysis.data import CARDS, ImageDataset, drawings, load_dataset
-from analysis.data.drawings import DrawnImages, drawing
+from analysis.data import CARDS, ImageDataset, drawn, load_dataset
 from analysis.data.drawn import (
     DRAWN,
+    DrawnImages,
     digits_rendered,
+    drawing,
     glyphs_clean,
     glyphs_cluttered,
     materials,
@@ -155,14 +156,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def drawn_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of what is drawn from now on, and not found."""
     names: list[str] = []
-    original = drawings._draw
+    original = drawn._draw
 
     def noted(name: str, *arguments: object) -> np.ndarray:
         names.append(name)
         return original(name, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(drawings, "_draw", noted)
-    drawings._kept.cache_clear()
+    monkeypatch.setattr(drawn, "_draw", noted)
+    drawn._kept.cache_clear()
     return names
 
 
@@ -179,7 +180,7 @@ def test_what_is_kept_is_not_drawn_again(home: Path, drawn_here: list[str]) -> N
     pixels = [image.tobytes() for image in first]
     (file,) = (home / "drawn").iterdir()
     assert file.name.startswith("glyphs_clean-")
-    drawings._kept.cache_clear()  # as in another process
+    drawn._kept.cache_clear()  # as in another process
     again = glyphs_clean(1)
     copy = pickle.loads(pickle.dumps(again.subset([7, 2])))
     assert [image.tobytes() for image in copy] == [pixels[7], pixels[2]]
@@ -195,26 +196,26 @@ def test_other_arguments_sources_and_versions_are_kept_apart(
 ) -> None:
     one = (drawing(render_glyph, 0, 1, style="clean", stream=0, seed=0),)
     other = (drawing(render_glyph, 0, 1, style="clean", stream=0, seed=1),)
-    keys = [drawings._key(one), drawings._key(other)]
+    keys = [drawn._key(one), drawn._key(other)]
     with monkeypatch.context() as patch:
-        patch.setattr(drawings, "version", lambda _: "0")
-        keys.append(drawings._key(one))
+        patch.setattr(drawn, "version", lambda _: "0")
+        keys.append(drawn._key(one))
     with monkeypatch.context() as patch:
-        patch.setattr(drawings.inspect, "getsource", lambda module: f"'''{module.__name__}'''")
-        keys.append(drawings._key(one))
+        patch.setattr(drawn.inspect, "getsource", lambda module: f"'''{module.__name__}'''")
+        keys.append(drawn._key(one))
     assert len(set(keys)) == 4
-    assert drawings._key(one) == keys[0]
+    assert drawn._key(one) == keys[0]
 
 
 def test_key_covers_every_module_that_a_drawing_runs_through() -> None:
     for data, expected in [
-        (glyphs_clean(1), {"glyphs", "canvas"}),
-        (digits_rendered(1), {"rendering", "canvas"}),
+        (glyphs_clean(1), {"glyphs", "noise"}),
+        (digits_rendered(1), {"glyphs", "noise"}),
         (materials(1), {"materials", "noise"}),
-        (wood_grain(1, 1), {"wood_grain", "noise"}),
+        (wood_grain(1, 1), {"materials", "noise"}),
     ]:
         found: dict[str, str] = {}
-        drawings._add_sources(data.source.drawings[0].render.__module__, found)  # type: ignore[attr-defined]
+        drawn._add_sources(data.source.drawings[0].render.__module__, found)  # type: ignore[attr-defined]
         assert {f"analysis.data.{name}" for name in expected} <= set(found)
         assert all(found.values())
 
@@ -229,12 +230,12 @@ def test_a_damaged_file_is_drawn_again(
         np.save(file, np.zeros((2, 96, 96, 3), np.uint8))
     else:
         file.write_bytes(file.read_bytes()[:9000] if isinstance(damage, str) else damage)
-    drawings._kept.cache_clear()
+    drawn._kept.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert wood_grain(1, 1)[2].tobytes() == expected
     assert drawn_here == ["wood_grain", "wood_grain"]
     assert str(file) in caplog.text
-    drawings._kept.cache_clear()
+    drawn._kept.cache_clear()
     assert wood_grain(1, 1)[2].tobytes() == expected
     assert len(drawn_here) == 2, "the damaged file was not replaced"
 

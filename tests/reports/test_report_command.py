@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from analysis import load_dataset
 from analysis.__main__ import app
-from analysis.data.formats import FORMATS
+from analysis.data.decoding import FORMATS
 from analysis.data.listing import composed
 from analysis.reports.dataset_report import DatasetStudy, command, report_dataset
 from analysis.reports.dataset_report.findings import broken_files, identical_files, warnings_of

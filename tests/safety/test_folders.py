@@ -19,8 +19,7 @@ from hostile_folders import EPS, fill, picture, png
 from PIL import Image
 
 from analysis import load_dataset
-from analysis.data.decoding import BrokenImageError, open_image
-from analysis.data.formats import FORMATS
+from analysis.data.decoding import FORMATS, BrokenImageError, open_image
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs links, pipes and signals")
 

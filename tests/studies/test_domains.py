@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.data import ImageDataset
-from analysis.data.drawings import DrawnImages, drawing
+from analysis.data.drawn import DrawnImages, drawing
 from analysis.data.images import ImageArrays
 from analysis.studies.domains import DomainPair, compare_domains, domain_pairs, named_labels
 
