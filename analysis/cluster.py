@@ -29,6 +29,7 @@ _SECONDS_TO_ANSWER = 10
 _SECONDS_WITHOUT_NEWS = 30
 _SECONDS_WITHOUT_WORKERS = 300
 _TASKS_PER_THREAD = 3  # one runs, one is on its way, one result waits
+_GONE = "the cluster is gone, or has dropped what it was given; what was finished is kept"
 _PACKAGES = ("numpy", "torch", "zarr", "layerbook")
 
 
@@ -155,13 +156,20 @@ def map_in_order(client: Client, function: Callable[[T], R], items: Iterable[T])
         for number, item in enumerate(items):
             # As parts of one group, tasks go to whoever is free, not to whoever has the function.
             waiting.append(client.submit(call, shared, item, key=(name, number)))
-            while len(waiting) >= max(1, _TASKS_PER_THREAD * sum(client.nthreads().values())):
+            while len(waiting) >= max(1, _TASKS_PER_THREAD * _n_threads(client)):
                 yield _next_result(client, waiting)
         while waiting:
             yield _next_result(client, waiting)
     finally:
         if waiting:
             client.cancel(list(waiting))
+
+
+def _n_threads(client: Client) -> int:
+    try:
+        return sum(client.nthreads().values())
+    except OSError as error:
+        raise ConnectionError(_GONE) from error
 
 
 def _next_result(client: Client, waiting: deque[Future]) -> Any:
@@ -181,13 +189,11 @@ def _next_result(client: Client, waiting: deque[Future]) -> Any:
                 f"({error.task}); has each enough memory? The workers' logs tell why they died"
             ) from error
         except CancelledError as error:
-            raise ConnectionError(
-                "the cluster is gone, or has dropped what it was given; what was finished is kept"
-            ) from error
+            raise ConnectionError(_GONE) from error
         else:
             waiting.popleft()
             return result
-        if client.status != "running" or client.nthreads():
+        if _n_threads(client):
             seconds = 0
         else:
             seconds += _SECONDS_WITHOUT_NEWS
