@@ -31,10 +31,9 @@ import numpy.typing as npt
 from PIL import Image, features
 
 from analysis.data.cards import CARDS
-from analysis.data.glyphs import DIGITS, GLYPHS, SOURCE_GLYPHS, render_digit, render_glyph
+from analysis.data.glyphs import DIGITS, GLYPHS, SIDE, SOURCE_GLYPHS, render_digit, render_glyph
 from analysis.data.images import ImageArrays, ImageDataset
 from analysis.data.materials import MATERIALS, WOOD_GRAINS, render_material, render_wood_grain
-from analysis.data.noise import SIDE
 from analysis.paths import drawn_root
 
 __all__ = [

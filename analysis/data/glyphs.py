@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from analysis.data.noise import SIDE
+__all__ = ["DIGITS", "GLYPHS", "SIDE", "SOURCE_GLYPHS", "Style", "render_digit", "render_glyph"]
 
-__all__ = ["DIGITS", "GLYPHS", "SOURCE_GLYPHS", "Style", "render_digit", "render_glyph"]
+SIDE = 96  # pixels: drawn images are SIDE x SIDE
 
 Floats = npt.NDArray[np.float64]
 DIGITS = tuple("0123456789")

@@ -13,8 +13,18 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.data.materials import MATERIALS, WOOD_GRAINS, render_material, render_wood_grain
-from analysis.data.noise import any_palette, cells, paint, standardise, value_noise, view
+from analysis.data.materials import (
+    MATERIALS,
+    WOOD_GRAINS,
+    any_palette,
+    cells,
+    paint,
+    render_material,
+    render_wood_grain,
+    standardise,
+    value_noise,
+    view,
+)
 
 TASKS = {"materials": (MATERIALS, render_material), "wood": (WOOD_GRAINS, render_wood_grain)}
 each_task = pytest.mark.parametrize("task", TASKS)
