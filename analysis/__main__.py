@@ -190,10 +190,9 @@ def pretrain(
     from analysis.data.source_tasks import read_source_task
     from analysis.networks import training
     from analysis.networks.model_cards import export, weights_name
-    from analysis.networks.recipes import Recipe
 
-    asked: dict[str, Any] = {"precision": precision}
-    recipe = Recipe(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, **asked)
+    asked: dict[str, Any] = {"precision": precision, "batch_size": batch_size}
+    recipe = training.Recipe(epochs=epochs, learning_rate=learning_rate, **asked)
     weights_name(name)  # hours before it is needed
     keep = None if classes is None else classes.read_text("utf-8-sig").splitlines()
     named = None if keep is None else [line.strip() for line in keep if line.strip()]

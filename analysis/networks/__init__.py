@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from analysis.networks.backbone import Backbone
 from analysis.networks.cards import NETWORKS, NetworkCard
-from analysis.networks.fine_tuning import fine_tune
+from analysis.networks.fine_tuning import FineTuned, fine_tune
 from analysis.networks.layers import Layer, Tap
 from analysis.networks.loading import load_backbone
 from analysis.networks.preprocessing import Preprocessing
 from analysis.networks.receptive import receptive_field
-from analysis.networks.recipes import FineTuning
 from analysis.networks.timing import time_by_layer
-from analysis.networks.tuned import FineTuned
+from analysis.networks.training import FineTuning
 
 __all__ = [
     "NETWORKS",

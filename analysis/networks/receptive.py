@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from analysis.networks.axes import permutation
 from analysis.networks.backbone import Backbone
+from analysis.networks.discovery import permutation
 from analysis.networks.layers import Layer
 from analysis.networks.trace import Operation, Trace, record
 

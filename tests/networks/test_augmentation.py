@@ -9,9 +9,9 @@ from torch import nn
 
 from analysis import extract, load_backbone
 from analysis.data.images import ImageArrays, ImageDataset
-from analysis.networks import augmentation
-from analysis.networks.augmentation import augment, centre
+from analysis.networks import training
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING
+from analysis.networks.training import augment, centre
 
 MARGIN = 8
 ZERO, ONE = torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
@@ -37,7 +37,7 @@ def switch(monkeypatch):
     def apply(**values: float) -> None:
         off = {"_BRIGHTNESS": 0, "_CONTRAST": 0, "_SATURATION": 0, "_ERASED": 0, "_GREY": 0}
         for name, value in {**off, **values}.items():
-            monkeypatch.setattr(augmentation, name, value)
+            monkeypatch.setattr(training, name, value)
 
     return apply
 
@@ -106,7 +106,7 @@ def test_every_image_is_a_crop_of_its_own_at_either_scale(switch):
 def test_crops_are_spread_evenly_and_half_of_them_mirrored():
     n, side = 2000, 4
     numbered = torch.arange((side + MARGIN) ** 2).reshape(1, 1, side + MARGIN, side + MARGIN)
-    crops = augmentation._cropped(numbered.expand(n, 3, -1, -1), side, draws())
+    crops = training._cropped(numbered.expand(n, 3, -1, -1), side, draws())
     assert torch.equal(crops[:, 0], crops[:, 2])
     first = crops[:, 0, :, 0] % (side + MARGIN)
     mirrored = crops[:, 0, 0, 1] < crops[:, 0, 0, 0]

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.networks import card_tables
+from analysis.networks import model_cards
 from analysis.networks.model_cards import ModelCard
-from analysis.networks.recipes import Recipe
 from analysis.networks.sources import BUNDLED
+from analysis.networks.training import Recipe
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def card():
 
 def test_facts_stand_side_by_side(card):
     other = replace(card, n_drawn=0, accuracy={"top1": 0.25, "drawn_top1": 0.9})
-    table = card_tables.describe_training({"bundled": card, "other": other})
+    table = model_cards.describe_training({"bundled": card, "other": other})
     facts = table.set_index("fact")
     assert facts.loc["classes of photographs"].tolist() == ["2", "3"]
     assert facts.loc["training images", "bundled"] == "1,500"
@@ -46,13 +46,13 @@ def test_facts_stand_side_by_side(card):
 
 
 def test_history_of_several_weights(card):
-    history = card_tables.training_history({"a": card, "b": card})
+    history = model_cards.training_history({"a": card, "b": card})
     assert history["weights"].tolist() == ["a", "a", "b", "b"]
     assert history["train_loss"].tolist() == [1, 0, 1, 0]
 
 
 def test_accuracy_of_each_class(card):
-    table = card_tables.class_accuracies({"a": card})
+    table = model_cards.class_accuracies({"a": card})
     assert table["title"].tolist() == ["goldfish", "bullfrog", "material fur"]
     assert table["origin"].tolist() == ["photographs", "photographs", "drawn"]
     assert table["images"].tolist() == [8, 8, 8]
@@ -60,7 +60,7 @@ def test_accuracy_of_each_class(card):
 
 
 def test_confusions_are_sorted_by_their_share(card):
-    table = card_tables.frequent_confusions({"a": card, "b": card}, n=2)
+    table = model_cards.frequent_confusions({"a": card, "b": card}, n=2)
     assert table["weights"].tolist() == ["a", "a", "b", "b"]
     assert table["class"].tolist()[:2] == ["bullfrog", "bullfrog"]
     assert table["taken for"].tolist()[:2] == ["material fur", "goldfish"]
@@ -73,7 +73,7 @@ def test_the_command_is_one_that_the_command_line_takes(card):
 
     from analysis.__main__ import app
 
-    command = card_tables.training_command(card)
+    command = model_cards.training_command(card)
     assert command == (
         "layerbook pretrain FOLDER --out OUT --name own --drawn --epochs 2 --batch-size 16 "
         "--learning-rate 0.05 --precision float32 --seed 3"
@@ -84,7 +84,7 @@ def test_the_command_is_one_that_the_command_line_takes(card):
 
 
 def test_the_command_names_the_classes_that_were_kept(card):
-    command = card_tables.training_command(replace(card, name="bundled-living", n_drawn=0))
+    command = model_cards.training_command(replace(card, name="bundled-living", n_drawn=0))
     assert "--classes living-classes.txt" in command
     assert "--drawn" not in command
     assert (BUNDLED / "living-classes.txt").is_file()
@@ -92,4 +92,4 @@ def test_the_command_names_the_classes_that_were_kept(card):
 
 def test_a_recipe_that_cannot_be_asked_for_has_no_command(card):
     with pytest.raises(ValueError, match="another momentum than"):
-        card_tables.training_command(replace(card, recipe=Recipe(momentum=0.5)))
+        model_cards.training_command(replace(card, recipe=Recipe(momentum=0.5)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.networks.checkpoints import read_checkpoint, write_checkpoint, write_whole
+from analysis.networks.training import read_checkpoint, write_checkpoint, write_whole
 
 RUN = {"task": "abc", "seed": 1, "recipe": {"epochs": 3, "learning_rate": 0.1}}
 

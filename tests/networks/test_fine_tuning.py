@@ -19,10 +19,15 @@ from analysis.data.images import ImageArrays, ImageDataset
 from analysis.features import extract
 from analysis.networks import FineTuning, Preprocessing, fine_tune, fine_tuning, load_backbone
 from analysis.networks.crops import cut_crops
-from analysis.networks.descent import FreeLayers, _n_steps
-from analysis.networks.epochs import epoch_seed
-from analysis.networks.freezing import class_layer, cut_before, free_parts, replace_class_layer
-from analysis.networks.recipes import Recipe
+from analysis.networks.fine_tuning import (
+    FreeLayers,
+    _n_steps,
+    class_layer,
+    cut_before,
+    free_parts,
+    replace_class_layer,
+)
+from analysis.networks.training import Recipe, epoch_seed
 
 RECIPE = FineTuning(epochs=2, batch_size=5, learning_rate=0.05)
 

@@ -17,8 +17,7 @@ from analysis.data.source_tasks import Part
 from analysis.networks import load_backbone, model_cards, sources
 from analysis.networks.minivgg import MiniVGG, fold_batch_norm
 from analysis.networks.model_cards import export, read_model_card, weights_name
-from analysis.networks.recipes import Recipe
-from analysis.networks.training import Training, measure, pretrain
+from analysis.networks.training import Recipe, Training, measure, pretrain
 
 TASK = replace(small_task(7, train=4, val=3), n_drawn=2)
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.01)

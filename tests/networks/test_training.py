@@ -13,10 +13,8 @@ from small_tasks import small_task
 from torch import nn
 
 from analysis.networks import training
-from analysis.networks.augmentation import centre
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING
-from analysis.networks.recipes import Recipe
-from analysis.networks.training import measure, pretrain
+from analysis.networks.training import Recipe, centre, measure, pretrain
 
 TASK = small_task()
 RECIPE = Recipe(epochs=2, batch_size=4)  # six steps, the fewest
