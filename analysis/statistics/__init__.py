@@ -8,7 +8,6 @@ from analysis.statistics.agreement import (
     widest_disagreements,
 )
 from analysis.statistics.behaviour import distribution_differences, measure_behaviour
-from analysis.statistics.discoveries import false_discovery, significant_features
 from analysis.statistics.distances import signed_ks
 from analysis.statistics.distributions import (
     FeatureClassPair,
@@ -19,8 +18,12 @@ from analysis.statistics.distributions import (
 )
 from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
 from analysis.statistics.embedding import FullNetworkEmbedding
-from analysis.statistics.expected import ExpectedThresholds, expected_threshold, tie_counts
-from analysis.statistics.expected_accuracy import compare_thresholds, costs_by_law
+from analysis.statistics.expected import (
+    ExpectedThresholds,
+    compare_thresholds,
+    costs_by_law,
+    expected_threshold,
+)
 from analysis.statistics.extremes import (
     extreme_units,
     shared_absences,
@@ -29,14 +32,15 @@ from analysis.statistics.extremes import (
 )
 from analysis.statistics.histograms import ClassHistograms, FeatureRanges
 from analysis.statistics.invariance import change_by_layer, relative_change
-from analysis.statistics.measured_noise import MeasuredNoise, measure_noise
 from analysis.statistics.noise import (
+    MeasuredNoise,
     NoiseThresholds,
+    measure_noise,
+    noise_facts,
     noise_thresholds,
     shuffled_distances,
     thresholds_between,
 )
-from analysis.statistics.noise_facts import noise_facts
 from analysis.statistics.pruning import (
     beyond_by_class,
     compare_with_discoveries,
@@ -46,10 +50,17 @@ from analysis.statistics.pruning import (
     summarise_thresholds,
 )
 from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
-from analysis.statistics.rejections import rejection_by_zeros, rejection_shares, rejections_by
 from analysis.statistics.resolution import binning_bound, summarise_binning
 from analysis.statistics.shards import shards_of, signed_ks_of_shards
-from analysis.statistics.significance import ks_p_values
+from analysis.statistics.significance import (
+    false_discovery,
+    ks_p_values,
+    rejection_by_zeros,
+    rejection_shares,
+    rejections_by,
+    significant_features,
+    tie_counts,
+)
 from analysis.statistics.size_fit import (
     fit_threshold_to_size,
     fits_by_network,

@@ -1,4 +1,4 @@
-"""Compiled inner loops of the signed Kolmogorov-Smirnov distance.
+"""Compiled inner loops: ranking, the signed distance on ranks and on bins, histograms by class.
 
 The exact distance works on integers. Of N images, n_c belong to class c; after the first e images
 in sorted order, k of them inner, the gap between the two distribution functions is
@@ -17,12 +17,33 @@ These kernels share a file because numba's cache notices changes to a kernel's o
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics._compiling import LINE, PADDING, TILE, jit
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+LINE = 64
+"""Bytes of a cache line. Features are packed as many together as one line of a row holds: twice as
+many have taken ten times as long."""
+
+TILE = 16
+"""That many of float32, by which the work is divided."""
+
+PADDING = 80
+"""Keeps the rows of a work space off the same cache sets when their length is a power of two."""
+
+
+def jit(function: Function) -> Function:
+    """Compile without the interpreter's lock, cached on disk where a folder can be written."""
+    try:
+        return cast(Function, numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:  # numba found no writable folder for its cache
+        return cast(Function, numba.njit(nogil=True)(function))
+
 
 Array = NDArray[Any]
 
@@ -310,3 +331,172 @@ def distances_of_ranked(
             start = stops[j - 1] if j > 0 else 0
             _distances(codes[start : stops[j]], below[j], labels, sizes, state, found[j - tile])
         out[:, tile : tile + width] = found[:width].T
+
+
+@jit
+def _bin(values: Array, edges: Array, labels: Array, table: Array) -> None:
+    """Count values per bin and class as ``numpy.histogram`` bins them, rounding included."""
+    bins = table.shape[0]
+    span = edges[bins] - edges[0]
+    for i in range(values.size):
+        value = values[i]
+        b = min(int((value - edges[0]) / span * bins), bins - 1)
+        if value < edges[b]:
+            b -= 1
+        elif b < bins - 1 and value >= edges[b + 1]:
+            b += 1
+        table[b, labels[i]] += 1
+
+
+@jit
+def _count(
+    values: Array, low: float, high: float, labels: Array, edges: Array, table: Array
+) -> None:
+    """Count values of one feature, all from ``low`` to ``high``, into ``table`` (bins, classes)."""
+    if low == high:
+        for i in range(values.size):
+            table[0, labels[i]] += 1
+        return
+    bins = table.shape[0]
+    step = (high - low) / bins
+    for b in range(bins):
+        edges[b] = b * step + low
+    edges[bins] = high
+    _bin(values, edges, labels, table)
+
+
+@jit
+def _tabulate(values: Array, labels: Array, edges: Array, table: Array) -> tuple[int, bool]:
+    """Count one feature into ``table`` (bins, classes).
+
+    Returns how many values are NaN and whether the range is infinite; beside either there are no
+    counts. A constant feature fills the first bin.
+    """
+    low, high = values.min(), values.max()
+    nan = int(np.isnan(values).sum())
+    infinite = not np.isfinite(high - low)
+    table[:] = 0
+    if nan == 0 and not infinite:
+        _count(values, low, high, labels, edges, table)
+    return nan, infinite
+
+
+@jit
+def _turn(X: Array, first: int, last: int, values: Array) -> None:
+    """Lay the features ``first`` to ``last`` out one after the other."""
+    for i in range(X.shape[0]):
+        for j in range(last - first):
+            values[j, i] = X[i, first + j]
+
+
+@jit
+def histogram_columns(
+    X: Array, first: int, last: int, labels: Array, tables: Array, nan: Array, infinite: Array
+) -> None:
+    """Count the features ``first`` to ``last`` into ``tables`` (features, bins, classes).
+
+    Beside ``nan`` or an infinite range there are no counts.
+    """
+    values = np.empty((last - first, labels.size + PADDING))
+    edges = np.empty(tables.shape[1] + 1)
+    _turn(X, first, last, values)
+    for j in range(last - first):
+        found = _tabulate(values[j, : labels.size], labels, edges, tables[j])
+        nan[first + j], infinite[first + j] = found
+
+
+@jit
+def _of_table(table: Array, sizes: Array, n_images: int, state: Array, out: Array) -> None:
+    """Signed distances (classes,) of one feature's counts (bins, classes) into ``out``."""
+    state[:] = 0
+    outer = np.int64(0)
+    for b in range(table.shape[0]):
+        for c in range(sizes.size):
+            outer += np.int64(table[b, c])
+        for c in range(sizes.size):
+            state[0, c] += np.int64(table[b, c]) * n_images
+            gap = state[0, c] - sizes[c] * outer
+            state[1, c] = min(state[1, c], gap)
+            state[2, c] = max(state[2, c], gap)
+    for c in range(sizes.size):
+        out[c] = signed(state[1, c], state[2, c], sizes[c], n_images)
+
+
+@jit
+def binned_columns(
+    X: Array,
+    first: int,
+    last: int,
+    bins: int,
+    labels: Array,
+    sizes: Array,
+    out: Array,
+    nan: Array,
+    infinite: Array,
+) -> None:
+    """Signed distances ``out[:, first:last]`` on bins, 0 beside ``nan`` or an infinite range."""
+    n_images = labels.size
+    values = np.empty((TILE, n_images + PADDING))
+    edges = np.empty(bins + 1)
+    table = np.empty((bins, sizes.size), np.int64)
+    state = np.empty((3, sizes.size), np.int64)
+    for tile in range(first, last, TILE):
+        width = min(TILE, last - tile)
+        _turn(X, tile, tile + width, values)
+        for j in range(width):
+            found = _tabulate(values[j, :n_images], labels, edges, table)
+            nan[tile + j], infinite[tile + j] = found
+            _of_table(table, sizes, n_images, state, out[:, tile + j])
+
+
+@jit
+def range_columns(X: Array, first: int, last: int, low: Array, high: Array, nan: Array) -> None:
+    """Widen ``low`` and ``high`` by the features ``first`` to ``last`` of X, and count NaN."""
+    for i in range(X.shape[0]):
+        for j in range(first, last):
+            value = X[i, j]
+            if value < low[j]:
+                low[j] = value
+            if value > high[j]:
+                high[j] = value
+            if value != value:
+                nan[j] += 1
+
+
+@jit
+def count_columns(
+    X: Array,
+    first: int,
+    last: int,
+    low: Array,
+    high: Array,
+    labels: Array,
+    tables: Array,
+    outside: Array,
+) -> None:
+    """Add the features ``first`` to ``last`` of X to ``tables`` (features, bins, classes).
+
+    ``outside`` counts values outside their feature's range, ``low`` to ``high``; beside any there
+    are no counts.
+    """
+    values = np.empty((TILE, labels.size + PADDING))
+    edges = np.empty(tables.shape[1] + 1)
+    for tile in range(first, last, TILE):
+        width = min(TILE, last - tile)
+        _turn(X, tile, tile + width, values)
+        for j in range(width):
+            at = tile + j
+            own = values[j, : labels.size]
+            for i in range(own.size):
+                outside[at] += not (low[at] <= own[i] <= high[at])
+            if outside[at] == 0:
+                _count(own, low[at], high[at], labels, edges, tables[at])
+
+
+@jit
+def table_columns(tables: Array, first: int, last: int, sizes: Array, out: Array) -> None:
+    """Signed distances ``out[:, first:last]`` of counts ``tables`` (features, bins, classes)."""
+    n_images = sizes.sum()
+    state = np.empty((3, sizes.size), np.int64)
+    for j in range(first, last):
+        _of_table(tables[j], sizes, n_images, state, out[:, j])

@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 
-from analysis.statistics._compiling import TILE
+from analysis.statistics._kernels import TILE
 
 BLOCK_VALUES = 2**24
 """Values per block where the array does not say: 64 MB of float32."""

@@ -32,8 +32,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics._binning import binned_columns
-from analysis.statistics._kernels import distance_columns, distances_of_ranked
+from analysis.statistics._kernels import binned_columns, distance_columns, distances_of_ranked
 from analysis.statistics._on_cluster import over_feature_blocks, require_lazy, threads_of
 from analysis.statistics.blocks import conform, features_of, run_in_threads
 from analysis.statistics.labelling import classes_of, labelled

@@ -43,8 +43,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 
-from analysis.statistics._binning import histogram_columns
-from analysis.statistics._compiling import TILE
+from analysis.statistics._kernels import TILE, histogram_columns
 from analysis.statistics.blocks import blocks_of, conform, features_of, run_in_threads
 from analysis.statistics.labelling import classes_of, labelled
 from analysis.statistics.ranks import refuse_infinite, refuse_nan

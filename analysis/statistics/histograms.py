@@ -29,7 +29,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.data.labels import checked_labels
-from analysis.statistics._binning import count_columns, range_columns, table_columns
+from analysis.statistics._kernels import count_columns, range_columns, table_columns
 from analysis.statistics.blocks import conform, image_blocks_of, run_in_threads
 from analysis.statistics.named import by_name, feature_names, order_by_name
 from analysis.statistics.ranks import refuse_infinite, refuse_nan

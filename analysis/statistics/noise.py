@@ -32,6 +32,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
@@ -41,17 +42,10 @@ from analysis.statistics.blocks import conform
 from analysis.statistics.distances import signed_ks
 from analysis.statistics.labelling import classes_of
 from analysis.statistics.ranks import RankedFeatures, rank_features, ranked_parts
+from analysis.statistics.significance import tie_counts
 
 if TYPE_CHECKING:
     from distributed import Client
-
-__all__ = [
-    "NoiseThresholds",
-    "Spread",
-    "noise_thresholds",
-    "shuffled_distances",
-    "thresholds_between",
-]
 
 Floats = NDArray[np.float64]
 
@@ -311,3 +305,136 @@ def _positive(sizes: Floats) -> Floats:
 def _above(ordered: Floats, x: Floats) -> NDArray[np.int64]:
     """How many of the sorted sizes lie above each x."""
     return np.asarray(ordered.size - np.searchsorted(ordered, x, side="right"), np.int64)
+
+
+class MeasuredNoise(NamedTuple):
+    """Distances under real and under shuffled labels, and what follows from them.
+
+    Attributes
+    ----------
+    D : DataArray of float64 (class, feature)
+        Signed distances under the labels, with the features' coordinates.
+    shuffled : ndarray of float64, shape (shuffles, classes, features)
+        Under shuffled labels.
+    thresholds : NoiseThresholds
+        Of both.
+    class_sizes : ndarray of int64, shape (classes,)
+        Images of each class.
+    ties : ndarray of int64, shape (features, 2)
+        As of :func:`~analysis.statistics.tie_counts`.
+    """
+
+    D: xr.DataArray
+    shuffled: NDArray[np.float64]
+    thresholds: NoiseThresholds
+    class_sizes: NDArray[np.int64]
+    ties: NDArray[np.int64]
+
+
+def measure_noise(
+    X: xr.DataArray,
+    labels: ArrayLike,
+    n_shuffles: int = 5,
+    seed: int = 0,
+    *,
+    threads: int | None = None,
+) -> MeasuredNoise:
+    """Measure distances, noise and thresholds of a dataset together.
+
+    Parameters
+    ----------
+    X : DataArray (image, feature)
+        As for :func:`~analysis.statistics.signed_ks`; sorted once, and the order is not kept.
+    labels, n_shuffles, seed, threads
+        As for :func:`~analysis.statistics.noise_thresholds`, which gives the same thresholds.
+
+    Returns
+    -------
+    MeasuredNoise
+        Distances, thresholds, class sizes and ties.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`~analysis.statistics.noise_thresholds`.
+    """
+    ranked = rank_features(X.compute(), threads=threads)
+    D = signed_ks(ranked, labels, threads=threads)
+    shuffled = shuffled_distances(ranked, labels, n_shuffles, seed, threads=threads)
+    return MeasuredNoise(
+        D,
+        shuffled,
+        thresholds_between(D, shuffled),
+        np.unique(checked_labels(labels), return_counts=True)[1],
+        tie_counts(ranked),
+    )
+
+
+SIDES = {"t+": "plus", "t-": "minus"}
+FLAT = 0.25
+"""Two spreads, as a share of the threshold, above which its place is hardly determined."""
+
+
+def noise_facts(
+    summary: pd.DataFrame,
+    fits: pd.DataFrame,
+    expected: pd.DataFrame,
+    costs: pd.DataFrame,
+    network: str,
+) -> dict[str, int | float | str]:
+    """Sum up what was found, for one network and for all.
+
+    Parameters
+    ----------
+    summary
+        Rows of :func:`~analysis.statistics.summarise_thresholds` with ``network``, ``dataset``.
+    fits
+        As of :func:`~analysis.statistics.fits_by_network`.
+    expected
+        Rows of :func:`~analysis.statistics.compare_thresholds` with ``network``, ``dataset``.
+    costs
+        As of :func:`~analysis.statistics.costs_by_law`, of these.
+    network
+        Whose thresholds to describe.
+
+    Returns
+    -------
+    dict
+        Of the network: least, mean and greatest (``_min``, ``_mean``, ``_max``) over the datasets
+        of the columns of ``summary``; ``n_features``, ``n_datasets``, the mean ``share`` kept and
+        ``noise_share``, what is kept of shuffled labels for each pair kept; of each fit the R²
+        (``r2_``, ``root_``) and number of points (``n_``), with ``plus`` or ``minus``, and ``_all``
+        with cut classes. Of all networks, over whole embeddings: ``n_whole`` thresholds, of which
+        ``n_weak`` lack a signal (``weak``: which); of the others, ``n_flat`` have two spreads wider
+        than a quarter of the threshold (``flat``: which), and, with ``conditional_`` and
+        ``classical_``, the ``number``, mean ``distance`` and ``cost``, the share ``within`` two
+        spreads, and which are not (``beyond``). Lists are one string, or "none".
+    """
+    own = summary[summary["network"] == network]
+    facts: dict[str, Any] = {"n_features": int(own["features"].iloc[0]), "n_datasets": len(own)}
+    for name in ("t_plus", "t_minus", "kept_plus", "kept_minus", "kept", "least"):
+        facts |= {f"{name}_{key}": float(own[name].agg(key)) for key in ("min", "mean", "max")}
+    facts["share"] = float((own["kept"] / own["features"]).mean())
+    facts["noise_share"] = float(own["kept_shuffled"].sum() / own["kept"].sum())
+    for fit in fits[fits["network"] == network].to_dict("records"):
+        key = SIDES[fit["side"]] + ("" if fit["points"] == "datasets" else "_all")
+        facts |= {f"r2_{key}": float(fit["r_squared"]), f"n_{key}": int(fit["number"])}
+        facts[f"root_{key}"] = float(fit["r_squared_root"])
+    whole = expected[expected["part"] == "all"]
+    facts |= {"n_whole": len(whole), "n_weak": int(whole["weak"].sum())}
+    facts["weak"] = _listed(whole[whole["weak"]])
+    sure = whole[~whole["weak"]]
+    flat = sure[2 * sure["spread"] > FLAT * sure["measured"].abs()]
+    facts |= {"n_flat": len(flat), "flat": _listed(flat)}
+    by_law = costs[costs["whole"] & ~costs["weak"]].set_index("law")
+    for law in ("conditional", "classical"):
+        numbers = by_law[["number", "distance", "cost", "within"]].reindex([law]).iloc[0].fillna(0)
+        facts |= {f"{law}_{key}": float(value) for key, value in numbers.items()}
+        facts[f"{law}_beyond"] = _listed(sure[~sure[f"{law}_within"].astype(bool)])
+    return facts
+
+
+def _listed(thresholds: pd.DataFrame) -> str:
+    """Name thresholds by side, dataset and network."""
+    rows = thresholds.to_dict("records")
+    return "; ".join(f"{r['side']} of {r['dataset']}, {r['network']}" for r in rows) or "none"

@@ -14,8 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics._compiling import TILE
-from analysis.statistics._kernels import rank_columns
+from analysis.statistics._kernels import TILE, rank_columns
 from analysis.statistics.blocks import (
     BLOCK_VALUES,
     blocks_of,

@@ -34,8 +34,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics._binning import histogram_columns
-from analysis.statistics._compiling import TILE
+from analysis.statistics._kernels import TILE, histogram_columns
 from analysis.statistics.blocks import blocks_of, conform, features_of
 from analysis.statistics.labelling import classes_of, labelled
 from analysis.statistics.named import by_name, feature_names

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numba
 
-from analysis.statistics import _compiling
+from analysis.statistics import _kernels
 
 
 def double(x):
@@ -20,6 +20,6 @@ def test_without_a_folder_for_the_cache_kernels_compile_in_memory(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return numba.njit(**options)
 
-    monkeypatch.setattr(_compiling, "numba", SimpleNamespace(njit=no_cache))
-    assert _compiling.jit(double)(4) == 8
+    monkeypatch.setattr(_kernels, "numba", SimpleNamespace(njit=no_cache))
+    assert _kernels.jit(double)(4) == 8
     assert asked == [{"nogil": True, "cache": True}, {"nogil": True}]

@@ -27,7 +27,7 @@ from sklearn.utils.estimator_checks import (
 )
 
 from analysis.statistics import FullNetworkEmbedding
-from analysis.statistics import _standardising as module
+from analysis.statistics import embedding as module
 
 
 def images(n=60, n_features=9, seed=0):

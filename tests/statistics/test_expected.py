@@ -11,7 +11,6 @@ import xarray as xr
 from scipy.stats import ks_2samp
 
 from analysis import extract, load_backbone, load_dataset
-from analysis.statistics import _signed_law as law
 from analysis.statistics import (
     compare_thresholds,
     costs_by_law,
@@ -25,8 +24,9 @@ from analysis.statistics import (
     thresholds_between,
     tie_counts,
 )
-from analysis.statistics._laws import exact_tail
+from analysis.statistics import significance as law
 from analysis.statistics.expected import GRID, STEP
+from analysis.statistics.significance import exact_tail
 
 
 def with_ties(n, hidden, at_top):
@@ -80,7 +80,7 @@ def test_without_ties_both_sides_are_alike_and_with_zeros_they_are_not():
 def test_large_classes_go_over_to_the_bridge_without_a_jump(monkeypatch):
     sizes, near = (600, 4000, 2400), {}
     for limit in (0, 10**6):
-        monkeypatch.setattr(law, "EXACT_UP_TO", limit)
+        monkeypatch.setattr(law, "SIGNED_EXACT_UP_TO", limit)
         law.signed_tails.cache_clear()
         near[limit] = np.array(law.signed_tails(*sizes))
     law.signed_tails.cache_clear()

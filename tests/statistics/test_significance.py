@@ -21,7 +21,7 @@ from analysis.statistics import (
     rank_features,
     signed_ks,
 )
-from analysis.statistics._laws import bridge_tail, exact_tail, hidden_of, scaled_gaps
+from analysis.statistics.significance import bridge_tail, exact_tail, hidden_of, scaled_gaps
 
 
 def tail_probability(distances, n_inner, n_outer, groups=None, law="exact"):
@@ -277,7 +277,7 @@ def test_auto_is_exact_until_classes_are_large(monkeypatch):
     exact, bridge = (ks_p_values(X, labels, method=method) for method in ("exact", "asymp"))
     assert (exact != bridge).all()
     np.testing.assert_array_equal(ks_p_values(X, labels), exact)
-    monkeypatch.setattr("analysis.statistics._laws.EXACT_UP_TO", 20)
+    monkeypatch.setattr("analysis.statistics.significance.EXACT_UP_TO", 20)
     auto = ks_p_values(X, labels)
     np.testing.assert_array_equal(auto[:, :12], bridge[:, :12])
     np.testing.assert_array_equal(auto[:, 12:], exact[:, 12:])  # 15 images beside the zeros
