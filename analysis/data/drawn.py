@@ -15,16 +15,15 @@ import ast
 import hashlib
 import inspect
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,7 @@ from analysis.data.cards import CARDS
 from analysis.data.glyphs import DIGITS, GLYPHS, SIDE, SOURCE_GLYPHS, render_digit, render_glyph
 from analysis.data.images import ImageArrays, ImageDataset
 from analysis.data.materials import MATERIALS, WOOD_GRAINS, render_material, render_wood_grain
-from analysis.paths import drawn_root
+from analysis.paths import drawn_root, written_whole
 
 __all__ = [
     "DRAWN",
@@ -79,13 +78,7 @@ def digits_rendered(n_per_class: int = 100, *, seed: int = 0) -> ImageDataset:
     ImageDataset
         Images in order of class.
     """
-    return _dataset(
-        "digits_rendered",
-        {
-            name: [drawing(render_digit, label, n_per_class, seed=seed)]
-            for label, name in enumerate(DIGITS)
-        },
-    )
+    return _sized("digits_rendered", DIGITS, render_digit, [n_per_class] * len(DIGITS), seed=seed)
 
 
 def glyphs_clean(n_per_class: int = 50, *, seed: int = 0) -> ImageDataset:
@@ -107,14 +100,8 @@ def glyphs_cluttered(n_per_class: int = 80, *, seed: int = 0) -> ImageDataset:
 def _glyphs(
     name: str, style: Literal["clean", "cluttered"], n_per_class: int, seed: int
 ) -> ImageDataset:
-    options = {"style": style, "stream": _STREAMS[name], "seed": seed}
-    return _dataset(
-        name,
-        {
-            glyph: [drawing(render_glyph, label, n_per_class, **options)]
-            for label, glyph in enumerate(GLYPHS)
-        },
-    )
+    sizes = [n_per_class] * len(GLYPHS)
+    return _sized(name, GLYPHS, render_glyph, sizes, style=style, seed=seed)
 
 
 def materials(n_per_class: int = 80, *, seed: int = 0) -> ImageDataset:
@@ -122,7 +109,9 @@ def materials(n_per_class: int = 80, *, seed: int = 0) -> ImageDataset:
 
     For the parameters see ``digits_rendered``.
     """
-    return _sized("materials", MATERIALS, render_material, [n_per_class] * len(MATERIALS), seed)
+    return _sized(
+        "materials", MATERIALS, render_material, [n_per_class] * len(MATERIALS), seed=seed
+    )
 
 
 def materials_unbalanced(smallest: int = 10, largest: int = 320, *, seed: int = 0) -> ImageDataset:
@@ -142,7 +131,7 @@ def materials_unbalanced(smallest: int = 10, largest: int = 320, *, seed: int = 
         Images in order of class; none of them is in ``materials``.
     """
     sizes = _spread(smallest, largest, len(MATERIALS), seed)
-    return _sized("materials_unbalanced", MATERIALS, render_material, sizes, seed)
+    return _sized("materials_unbalanced", MATERIALS, render_material, sizes, seed=seed)
 
 
 def wood_grain(smallest: int = 14, largest: int = 160, *, seed: int = 0) -> ImageDataset:
@@ -152,7 +141,7 @@ def wood_grain(smallest: int = 14, largest: int = 160, *, seed: int = 0) -> Imag
     ``materials_unbalanced``.
     """
     sizes = _spread(smallest, largest, len(WOOD_GRAINS), seed)
-    return _sized("wood_grain", WOOD_GRAINS, render_wood_grain, sizes, seed)
+    return _sized("wood_grain", WOOD_GRAINS, render_wood_grain, sizes, seed=seed)
 
 
 def source_drawn(
@@ -184,16 +173,11 @@ def source_drawn(
         raise ValueError(f"expected split 'train' or 'val', got {split!r}")
     n_images = _SOURCE_SIZES[split] if n_per_class is None else n_per_class
     shared = {"stream": _STREAMS[f"source_drawn/{split}"], "seed": seed}
+    halves = {"clean": n_images // 2, "cluttered": n_images - n_images // 2}
     contents = {
         f"glyph {name}": [
-            drawing(render_glyph, GLYPHS.index(name), n_images // 2, style="clean", **shared),
-            drawing(
-                render_glyph,
-                GLYPHS.index(name),
-                n_images - n_images // 2,
-                style="cluttered",
-                **shared,
-            ),
+            drawing(render_glyph, GLYPHS.index(name), half, style=style, **shared)
+            for style, half in halves.items()
         ]
         for name in SOURCE_GLYPHS
     }
@@ -218,15 +202,11 @@ def _sized(
     classes: Sequence[str],
     render: Callable[..., np.ndarray],
     sizes: Sequence[int],
-    seed: int,
+    **options: object,
 ) -> ImageDataset:
-    return _dataset(
-        name,
-        {
-            each: [drawing(render, label, size, stream=_STREAMS[name], seed=seed)]
-            for label, (each, size) in enumerate(zip(classes, sizes, strict=True))
-        },
-    )
+    options |= {"stream": _STREAMS[name]} if name in _STREAMS else {}
+    drawings = [[drawing(render, label, size, **options)] for label, size in enumerate(sizes)]
+    return _dataset(name, dict(zip(classes, drawings, strict=True)))
 
 
 def _dataset(name: str, contents: Mapping[str, Sequence[Drawing]]) -> ImageDataset:
@@ -361,16 +341,15 @@ def _kept(name: str, drawings: tuple[Drawing, ...], folder: Path) -> Images:
     if kept is not None:
         return kept
     images = _draw(name, drawings, shape)
+    images.flags.writeable = False
     try:
-        _save(file, images)
+        with written_whole(file) as partial, partial.open("wb") as opened:
+            np.save(opened, images)
     except OSError as error:
         _LOG.warning("%s is drawn anew by every process: it cannot be kept, %s", name, error)
-    else:
-        kept = _mapped(file, shape)
-    if kept is None:
-        images.flags.writeable = False
         return images
-    return kept
+    kept = _mapped(file, shape)
+    return images if kept is None else kept
 
 
 def _mapped(file: Path, shape: tuple[int, ...]) -> Images | None:
@@ -394,38 +373,21 @@ def _mapped(file: Path, shape: tuple[int, ...]) -> Images | None:
 def _draw(name: str, drawings: Sequence[Drawing], shape: tuple[int, ...]) -> Images:
     _LOG.info("drawing the %d images of %s", shape[0], name)
     images = np.empty(shape, np.uint8)
-    position = 0
-    for each in drawings:
-        for image in each:
-            images[position] = image
-            position += 1
+    for position, image in enumerate(chain.from_iterable(drawings)):
+        images[position] = image
     return images
 
 
-def _save(file: Path, images: Images) -> None:
-    """Write a file whole or not at all, whoever else writes it at the same time."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{uuid4().hex}.part")
-    try:
-        with part.open("wb") as opened:
-            np.save(opened, images)
-        os.replace(part, file)  # noqa: PTH105 - the idiom for atomic replacement
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _key(drawings: Sequence[Drawing]) -> str:
-    calls = [(_spelled(each.render), each.label, each.n_images, each.options) for each in drawings]
+    calls = []
     modules: dict[str, str] = {}
-    for name in sorted({each.render.__module__ for each in drawings}):
-        _add_sources(name, modules)
+    for each in drawings:
+        function = f"{each.render.__module__}.{each.render.__qualname__}"
+        calls.append((function, each.label, each.n_images, each.options))
+        _add_sources(each.render.__module__, modules)
     versions = [version(library) for library in _LIBRARIES]
     content = repr((calls, sorted(modules.items()), versions, features.version("freetype2")))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _spelled(function: Callable[..., Images]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
 
 
 def _add_sources(module: str, found: dict[str, str]) -> None:

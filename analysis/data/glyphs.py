@@ -142,12 +142,9 @@ def render_digit(label: int, index: int, *, seed: int) -> npt.NDArray[np.uint8]:
     ndarray of uint8, shape (96, 96, 3)
         RGB. It depends on the arguments only; the same on every machine with the same FreeType.
     """
-    return _digit(DIGITS[label], np.random.default_rng((seed, label, index)))
-
-
-def _digit(character: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    rng = np.random.default_rng((seed, label, index))
     ink, ground = _contrasting_colours(rng, _MIN_DIGIT_CONTRAST)
-    mask = _digit_mask(character, rng)[..., None]
+    mask = _digit_mask(DIGITS[label], rng)[..., None]
     picture = (1 - mask) * _digit_ground(ground, rng) + mask * (ink + rng.normal(0, 4, 3))
     picture += rng.normal(0, rng.uniform(0, 14), picture.shape)
     return picture.clip(0, 255).round().astype(np.uint8)
@@ -262,7 +259,8 @@ def _cluttered(label: int, rng: np.random.Generator) -> Floats:
     picture = _with_fragments(ground + _texture(rng), ink, ground, rng)
     symbol = _placed(label, pose, rng)
     mask = symbol[..., None]
-    picture = (1 - mask) * picture + mask * (ink + _shading(rng))
+    shading = _directions(rng.uniform(0, 2 * np.pi))[..., None] * rng.uniform(0, 25)
+    picture = (1 - mask) * picture + mask * (ink + shading)
     picture = _with_cover(picture, symbol, pose, rng)
     blurred = Image.fromarray(picture.clip(0, 255).astype(np.uint8)).filter(
         ImageFilter.GaussianBlur(rng.uniform(0, 0.9))
@@ -347,11 +345,6 @@ def _texture(rng: np.random.Generator) -> Floats:
     strength = rng.uniform(8, 42) * rng.uniform(0.3, 1, 3)
     departure: Floats = pattern[..., None] * strength + unevenness
     return departure
-
-
-def _shading(rng: np.random.Generator) -> Floats:
-    """Unevenness of the ink, (96, 96, 1)."""
-    return _directions(rng.uniform(0, 2 * np.pi))[..., None] * rng.uniform(0, 25)
 
 
 def _with_fragments(

@@ -20,7 +20,7 @@ from PIL import Image
 from analysis.data.cards import OverlapGroup
 from analysis.data.decoding import BrokenImageError, as_rgb, open_image, open_ordinary
 from analysis.data.labels import checked_labels
-from analysis.data.listing import composed, is_there
+from analysis.data.listing import composed, is_there, is_unicode
 
 __all__ = [
     "BoxedImages",
@@ -584,7 +584,7 @@ def _full_paths(paths: Iterable[str | os.PathLike[str]], *, need_files: bool) ->
         if not isinstance(path, str | os.PathLike) or not str(path).strip():
             raise ValueError(f"expected a path at position {position}, got {path!r}")
         full = os.path.normpath(Path(path).expanduser().absolute())
-        if not full.isascii() and full != full.encode("utf-8", "replace").decode("utf-8"):
+        if not is_unicode(full):
             raise ValueError(f"the path {full!a} is not Unicode, so that no table could hold it")
         first = seen.setdefault(full, position)
         if first != position:

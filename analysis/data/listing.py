@@ -59,6 +59,11 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def is_unicode(name: str) -> bool:
+    """Whether a file name is text, and not bytes that mean none."""
+    return name.isascii() or name == name.encode("utf-8", "replace").decode("utf-8")
+
+
 def _printable(name: str) -> str:
     return composed(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -233,24 +238,17 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _refuse_odd_names(folder: Path, names: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        if not name.isascii():
-            _refuse_undecodable(folder, name)
+        if not is_unicode(name):
+            raise ValueError(
+                f"the name {name!a} in {folder} is not Unicode, so that no table could hold it; "
+                "rename it"
+            )
         other = seen.setdefault(composed(name), name)
         if other != name:
             raise ValueError(
                 f"{other!a} and {name!a} in {folder} are one name in two spellings of "
                 "Unicode; rename one"
             )
-
-
-def _refuse_undecodable(folder: Path, name: str) -> None:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the name {name!a} in {folder} is not Unicode, so that no table could hold it; "
-            "rename it"
-        ) from error
 
 
 def _say_empty(
@@ -264,6 +262,7 @@ def _say_empty(
         hint = f"of {told[0]}: {told[1]}"
     else:
         hint = f"images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
-    if all_of_them:
-        return f"no images in the {len(empty)} class folders of {root}; {hint}"
-    return f"no images in class folder(s) {', '.join(empty)} of {root}; {hint}"
+    which = (
+        f"the {len(empty)} class folders" if all_of_them else f"class folder(s) {', '.join(empty)}"
+    )
+    return f"no images in {which} of {root}; {hint}"

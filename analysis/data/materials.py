@@ -75,17 +75,23 @@ def render_material(label: int, index: int, *, stream: int, seed: int) -> npt.ND
     IndexError
         If there is no such label.
     """
-    if not 0 <= label < len(MATERIALS):
-        raise IndexError(
-            f"expected a label in 0..{len(MATERIALS) - 1}, one of the {len(MATERIALS)} materials, "
-            f"but got {label}"
-        )
-    rng = np.random.default_rng((_TASK, stream, seed, label, index))
+    rng = _generator(_TASK, MATERIALS, label, index, stream, seed)
     u, v = view(rng)
     u, v = warp(u, v, rng, size=45, by=4)
     place = rng.uniform(-500, 500, 2).astype(np.float32)
     tone, tint = _PATTERNS[MATERIALS[label]](u + place[0], v + place[1], rng)
     return paint(tone, tint, any_palette(rng), rng)
+
+
+def _generator(
+    task: int, classes: tuple[str, ...], label: int, index: int, stream: int, seed: int
+) -> np.random.Generator:
+    if not 0 <= label < len(classes):
+        raise IndexError(
+            f"expected a label in 0..{len(classes) - 1}, one of the classes {', '.join(classes)}, "
+            f"but got {label}"
+        )
+    return np.random.default_rng((task, stream, seed, label, index))
 
 
 def _marble(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
@@ -341,35 +347,8 @@ _SPECIES = np.array(  # mean colours between which a board is drawn
 
 
 def render_wood_grain(label: int, index: int, *, stream: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Draw one piece of wood.
-
-    Parameters
-    ----------
-    label : int
-        Position in ``WOOD_GRAINS``.
-    index : int
-        Number of the image within its class, from 0.
-    stream : int
-        Number of a stream of draws: images of different streams share none.
-    seed : int
-        Seed; the image depends on the four arguments only.
-
-    Returns
-    -------
-    ndarray of uint8, shape (96, 96, 3)
-        RGB.
-
-    Raises
-    ------
-    IndexError
-        If there is no such label.
-    """
-    if not 0 <= label < len(WOOD_GRAINS):
-        raise IndexError(
-            f"expected a label in 0..{len(WOOD_GRAINS) - 1}, one of the {len(WOOD_GRAINS)} grains, "
-            f"but got {label}"
-        )
-    rng = np.random.default_rng((_WOOD_TASK, stream, seed, label, index))
+    """Draw one piece of wood; as :func:`render_material`, of the classes ``WOOD_GRAINS``."""
+    rng = _generator(_WOOD_TASK, WOOD_GRAINS, label, index, stream, seed)
     u, v = view(rng, zoom=(0.8, 1.4))
     u, v = warp(u, v, rng, size=60, by=3)
     tone = _GRAINS[WOOD_GRAINS[label]](u, v, rng)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -24,15 +24,7 @@ from analysis.data.images import ImageArrays, ImageDataset, ImageFiles, hashing_
 from analysis.data.listing import Listing, class_folders, is_there, links_out
 from analysis.data.locations import find_dataset, own_path, read_listing
 
-__all__ = [
-    "BUNDLED",
-    "Table",
-    "digits",
-    "left_out_by_reason",
-    "load_dataset",
-    "photographs",
-    "read_table",
-]
+__all__ = ["BUNDLED", "left_out_by_reason", "load_dataset"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_REASONS = 10
@@ -51,9 +43,11 @@ def load_dataset(
     ----------
     name : str
         A name of ``CARDS``; ``folder:/path/to/images`` for a folder of your own with one sub-folder
-        per class; or ``table:/path/to/labels.csv`` for files that a table lists, see
-        :func:`read_table`. Nothing outside of a folder is read: links that
-        lead out of it are refused, folders at once and images when they are opened.
+        per class; or ``table:/path/to/labels.csv`` for files that a table lists: CSV in UTF-8
+        with a header, whose values are separated by commas, semicolons or tabs. The column ``path``
+        is relative to the table's folder, or absolute; ``label`` is any text. Other columns and
+        empty lines are ignored. Nothing outside of a folder is read: links that lead out of it are
+        refused, folders at once and images when they are opened.
     on_error : {"raise", "skip"}
         "raise": a file that cannot be read raises ``BrokenImageError`` when it is opened.
         "skip": every file is read once now, and those that cannot be are left out and listed in
@@ -94,9 +88,9 @@ def _load(name: str, on_error: OnError, *, fetch: bool, progress: bool) -> Image
     if own is not None and own.kind == "folder":
         return _from_listing(name, _own_folder(own.path))
     if own is not None:
-        table = read_table(own.path, need_files=on_error == "raise")
+        paths, labels = _read_table(own.path, need_files=on_error == "raise")
         return ImageDataset.from_files(
-            table.files, table.labels, root=own.path.parent, name=name, need_files=False
+            paths, labels, root=own.path.parent, name=name, need_files=False
         )
     card = card_of(name)
     if card.layout == "bundled":
@@ -159,15 +153,10 @@ def _without_broken(data: ImageDataset, *, progress: bool) -> ImageDataset:
             return str(error)
         return None
 
+    title = f"checking {data.name}"
     with hashing_threads() as pool:
-        reasons = list(
-            tqdm(
-                pool.map(reason, range(len(data))),
-                total=len(data),
-                desc=f"checking {data.name}",
-                disable=not progress,
-            )
-        )
+        done = pool.map(reason, range(len(data)))
+        reasons = list(tqdm(done, total=len(data), desc=title, disable=not progress))
     broken = [(path, why) for path, why in zip(data.paths, reasons, strict=True) if why]
     if not broken:
         return data
@@ -197,45 +186,13 @@ def _warn(data: ImageDataset) -> None:
     if data.skipped:
         _LOG.warning(
             "%s: %d of %d images are left out:\n  %s",
-            data.name,
-            len(data.skipped),
-            len(data.skipped) + len(data),
+            *(data.name, len(data.skipped), len(data.skipped) + len(data)),
             "\n  ".join(left_out_by_reason(data)),
         )
 
 
-class Table(NamedTuple):
-    """Files as their paths are spelled (slashes for backslashes), and a label for each."""
-
-    files: list[Path]
-    labels: list[str]
-
-
-def read_table(file: Path, *, need_files: bool = True) -> Table:
-    """Read which files have which label.
-
-    Parameters
-    ----------
-    file : Path
-        CSV in UTF-8 with a header, whose values are separated by commas, semicolons or tabs. The
-        column ``path`` is relative to the table's folder, or absolute; ``label`` is any text. Other
-        columns and empty lines are ignored.
-    need_files : bool
-        Refuse a table that lists files that are not there.
-
-    Returns
-    -------
-    Table
-        Full paths.
-
-    Raises
-    ------
-    ValueError
-        If it is no such table, has no rows, or a row has no path or no label. The message names
-        the row, counted from 1 without the header.
-    FileNotFoundError
-        If the table is not there, or files that it lists.
-    """
+def _read_table(file: Path, *, need_files: bool) -> tuple[list[Path], list[str]]:
+    """Read which files, by their full paths, have which label."""
     if not is_there(file):
         raise FileNotFoundError(f"no such table: {file} (from {Path.cwd()})")
     try:
@@ -250,29 +207,27 @@ def read_table(file: Path, *, need_files: bool = True) -> Table:
         )
     if len(rows) == 1:
         raise ValueError(f"expected rows below the header of {file}, but there are none")
-    files, labels = [], []
+    paths, labels = [], []
     for number, row in enumerate(rows[1:], start=1):
-        path, label = (
-            row[at].strip() if (at := names.index(name)) < len(row) else "" for name in _COLUMNS
-        )
+        values = dict(zip(names, map(str.strip, row), strict=False))
+        path, label = (values.get(name, "") for name in _COLUMNS)
         if not path or label in _MISSING:
             what = "label" if path else "path"
             raise ValueError(f"row {number} of {file} has no {what}: {', '.join(map(repr, row))}")
-        files.append(_found(file.parent.absolute(), path))
+        paths.append(_found(file.parent.absolute(), path))
         labels.append(label)
-    absent = [str(path) for path in files if not is_there(path)]
-    if absent and (need_files or len(absent) == len(files)):
+    absent = [path for path in paths if not is_there(path)]
+    if absent and (need_files or len(absent) == len(paths)):
         raise FileNotFoundError(
-            f"{len(absent)} of {len(files)} files that {file} lists are not there, the first being "
+            f"{len(absent)} of {len(paths)} files that {file} lists are not there, the first being "
             f"{absent[0]}; paths are relative to the table's folder"
         )
-    return Table(files, labels)
+    return paths, labels
 
 
 def _rows(text: str) -> list[list[str]]:
     """Rows of a table, the header first; the separator is what the header has most of."""
-    counts = Counter(text.lstrip().partition("\n")[0])
-    separator = max(",;\t", key=lambda character: counts[character])
+    separator = max(",;\t", key=text.lstrip().partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
     return [row for row in reader if any(value.strip() for value in row)]
 
@@ -284,27 +239,14 @@ def _found(folder: Path, path: str) -> Path:
 
 
 _PHOTOGRAPHS = {
-    "skimage/data": (
-        "astronaut.png",
-        "brick.png",
-        "camera.png",
-        "chelsea.png",
-        "coffee.png",
-        "coins.png",
-        "grass.png",
-        "gravel.png",
-        "hubble_deep_field.jpg",
-        "ihc.png",
-        "moon.png",
-        "motorcycle_left.png",
-        "retina.jpg",
-        "rocket.jpg",
-    ),
-    "sklearn/datasets/images": ("china.jpg", "flower.jpg"),
+    ("skimage", "data"): "astronaut.png brick.png camera.png chelsea.png coffee.png coins.png "
+    "grass.png gravel.png hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg "
+    "rocket.jpg",
+    ("sklearn", "datasets/images"): "china.jpg flower.jpg",
 }
 
 
-def digits() -> ImageDataset:
+def _digits() -> ImageDataset:
     """Give the 1,797 handwritten digits of scikit-learn: 8 x 8, grey 0..16 scaled to 0..255."""
     from sklearn.datasets import load_digits  # slow to import, and seldom needed
 
@@ -320,21 +262,20 @@ def digits() -> ImageDataset:
     )
 
 
-def photographs() -> ImageDataset:
+def _photographs() -> ImageDataset:
     """Give the photographs inside the scikit-image and scikit-learn wheels, one class each.
 
     Left out are drawings, documents, test patterns, blurred or tiny frames, and the second view of
     the stereo pair. The files are read where they are installed; nothing is downloaded.
     """
-    here = {
-        f"{package.partition('/')[0]}/{name}": path
-        for package, names in _PHOTOGRAPHS.items()
-        for name in names
-        if (path := _installed(package) / name).is_file()
+    every = {
+        f"{package}/{name}": Path(str(files(package)), folder, name)
+        for (package, folder), names in _PHOTOGRAPHS.items()
+        for name in names.split()
     }
-    expected = sum(map(len, _PHOTOGRAPHS.values()))
-    if len(here) < expected:
-        _LOG.warning("%d of %d photographs are not installed", expected - len(here), expected)
+    here = {name: path for name, path in every.items() if path.is_file()}
+    if absent := len(every) - len(here):
+        _LOG.warning("%d of %d photographs are not installed", absent, len(every))
     return ImageDataset(
         name="photographs",
         classes=tuple(Path(name).stem for name in here),
@@ -344,13 +285,7 @@ def photographs() -> ImageDataset:
     )
 
 
-def _installed(folder: str) -> Path:
-    package, _, inside = folder.partition("/")
-    return Path(str(files(package))) / inside
-
-
 BUNDLED: dict[str, Callable[[], ImageDataset]] = {
-    "digits": digits,
+    **{"digits": _digits, "photographs": _photographs},
     **DRAWN,
-    "photographs": photographs,
 }
