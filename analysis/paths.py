@@ -1,4 +1,4 @@
-"""Every location that Layerbook reads or writes.
+"""Every location that Layerbook reads or writes, and how a file is written whole.
 
 Three environment variables are honoured, each read at the time of the call:
 
@@ -13,7 +13,10 @@ Three environment variables are honoured, each read at the time of the call:
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pooch
 
@@ -26,6 +29,7 @@ __all__ = [
     "store_root",
     "weights_download_root",
     "weights_roots",
+    "written_whole",
 ]
 
 
@@ -67,6 +71,30 @@ def store_root() -> Path:
 def results_root() -> Path:
     """Folder of result tables of notebooks that run outside a book."""
     return home() / "results"
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all, whoever else writes it at the same time.
+
+    Parameters
+    ----------
+    path
+        Of the file, which is replaced; its folder is made.
+
+    Yields
+    ------
+    Path
+        Where to write, in the same folder. What is there takes the place of ``path`` when the block
+        ends, unless an error ends it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _read_only(variable: str) -> tuple[Path, ...]:

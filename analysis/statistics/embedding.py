@@ -23,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +36,7 @@ from safetensors.numpy import load, save
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
+from analysis.paths import written_whole
 from analysis.statistics.blocks import blocks_of, conform
 from analysis.statistics.named import NamedFeatures, feature_names, places_of
 
@@ -409,15 +409,13 @@ _TENSORS = {"mean": np.dtype(np.float64), "scale": np.dtype(np.float64), "kept":
 
 def write_embedding(folder: Path, tensors: dict[str, Array], facts: dict[str, Any]) -> Path:
     """Write both files, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     numbers = save({name: np.ascontiguousarray(tensors[name]) for name in _TENSORS})
     head = {"format": FORMAT, "format_version": VERSION}
     checksum = {"numbers_sha256": hashlib.sha256(numbers).hexdigest()}
     text = json.dumps(head | facts | checksum, indent=1, allow_nan=False, ensure_ascii=False)
     for name, content in ((NUMBERS, numbers), (FACTS, f"{text}\n".encode())):
-        partial = folder / f".{name}.{os.getpid()}.part"
-        partial.write_bytes(content)
-        partial.replace(folder / name)
+        with written_whole(folder / name) as partial:
+            partial.write_bytes(content)
     return folder
 
 

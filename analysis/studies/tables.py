@@ -9,6 +9,8 @@ from typing import Literal
 
 import pandas as pd
 
+from analysis.paths import written_whole
+
 __all__ = ["slug", "write_csv"]
 
 
@@ -26,15 +28,10 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     if texts:
         table = table.assign(**{name: table[name].map(_no_formula) for name in texts})
     returns = any("\r" in str(value) for name in texts for value in table[name])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        # Else a return in a name, which is not quoted by itself, would begin another row.
-        quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    # Else a return in a name, which is not quoted by itself, would begin another row.
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    with written_whole(path) as partial:
         table.to_csv(partial, index=False, float_format="%.6g", quoting=quoting)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from analysis.paths import written_whole
 from analysis.statistics import FullNetworkEmbedding
 from analysis.statistics.named import NamedFeatures
 from analysis.transfer._products import Values
@@ -135,9 +136,8 @@ class RecommendedEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
         check_is_fitted(self)
         written = self.embedding_.save(folder, classes=classes)
         choice = {"values": self.values, "weights": self.weights}
-        partial = written / f".{_CHOICE}.part"
-        partial.write_text(json.dumps(choice) + "\n", encoding="utf-8")
-        partial.replace(written / _CHOICE)
+        with written_whole(written / _CHOICE) as partial:
+            partial.write_text(json.dumps(choice) + "\n", encoding="utf-8")
         return written
 
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -96,7 +95,9 @@ def describe_dataset(
         key = hashlib.sha256("\n".join(meant).encode()).hexdigest()[:20]
         path = folder / f"descriptor-{name.replace(' ', '-').lower()}-{key}.npy"
         if not path.exists():
-            _write(path, compute[name]())
+            values = compute[name]()
+            with paths.written_whole(path) as partial, partial.open("wb") as file:
+                np.save(file, values)
         found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
     return found
 
@@ -105,15 +106,3 @@ def _program() -> str:
     """Hash of the modules of this package, so that a change of any of them is a change of key."""
     texts = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in texts)).hexdigest()
-
-
-def _write(path: Path, values: NDArray[np.float32]) -> None:
-    """Write an array, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, values)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
