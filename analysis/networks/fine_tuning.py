@@ -54,6 +54,7 @@ from analysis.networks.loading import assemble
 from analysis.networks.preprocessing import Preprocessing
 from analysis.networks.trace import Trace, record
 from analysis.networks.training import (
+    _EVALUATION_BATCH,
     FineTuning,
     Row,
     channel_statistics,
@@ -69,17 +70,12 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "Cut",
-    "Examples",
     "FineTuned",
     "FreeLayers",
-    "Way",
     "class_layer",
     "cut_before",
     "fine_tune",
     "free_parts",
-    "n_scores",
-    "rate_that_learns",
     "replace_class_layer",
     "shown",
 ]
@@ -187,7 +183,17 @@ def fine_tune(
 
     rate = rate_that_learns(trainer, rates or [recipe.learning_rate], progress=progress)
     recipe = replace(recipe, learning_rate=rate)
-    described = _described(net, data, validation, free, recipe, seed)
+    described: dict[str, Any] = {  # tells this run from others
+        "network": net.name,
+        "stem": net.provenance.get("stem"),
+        "weights": net.weights_hash,
+        "preprocessing": str(net.preprocessing),
+        "task": data.fingerprint,
+        "validation": validation.fingerprint if validation is not None else None,
+        "free": free,
+        "seed": seed,
+        "recipe": asdict(recipe),
+    }
     history = run_epochs(
         trainer(rate),
         recipe.epochs,
@@ -196,7 +202,35 @@ def fine_tune(
         told=lambda row: f"loss {row['loss']:.3g}, accuracy {row['accuracy']:.1%}",
         progress=progress,
     )
-    return _finished(net, module, data, parts, history, described)
+    label = f"{net.weights} tuned on {data.name}"
+    kept = {key: value for key, value in net.provenance.items() if key in ("network", "stem")}
+    base = {f"base_{key}": net.provenance[key] for key in net.provenance.keys() - kept.keys()}
+    provenance: dict[str, str | int] = {
+        **kept,
+        "weights": label,
+        **dict(sorted(base.items())),
+        "base_weights": net.weights,
+        "base_weights_hash": net.weights_hash,
+        "tuned_on": data.name,
+        "tuned_fingerprint": data.fingerprint,
+        "tuned_free": str(free),
+        "tuned_recipe": json.dumps(described["recipe"]),
+        "tuned_seed": seed,
+        "tuned_torch": str(torch.__version__),
+        "tuned_torchvision": torchvision.__version__,
+        "tuned_threads": torch.get_num_threads(),
+    }
+    module = module.to(memory_format=torch.contiguous_format)
+    card = NETWORKS.get(net.name) if net.weights != "own" else None
+    n_before = len(_last_weighted(net.module)[1].weight)
+    layers = [layer.name if layer.units == n_before else layer for layer in net.layers]
+    found = assemble(net.name, module, net.preprocessing, label, provenance, layers, card)
+    return FineTuned(
+        **{each.name: getattr(found, each.name) for each in fields(Backbone)},
+        classes=data.classes,
+        free=parts,
+        history=pd.DataFrame(history).astype({"epoch": int}),
+    )
 
 
 def _check(data: ImageDataset, validation: ImageDataset | None) -> None:
@@ -229,68 +263,6 @@ def _path(net: Backbone, name: str) -> str:
         (layer,) = net.select([name])  # says which are known
         path = (layer.pre or layer.post)[0].module
     return path
-
-
-def _described(
-    net: Backbone,
-    data: ImageDataset,
-    validation: ImageDataset | None,
-    free: int | str,
-    recipe: FineTuning,
-    seed: int,
-) -> dict[str, Any]:
-    """Tell this run from others."""
-    return {
-        "network": net.name,
-        "stem": net.provenance.get("stem"),
-        "weights": net.weights_hash,
-        "preprocessing": str(net.preprocessing),
-        "task": data.fingerprint,
-        "validation": validation.fingerprint if validation is not None else None,
-        "free": free,
-        "seed": seed,
-        "recipe": asdict(recipe),
-    }
-
-
-def _finished(
-    net: Backbone,
-    module: nn.Module,
-    data: ImageDataset,
-    parts: Collection[str],
-    history: list[Row],
-    described: dict[str, Any],
-) -> FineTuned:
-    """Make a backbone of the trained module."""
-    label = f"{net.weights} tuned on {data.name}"
-    kept = {key: value for key, value in net.provenance.items() if key in ("network", "stem")}
-    base = {f"base_{key}": net.provenance[key] for key in net.provenance.keys() - kept.keys()}
-    provenance: dict[str, str | int] = {
-        **kept,
-        "weights": label,
-        **dict(sorted(base.items())),
-        "base_weights": net.weights,
-        "base_weights_hash": net.weights_hash,
-        "tuned_on": data.name,
-        "tuned_fingerprint": data.fingerprint,
-        "tuned_free": str(described["free"]),
-        "tuned_recipe": json.dumps(described["recipe"]),
-        "tuned_seed": described["seed"],
-        "tuned_torch": str(torch.__version__),
-        "tuned_torchvision": torchvision.__version__,
-        "tuned_threads": torch.get_num_threads(),
-    }
-    module = module.to(memory_format=torch.contiguous_format)
-    card = NETWORKS.get(net.name) if net.weights != "own" else None
-    n_before = n_scores(net.module)
-    layers = [layer.name if layer.units == n_before else layer for layer in net.layers]
-    found = assemble(net.name, module, net.preprocessing, label, provenance, layers, card)
-    return FineTuned(
-        **{each.name: getattr(found, each.name) for each in fields(Backbone)},
-        classes=data.classes,
-        free=tuple(parts),
-        history=pd.DataFrame(history).astype({"epoch": int}),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,7 +324,6 @@ class FineTuned(Backbone):
         return file
 
 
-_EVALUATION_BATCH = 250
 _TRIED_EPOCHS = 2
 
 
@@ -609,11 +580,6 @@ def class_layer(module: nn.Module) -> str:
         If there is none.
     """
     return _last_weighted(module)[0]
-
-
-def n_scores(module: nn.Module) -> int:
-    """Count the class scores of a network."""
-    return int(_last_weighted(module)[1].weight.shape[0])
 
 
 def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: int) -> None:

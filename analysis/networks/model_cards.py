@@ -314,12 +314,8 @@ def training_command(card: ModelCard) -> str:
 
 def training_history(cards: Mapping[str, ModelCard]) -> pd.DataFrame:
     """Histories of several sets of weights, stacked: ``weights``, then the columns of a history."""
-    parts = []
-    for name, card in cards.items():
-        part = pd.DataFrame(card.history)
-        part.insert(0, "weights", name)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    parts = {name: pd.DataFrame(card.history) for name, card in cards.items()}
+    return pd.concat(parts, names=["weights"]).reset_index("weights").reset_index(drop=True)
 
 
 def class_accuracies(cards: Mapping[str, ModelCard]) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -73,21 +74,14 @@ def _innermost(module: nn.Module, images: torch.Tensor) -> dict[str, nn.Module]:
     """Modules that the forward pass calls and that call no other module, in the order of calls."""
     called: dict[str, nn.Module] = {}
 
-    def note(path: str) -> Callable[..., None]:
-        def hook(part: nn.Module, inputs: Any, output: Any) -> None:
-            called.setdefault(path, part)
+    def note(path: str, part: nn.Module, inputs: Any, output: Any) -> None:
+        called.setdefault(path, part)
 
-        return hook
-
-    hooks = [
-        part.register_forward_hook(note(path)) for path, part in module.named_modules() if path
-    ]
-    try:
-        with torch.no_grad():
-            module(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for path, part in module.named_modules():
+            if path:
+                hooks.enter_context(part.register_forward_hook(partial(note, path)))
+        module(images)
     return {
         path: part
         for path, part in called.items()
@@ -101,28 +95,19 @@ def _run(
     times: dict[str, float] = defaultdict(float)
     started: dict[str, float] = {}
 
-    def begin(path: str) -> Callable[..., None]:
-        def hook(part: nn.Module, inputs: Any) -> None:
-            started[path] = _now(images)
+    def begin(path: str, part: nn.Module, inputs: Any) -> None:
+        started[path] = _now(images)
 
-        return hook
+    def end(path: str, part: nn.Module, inputs: Any, output: Any) -> None:
+        times[path] += _now(images) - started[path]
 
-    def end(path: str) -> Callable[..., None]:
-        def hook(part: nn.Module, inputs: Any, output: Any) -> None:
-            times[path] += _now(images) - started[path]
-
-        return hook
-
-    hooks = [part.register_forward_pre_hook(begin(path)) for path, part in leaves.items()]
-    hooks += [part.register_forward_hook(end(path)) for path, part in leaves.items()]
-    try:
-        with torch.no_grad():
-            start = _now(images)
-            module(images)
-            return _now(images) - start, times
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for path, part in leaves.items():
+            hooks.enter_context(part.register_forward_pre_hook(partial(begin, path)))
+            hooks.enter_context(part.register_forward_hook(partial(end, path)))
+        start = _now(images)
+        module(images)
+        return _now(images) - start, times
 
 
 def _now(images: torch.Tensor) -> float:

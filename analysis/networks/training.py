@@ -46,7 +46,6 @@ __all__ = [
     "FineTuning",
     "Recipe",
     "Row",
-    "Trainer",
     "Training",
     "augment",
     "centre",
@@ -593,7 +592,9 @@ class _Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = MiniVGG(len(task.classes), batch_norm=True, dropout=recipe.dropout)
-            _initialise(module)
+            for part in module.modules():
+                if isinstance(part, nn.Conv2d):  # its input comes from a ReLU (He et al. 2015)
+                    nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
         self.module = module.to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.SGD(
             _grouped(self.module, recipe.weight_decay),
@@ -702,13 +703,6 @@ def _check(task: SourceTask, recipe: Recipe, seed: int) -> None:
             f"{n // recipe.batch_size} batches; pass more epochs or a smaller batch size"
         )
     check_seed(seed)
-
-
-def _initialise(module: MiniVGG) -> None:
-    """He's normal initialisation of convolutions, whose inputs come from a ReLU."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
 
 
 def _grouped(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
