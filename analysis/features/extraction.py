@@ -21,7 +21,7 @@ from analysis import paths
 from analysis.features.pooling import Pooling
 from analysis.features.probe import Probe
 from analysis.features.shards import Job, on_cluster
-from analysis.features.store import Builder, block_rows, finished, key_of, locked, open_features
+from analysis.features.store import Builder, block_rows, key_of, locked, open_features
 from analysis.features.stream import Device, Engine
 from analysis.networks.trace import record
 
@@ -154,9 +154,9 @@ def extract(
     for twin in count():  # networks that only the probe can tell apart
         key = key_of({**meant, "twin": twin})
         group = folder / f"{_plain(net.name)}-{crops}-{key[:20]}.zarr"
-        if not finished(group):
+        if not group.is_dir():  # only finished groups bear their final name
             with locked(group):
-                if not finished(group):
+                if not group.is_dir():
                     probe.require_repeatable(trace)
                     rows = block_rows(sum(lengths.values()), engine.images_per_batch)
                     attributes = {**_provenance(data, net, engine, meant, key), **probe.attributes}

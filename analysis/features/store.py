@@ -54,7 +54,6 @@ __all__ = [
     "StoredArray",
     "block_rows",
     "damaged",
-    "finished",
     "key_of",
     "locked",
     "open_features",
@@ -93,11 +92,6 @@ def locked(group: Path) -> Iterator[None]:
         lock.release()
 
 
-def finished(group: Path) -> bool:
-    """Whether a group is complete: only complete ones bear their final name."""
-    return group.is_dir()
-
-
 def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataArray:
     """Open a finished group lazily.
 
@@ -122,6 +116,9 @@ def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataAr
         If a newer Layerbook wrote the group.
     """
     attributes = read_metadata(group)
+    kept = np.asarray(StoredArray.open(group, "label")[:], dtype=np.int64)
+    if labels is not None and not np.array_equal(kept, labels):
+        raise damaged(group, "its labels are not the dataset's")
     for name in PROBE:
         attributes.pop(name, None)
     names = [str(name) for name in attributes.pop("layers")]
@@ -133,7 +130,7 @@ def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataAr
         lazy.concatenate(parts, axis=1),
         dims=("image", "feature"),
         coords={
-            "label": ("image", _labels(group, labels)),
+            "label": ("image", kept),
             "path": ("image", np.array(StoredArray.open(group, "path")[:].tolist())),
             "layer": ("feature", np.repeat(names, lengths)),
             "unit": ("feature", np.concatenate([np.arange(length) for length in lengths])),
@@ -141,13 +138,6 @@ def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataAr
         name="features",
         attrs=attributes,
     )
-
-
-def _labels(group: Path, expected: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
-    labels = np.asarray(StoredArray.open(group, "label")[:], dtype=np.int64)
-    if expected is not None and not np.array_equal(labels, expected):
-        raise damaged(group, "its labels are not the dataset's")
-    return labels
 
 
 FORMAT = 1
@@ -394,17 +384,12 @@ class BlockWriter:
 
     def changed(self) -> list[str]:
         """Names of the attributes in which the group that is there differs."""
-        found = self._found()
-        if not found:
+        try:
+            found = read_metadata(self.group)
+        except DamagedStoreError:
             return ["metadata"]
         both = {*found, *self.attributes}
         return sorted(name for name in both if found.get(name) != self.attributes.get(name))
-
-    def _found(self) -> dict[str, Any]:
-        try:
-            return read_metadata(self.group)
-        except DamagedStoreError:
-            return {}
 
     def _marker(self, block: range) -> Path:
         return self.folder / "done" / f"{block.start:010d}"
@@ -506,28 +491,22 @@ class Builder:
             shutil.rmtree(self.writer.folder)
         (self.writer.folder / "done").mkdir(parents=True)
         group = zarr.open_group(self.writer.group, mode="w")
-        checked: dict[str, Any] = {"compressors": [ZstdCodec(), Crc32cCodec()]}
-        whole: Any = {"write_empty_chunks": True}
-        label = group.create_array(
-            "label", data=data.labels, dimension_names=["image"], config=whole, **checked
-        )
+        n = len(data)
+        whole: Any = {
+            "compressors": [ZstdCodec(), Crc32cCodec()],
+            "config": {"write_empty_chunks": True},
+            "dimension_names": ["image"],
+        }
+        label = group.create_array("label", data=data.labels, **whole)
         label.attrs["classes"] = list(data.classes)
-        path = group.create_array(
-            "path",
-            shape=(len(data),),
-            chunks=(len(data),),
-            dtype=str,
-            dimension_names=["image"],
-            config=whole,
-            **checked,
-        )
+        path = group.create_array("path", shape=(n,), chunks=(n,), dtype=str, **whole)
         path[:] = np.array(data.paths, dtype=object)
+        columns = max(1, CHUNK_BYTES // (4 * self.rows))
         for name, length in self.writer.lengths:
-            columns = max(1, CHUNK_BYTES // (4 * self.rows))
             group.create_array(
                 name,
-                shape=(len(data), length),
-                chunks=(min(self.rows, len(data)), min(length, columns)),
+                shape=(n, length),
+                chunks=(min(self.rows, n), min(length, columns)),
                 dtype="float32",
                 fill_value=np.nan,  # zeros are written then, and what is lost is no number
                 compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"), Crc32cCodec()],

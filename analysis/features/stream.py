@@ -86,12 +86,8 @@ class Forward:
         self._taps = [(i, tap) for i, layer in enumerate(layers) for tap in layer.taps(activation)]
         shared: dict[int, torch.Tensor] = {}
         if like is not None:
-            shared = {
-                id(original): tensor
-                for original, tensor in zip(
-                    _tensors_of(net.module), _tensors_of(like._module), strict=True
-                )
-            }
+            theirs = _tensors_of(like._module)
+            shared = dict(zip(map(id, _tensors_of(net.module)), theirs, strict=True))
         self._module: nn.Module = copy_structure(
             net.module,
             lambda one: shared[id(one)] if id(one) in shared else _converted(one, device, dtype),
@@ -291,13 +287,7 @@ class Engine:
     ) -> Forwards:
         """Networks to run, one for each pass at the same time, which share their parameters."""
         make = partial(
-            Forward,
-            net,
-            layers,
-            activation,
-            reduce,
-            device=self.device,
-            dtype=DTYPES[self.dtype],
+            Forward, net, layers, activation, reduce, device=self.device, dtype=DTYPES[self.dtype]
         )
         first = make()
         idle: Forwards = SimpleQueue()

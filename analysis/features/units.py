@@ -40,16 +40,13 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "PEAK",
     "StrongCrop",
     "UnitAtlas",
-    "cut_strongest",
     "describe_outputs",
     "describe_strongest",
     "layer_maps",
     "most_varied_units",
     "strongest_crops",
-    "strongest_peaks",
     "unit_atlas",
 ]
 
@@ -305,41 +302,23 @@ def strongest_crops(
         data, net, (chosen,), engine, n, units=wanted, activation=activation, progress=progress
     )
     return {
-        int(unit): cut_strongest(found, data, net, chosen, crops)
-        for unit, found in zip(wanted, peaks, strict=True)
+        unit: _cut(found, data, net, chosen, crops)
+        for unit, found in zip(wanted.tolist(), peaks, strict=True)
     }
 
 
-def cut_strongest(
+def _cut(
     peaks: npt.NDArray[np.void], data: ImageDataset, net: Backbone, layer: Layer, crops: str
 ) -> tuple[StrongCrop, ...]:
-    """Cut the crops that a unit's peaks were found in.
-
-    Parameters
-    ----------
-    peaks : ndarray of :data:`PEAK`, shape (n,)
-        Peaks of one unit.
-    data, net, layer, crops
-        What they were found in.
-    """
-    return tuple(_strong_crop(peak, data, net, layer, crops) for peak in peaks)
-
-
-def _strong_crop(
-    peak: np.void, data: ImageDataset, net: Backbone, layer: Layer, crops: str
-) -> StrongCrop:
-    image, crop, place = int(peak["image"]), int(peak["crop"]), int(peak["place"])
+    """Cut the crops that the peaks of one unit were found in."""
     columns = layer.spatial[1] if layer.spatial else 1
-    position = (place // columns, place % columns)
-    return StrongCrop(
-        image=image,
-        path=data.paths[image],
-        crop=crop,
-        activation=float(peak["activation"]),
-        position=position,
-        box=receptive_field(net, layer, position),
-        pixels=cut_crops(data[image], crops, net.preprocessing)[crop],
-    )
+    found = []
+    for activation, image, crop, place in peaks.tolist():
+        position = divmod(place, columns)
+        box = receptive_field(net, layer, position)
+        pixels = cut_crops(data[image], crops, net.preprocessing)[crop]
+        found.append(StrongCrop(image, data.paths[image], crop, activation, position, box, pixels))
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -419,7 +398,7 @@ class UnitAtlas:
         if not 0 <= unit < chosen.units:
             raise ValueError(f"expected a unit of {layer!r} in 0..{chosen.units - 1}, got {unit}")
         peaks = self.peaks[first + unit, :wanted]
-        return cut_strongest(peaks, self.data, self.net, chosen, self.crops)
+        return _cut(peaks, self.data, self.net, chosen, self.crops)
 
     def _find(self, name: str) -> tuple[Layer, int]:
         """Layer by name, and the feature that is its first unit."""

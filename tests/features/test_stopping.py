@@ -217,7 +217,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_says_how_to_go_on(
 
     monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 16)
     begun = next(store.glob("*.partial"))
-    threads = read_metadata(begun / "group")[1]["threads"]
+    threads = read_metadata(begun / "group")["threads"]
     net, digits = load_backbone("minivgg16", weights="random"), load_dataset("digits")
     torch.set_num_threads(threads)
     how = {"crops": "center", "layers": ["conv1_1", "conv2_1"], "progress": False}
