@@ -12,8 +12,8 @@ import pytest
 from analysis.data import load_dataset
 from analysis.figures import decaf as figures
 from analysis.studies import Study, decaf, decaf_maps, decaf_tables
-from analysis.transfer.caltech_published import published_caltech
 from analysis.transfer.descriptors import kept
+from analysis.transfer.published import published_caltech
 
 NETWORK = "minivgg16@random"
 SIZES: decaf.Sizes = {"n_train": 4, "n_validate": 1, "n_splits": 2}

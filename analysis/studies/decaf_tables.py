@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.decaf import SemanticMap
-from analysis.transfer.caltech_published import published_caltech
+from analysis.transfer.published import published_caltech
 
 __all__ = ["CONTROLS", "LAYERS", "best_of", "decaf_facts", "layers_beside_paper", "other_features"]
 

@@ -21,12 +21,11 @@ import dask.array
 import numpy as np
 import pandas as pd
 
+from analysis.statistics.threads import in_threads
 from analysis.studies.domains import DomainPair, named_labels
 from analysis.transfer.chunked_pca import ChunkedPCA
 from analysis.transfer.fusion import SELECTIONS, Descriptor, Domains, fusion_descriptors
-from analysis.transfer.fusion_alignments import Alignment
-from analysis.transfer.fusion_protocol import FUSION_COLUMNS, fusion_table
-from analysis.transfer.parallel import in_threads
+from analysis.transfer.fusion_protocol import FUSION_COLUMNS, Alignment, fusion_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -118,7 +117,7 @@ def measure_fusion(
     how : Alignment
         Settings.
     alignments : sequence of str
-        Some of :data:`analysis.transfer.fusion_alignments.ALIGNMENTS`. Local descriptors are
+        Some of :data:`analysis.transfer.fusion_protocol.ALIGNMENTS`. Local descriptors are
         aligned by transfer components only.
     label_free : bool
         Whether to measure what a choice without target labels needs, of global and fused

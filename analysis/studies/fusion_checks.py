@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 
 from analysis.figures.fusion import DomainPlanes
 from analysis.statistics import noise_thresholds, signed_ks
+from analysis.statistics.threads import in_threads
 from analysis.studies.domains import DomainPair, named_labels
 from analysis.studies.fusion import Described, measure_fusion
 from analysis.transfer import TransferComponentAnalysis
-from analysis.transfer._tca_kernels import median_gamma
 from analysis.transfer.adaptation._domains import principal_components
 from analysis.transfer.fusion import Descriptor, fusion_descriptors, keep_features
-from analysis.transfer.fusion_alignments import Alignment
-from analysis.transfer.fusion_protocol import fusion_table
+from analysis.transfer.fusion_protocol import Alignment, fusion_table
 from analysis.transfer.label_free import choose_without_labels, domain_gap
-from analysis.transfer.parallel import in_threads
+from analysis.transfer.tca import median_gamma
 
 if TYPE_CHECKING:
     from analysis.studies.study import Study

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.transfer.fusion_published import published_fusion
+from analysis.transfer.published import published_fusion
 
 __all__ = [
     "beside_paper",

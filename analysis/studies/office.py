@@ -29,7 +29,7 @@ from analysis.statistics.neighbours import NeighbourShares, neighbour_map, neigh
 from analysis.studies.domains import DomainPair, named_labels
 from analysis.studies.study import Pair
 from analysis.transfer import office_n_source, office_protocol
-from analysis.transfer.office_published import published_office
+from analysis.transfer.published import published_office
 
 if TYPE_CHECKING:
     from analysis.data import ImageDataset

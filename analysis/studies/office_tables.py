@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.studies.office import SURF
-from analysis.transfer.office_methods import BASELINE, OFFICE_METHODS, UNLABELLED
-from analysis.transfer.office_published import PUBLISHED_CLASSES, published_office
+from analysis.transfer.office_protocol import BASELINE, OFFICE_METHODS, UNLABELLED
+from analysis.transfer.published import PUBLISHED_CLASSES, published_office
 
 __all__ = [
     "MEANS",

@@ -32,10 +32,8 @@ from analysis.statistics.blocks import read_here
 from analysis.statistics.histograms import ClassHistograms, FeatureRanges
 from analysis.studies.scale import Rates
 from analysis.studies.scale_layout import Run, layout_of
-from analysis.transfer._tca_kernels import Kernel
-from analysis.transfer._tca_nystrom import ROWS, Landmarks
-from analysis.transfer._tca_rows import Sums, components_of
 from analysis.transfer.adaptation._domains import checked_samples
+from analysis.transfer.tca import ROWS, Kernel, Landmarks, Sums, components_of
 
 if TYPE_CHECKING:
     from analysis.networks import Backbone

@@ -34,7 +34,7 @@ from sklearn.base import BaseEstimator
 
 from analysis.data import stratified_splits
 from analysis.statistics.blocks import dense
-from analysis.transfer.parallel import in_threads
+from analysis.statistics.threads import in_threads
 from analysis.transfer.protocols import affordable_n_train
 from analysis.transfer.split_fits import CLASSIFIERS, GRID
 from analysis.transfer.split_protocol import (

@@ -35,7 +35,7 @@ from sklearn.utils.validation import check_is_fitted
 from analysis.statistics.blocks import dense
 from analysis.statistics.named import NamedFeatures
 from analysis.transfer._samples import whole_number
-from analysis.transfer._tca_solver import settle_signs
+from analysis.transfer.tca import settle_signs
 
 __all__ = ["ChunkedPCA", "column_blocks", "read_block", "two_dimensional"]
 

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from analysis.transfer._bench import ALL_LAYERS, DISCRETISED
 from analysis.transfer.comparison import ROUNDING, paired_differences
+from analysis.transfer.recommendation import ALL_LAYERS, DISCRETISED
 
 __all__ = ["contrast", "contrast_full_network", "summarise_contrasts", "tabulate_accuracies"]
 

@@ -19,9 +19,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.transfer._bench import ALL_LAYERS
 from analysis.transfer.comparison import ROUNDING, paired_differences
-from analysis.transfer.recommendation import BEST_CANDIDATE, RECOMMENDED
+from analysis.transfer.recommendation import ALL_LAYERS, BEST_CANDIDATE, RECOMMENDED
 
 __all__ = ["explain_losses", "layers_kept", "state_verdicts", "summarise_losses"]
 

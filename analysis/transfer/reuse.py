@@ -17,8 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from analysis.paths import written_whole
 from analysis.statistics import FullNetworkEmbedding
 from analysis.statistics.named import NamedFeatures
-from analysis.transfer._products import Values
-from analysis.transfer.candidates import Candidate, Weights
+from analysis.transfer.candidates import Candidate, Values, Weights
 
 __all__ = ["RecommendedEmbedding"]
 

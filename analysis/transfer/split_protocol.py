@@ -19,10 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from analysis.statistics.blocks import dense
+from analysis.statistics.threads import in_threads
 from analysis.transfer._samples import images_and_labels
-from analysis.transfer.parallel import in_threads
-from analysis.transfer.reduction import inner_products, reduced_images
-from analysis.transfer.split_fits import CLASSIFIERS, GRID, fit_split, mean_by_class
+from analysis.transfer.split_fits import (
+    CLASSIFIERS,
+    GRID,
+    fit_split,
+    inner_products,
+    mean_by_class,
+    reduced_images,
+)
 
 __all__ = ["protocol_on_splits", "summarise_protocol"]
 

@@ -36,9 +36,7 @@ from analysis.statistics import (
 )
 from analysis.studies import Study
 from analysis.transfer import TransferComponentAnalysis, one_shot_accuracy, split_accuracies
-from analysis.transfer.caltech_published import published_caltech
-from analysis.transfer.fusion_published import published_fusion
-from analysis.transfer.office_published import published_office
+from analysis.transfer.published import published_caltech, published_fusion, published_office
 
 FORWARD = {"relative": 1e-3}
 """Sums of a forward pass come in another order on another processor."""

@@ -17,8 +17,8 @@ from analysis.studies import Study, fusion, fusion_checks, fusion_tables
 from analysis.studies.domains import domain_pairs
 from analysis.studies.fusion_tuned import describe_tuned
 from analysis.transfer.fusion import Domains
-from analysis.transfer.fusion_alignments import Alignment
-from analysis.transfer.fusion_published import published_fusion
+from analysis.transfer.fusion_protocol import Alignment
+from analysis.transfer.published import published_fusion
 
 HOW = Alignment((8, 4))
 NETWORK = "minivgg16@random"

@@ -14,8 +14,8 @@ from analysis.data.images import ImageArrays
 from analysis.studies import office, office_tables
 from analysis.studies.domains import DomainPair, domain_pairs, named_labels
 from analysis.transfer import office_protocol
-from analysis.transfer.office_methods import OFFICE_METHODS
-from analysis.transfer.office_published import published_office
+from analysis.transfer.office_protocol import OFFICE_METHODS
+from analysis.transfer.published import published_office
 
 AMAZON, DSLR, WEBCAM = (f"office_caltech10/{name}" for name in ("amazon", "dslr", "webcam"))
 LAYERS = ("first", "middle", "last")

@@ -10,10 +10,9 @@ from sklearn.svm import LinearSVC
 
 from analysis.data import stratified_splits
 from analysis.statistics import FullNetworkEmbedding
-from analysis.transfer import reduction, split_fits, split_protocol
+from analysis.transfer import split_fits, split_protocol
 from analysis.transfer.caltech import caltech_protocol, training_size_curve
-from analysis.transfer.reduction import reduced_images
-from analysis.transfer.split_fits import fit_split
+from analysis.transfer.split_fits import fit_split, reduced_images
 from analysis.transfer.split_protocol import (
     derived_seed,
     protocol_on_splits,
@@ -193,7 +192,7 @@ def test_a_transformer_is_fitted_to_the_training_images_alone():
 def test_features_wider_than_a_block_are_summed_up(monkeypatch):
     X, y = problem(60)
     whole = caltech_protocol({"a": X}, y, seed=0, dropout=[False], **QUICK)
-    monkeypatch.setattr(reduction, "_BLOCK", 17)
+    monkeypatch.setattr(split_fits, "_BLOCK", 17)
     parts = caltech_protocol({"a": X}, y, seed=0, dropout=[False], **QUICK)
     pd.testing.assert_frame_equal(whole.drop(columns="seconds"), parts.drop(columns="seconds"))
 
@@ -201,7 +200,7 @@ def test_features_wider_than_a_block_are_summed_up(monkeypatch):
 def test_products_shared_by_all_splits_are_those_of_unit_vectors_and_change_nothing():
     X, y = problem(60)
     X[3] = 0
-    shared = reduction.inner_products(X)
+    shared = split_fits.inner_products(X)
     np.testing.assert_allclose(shared, normalize(X) @ normalize(X).T, atol=1e-12)
     train, test = stratified_splits(y, n_train=6, n_splits=1, seed=0)[0]
     alone = reduced_images(X, train, test)

@@ -20,9 +20,14 @@ from analysis.transfer.descriptors import (
     llc,
     raw_pixels,
 )
-from analysis.transfer.descriptors.dense_sift import FAINT, dense_sift
 from analysis.transfer.descriptors.gabor import describe_gist
-from analysis.transfer.descriptors.words import mixtures, nearest_words, pooled_weights
+from analysis.transfer.descriptors.words import (
+    FAINT,
+    dense_sift,
+    mixtures,
+    nearest_words,
+    pooled_weights,
+)
 
 RNG = np.random.default_rng
 

@@ -14,8 +14,10 @@ from analysis.transfer import (
     TransferComponentAnalysis,
 )
 from analysis.transfer.fusion import Descriptor, Domains, fusion_descriptors
-from analysis.transfer.fusion_alignments import ALIGNMENTS, SIZES, Alignment
 from analysis.transfer.fusion_protocol import (
+    ALIGNMENTS,
+    SIZES,
+    Alignment,
     classify_targets,
     fusion_table,
     predict_linear,

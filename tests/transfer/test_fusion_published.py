@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.transfer.fusion_published import published_fusion
+from analysis.transfer.published import published_fusion
 
 COLUMN = ["table", "weights", "block", "selection"]
 

@@ -52,8 +52,7 @@ from analysis.transfer import (
 )
 from analysis.transfer.chunked_pca import ChunkedPCA
 from analysis.transfer.fusion import Descriptor, Domains, local_descriptors, segment_means
-from analysis.transfer.fusion_alignments import Alignment
-from analysis.transfer.fusion_protocol import fusion_table
+from analysis.transfer.fusion_protocol import Alignment, fusion_table
 from analysis.transfer.label_free import domain_gap, source_accuracy
 
 RNG = np.random.default_rng(0)

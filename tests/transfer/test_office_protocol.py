@@ -16,8 +16,7 @@ from analysis.transfer import (
     office_protocol,
     table_of_office,
 )
-from analysis.transfer.office_methods import OFFICE_METHODS
-from analysis.transfer.office_protocol import _draws, _task
+from analysis.transfer.office_protocol import OFFICE_METHODS, _draws, _task
 
 PER_CLASS = {"n_source": 6, "n_target": 2}
 

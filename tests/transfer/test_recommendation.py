@@ -29,9 +29,8 @@ from analysis.transfer import (
     summarise_losses,
 )
 from analysis.transfer import recommendation as module
-from analysis.transfer._bench import Bench, telling_features
 from analysis.transfer.candidates import LeftOut
-from analysis.transfer.recommendation import _balanced
+from analysis.transfer.recommendation import Bench, _balanced, telling_features
 
 LAYERS = np.repeat(["first", "middle", "last"], [4, 6, 14])
 

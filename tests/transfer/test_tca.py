@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import pairwise_kernels
 
-from analysis.transfer import TransferComponentAnalysis, _tca_solver
+from analysis.transfer import TransferComponentAnalysis, tca
 
 MUS = [0.01, 1.0, 100.0]
 KERNELS = {
@@ -54,8 +54,8 @@ def mean_gap(found):
 def route(request, monkeypatch):
     """Both ways of solving, at sizes at which the package would take the dense one."""
     if request.param == "Krylov":
-        monkeypatch.setattr(_tca_solver, "_DENSE", 0)
-        monkeypatch.setattr(_tca_solver, "_densely", None)
+        monkeypatch.setattr(tca, "_DENSE", 0)
+        monkeypatch.setattr(tca, "_densely", None)
     return request.param
 
 
@@ -93,7 +93,7 @@ class TestExactSolver:
 
     def test_flat_spectra_are_solved_densely(self, monkeypatch):
         """A kernel near the identity, whose eigenvalues hardly differ."""
-        monkeypatch.setattr(_tca_solver, "_DENSE", 0)
+        monkeypatch.setattr(tca, "_DENSE", 0)
         source, target = domains(3, (60, 70))
         found = TransferComponentAnalysis(5, gamma=20.0).fit(source, target)
         values, _ = literal(kernel_of(source, target, "rbf", {"gamma": 20.0}), 60, 1.0, 5)
@@ -268,7 +268,7 @@ class TestGamma:
     def test_of_many_samples_some_are_drawn(self, monkeypatch):
         source, target = domains(1, (300, 300))
         exact = TransferComponentAnalysis(2).fit(source, target).gamma_
-        monkeypatch.setattr("analysis.transfer._tca_kernels.MEDIAN_OF", 200)
+        monkeypatch.setattr("analysis.transfer.tca.MEDIAN_OF", 200)
         drawn = [TransferComponentAnalysis(2, seed=s).fit(source, target).gamma_ for s in (0, 0, 1)]
         assert drawn[0] == drawn[1] != drawn[2]
         assert drawn == pytest.approx([exact] * 3, rel=0.1)

@@ -13,16 +13,15 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.linalg import subspace_angles
 
-from analysis.transfer import TransferComponentAnalysis, _tca_rows
-from analysis.transfer._tca_nystrom import Landmarks
-from analysis.transfer._tca_rows import StoredDomains, components_of
+from analysis.transfer import TransferComponentAnalysis, tca
+from analysis.transfer.tca import Landmarks, StoredDomains, components_of
 
 N, WIDTH = (130, 170), 30
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(_tca_rows, "_ROWS_PER_TASK", 50)
+    monkeypatch.setattr(tca, "_ROWS_PER_TASK", 50)
 
 
 def samples(seed, n):
@@ -109,7 +108,7 @@ def test_small_problem_is_the_eigenproblem(monkeypatch):
     model = components(gamma=0.05)
     made = Landmarks.drawn(model._kernel_of(X), X, 80, 3).features(X)
     n_source, n = N[0], len(X)
-    sums = _tca_rows.Sums(made.T @ made, made[:n_source].sum(0), made[n_source:].sum(0))
+    sums = tca.Sums(made.T @ made, made[:n_source].sum(0), made[n_source:].sum(0))
     found = components_of(sums, *N, 1.0, 6)
     K, H = made @ made.T, np.eye(n) - 1 / n
     e = np.concatenate([np.full(N[0], 1 / N[0]), np.full(N[1], -1 / N[1])])

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from analysis import paths
 from analysis.data import ImageDataset
-from analysis.transfer.descriptors.codebook import Codebook, learn_codebook
 from analysis.transfer.descriptors.gabor import gist
 from analysis.transfer.descriptors.gradients import hog
-from analysis.transfer.descriptors.pixels import raw_pixels
-from analysis.transfer.descriptors.words import bag_of_words, llc
+from analysis.transfer.descriptors.reading import raw_pixels
+from analysis.transfer.descriptors.words import Codebook, bag_of_words, learn_codebook, llc
 
 __all__ = ["DESCRIPTORS", "describe_dataset"]
 

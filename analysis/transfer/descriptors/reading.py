@@ -1,4 +1,4 @@
-"""From datasets to descriptors: every image decoded once, side by side in threads."""
+"""From datasets to descriptors, such as the pixels: images are decoded once, side by side."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from tqdm.auto import tqdm
 
 from analysis.data import ImageDataset
 from analysis.data.images import hashing_threads
+from analysis.data.source_tasks import thumbnails
 from analysis.statistics.threads import one_blas_thread
-
-__all__ = ["centre_square", "describe_each", "describe_images"]
 
 T = TypeVar("T")
 
@@ -92,3 +91,28 @@ def centre_square(image: Image.Image, side: int) -> Image.Image:
     left, top = ((length - shorter) / 2 for length in image.size)
     box = (left, top, left + shorter, top + shorter)
     return image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+
+
+def raw_pixels(
+    data: ImageDataset, *, side: int = 32, progress: bool = False
+) -> NDArray[np.float32]:
+    """Give the pixels themselves, as numbers to classify by.
+
+    Images are resized and cropped as a network's input is, shorter side to ``side``, centre kept.
+
+    Parameters
+    ----------
+    data : ImageDataset
+        n images.
+    side : int
+        Pixels across and down.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, 3 * side * side)
+        Red, then green, then blue, each row by row; 0 is black and 1 full.
+    """
+    images = thumbnails(data, side, progress=progress)
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)

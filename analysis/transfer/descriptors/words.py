@@ -12,19 +12,41 @@ LLC
     distances of these words to x and beta is 1e-4. Of each word the greatest weight in each cell
     of a pyramid of 1, 2 x 2 and 4 x 4 cells is kept, and at least 0, which is what it weighs in
     patches that are not mixed from it. The whole is scaled to unit norm.
+words
+    The centres of clusters of patches, learnt from images without their labels.
+
+Patches are described by dense SIFT, directions of the gradient on a grid. Source: Lowe,
+*Distinctive image features from scale-invariant keypoints*, International Journal of Computer
+Vision 60, 2004, section 6. As usual where patches lie on a grid, they are upright, of given sizes,
+and all their pixels weigh alike, without Lowe's Gaussian around the centre.
+
+gradient
+    Central differences of the grey values (0 to 1), smoothed by a Gaussian of 0.8 px.
+patch
+    4 x 4 cells, in each a histogram of 8 directions. Direction d is that of grey values which rise
+    d x 45 degrees clockwise from the right.
+weights
+    A pixel counts in the two nearest directions and the four nearest cells by its distance to
+    their centres, so that the outer cells reach half a cell beyond the patch, as far as the image
+    goes.
+scale
+    Unit norm, cut at 0.2, unit norm again. A patch whose gradient is below ``FAINT`` in the mean
+    is plain, and all zeros: scaled up, it would show the camera's noise.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from scipy.ndimage import correlate1d, gaussian_filter
+from sklearn.cluster import MiniBatchKMeans
 
 from analysis.data import ImageDataset
-from analysis.transfer.descriptors.codebook import Codebook
-from analysis.transfer.descriptors.reading import describe_images
-
-__all__ = ["bag_of_words", "llc", "mixtures", "nearest_words", "pooled_weights"]
+from analysis.statistics.threads import one_blas_thread
+from analysis.transfer.descriptors.reading import describe_each, describe_images
 
 Floats = NDArray[np.float64]
 
@@ -174,3 +196,242 @@ def pooled_weights(
         np.maximum.at(pooled, (cell[:, None], near), weights)
         first += side**2
     return pooled
+
+
+_BATCH = 4096  # patches per step of k-means
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """Words, and how the patches are cut that they were learnt from.
+
+    Attributes
+    ----------
+    words : ndarray of float32, shape (n_words, 128)
+        Centres of clusters of dense SIFT descriptors.
+    patches : tuple of int
+        Pixels across and down the patches, size by size.
+    step : int
+        Pixels between patches.
+    longest : int
+        Images are shrunk so that their longer side has at most so many pixels.
+    """
+
+    words: NDArray[np.float32]
+    patches: tuple[int, ...] = (16, 24, 32)
+    step: int = 8
+    longest: int = 300
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def describe(self, image: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Dense SIFT descriptors (n, 128) of an image and their places (n, 2).
+
+        Never empty: images too small for the largest patch are enlarged until it fits.
+        """
+        grey = _sized(image.convert("L"), self.longest, max(self.patches))
+        values = np.asarray(grey, dtype=np.float32) / np.float32(255)
+        return dense_sift(values, patches=self.patches, step=self.step)
+
+
+def _sized(image: Image.Image, longest: int, shortest: int) -> Image.Image:
+    """Shrink to a longer side, enlarge to a shorter one; proportions kept up to rounding."""
+    scale = min(1.0, longest / max(image.size))
+    scale = max(scale, shortest / min(image.size))
+    if scale == 1.0:
+        return image
+    width, height = (max(shortest, round(length * scale)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+@one_blas_thread
+def learn_codebook(
+    data: ImageDataset,
+    n_words: int = 1024,
+    *,
+    images: ArrayLike | None = None,
+    seed: int,
+    n_patches: int = 100_000,
+    patches: tuple[int, ...] = (16, 24, 32),
+    step: int = 8,
+    longest: int = 300,
+    progress: bool = False,
+) -> Codebook:
+    """Learn words from patches drawn from images.
+
+    Parameters
+    ----------
+    data : ImageDataset
+        Images; labels are not used.
+    n_words : int
+        How many words.
+    images : array_like of int or bool, optional
+        Which images to learn from; by default all. Where accuracy is measured, give training
+        images.
+    seed : int
+        Seed of the draws and of k-means.
+    n_patches : int
+        Patches to learn from, rounded up to equally many of each image; fewer where images have
+        not so many.
+    patches, step, longest
+        See :class:`Codebook`.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Codebook
+
+    Raises
+    ------
+    ValueError
+        No images, fewer different patches than words, or a number below 1.
+    BrokenImageError
+        If an image cannot be read.
+
+    Notes
+    -----
+    k-means by batches of patches (scikit-learn's ``MiniBatchKMeans``), one start. The same seed
+    gives the same words for equal numbers of threads and versions.
+    """
+    if n_words < 1 or n_patches < 1 or longest < 1:
+        raise ValueError(
+            f"expected numbers from 1, got n_words={n_words}, n_patches={n_patches}, "
+            f"longest={longest}"
+        )
+    chosen = data if images is None else data.subset(np.asarray(images))
+    if not len(chosen):
+        raise ValueError(f"expected images of {data.name!r} to learn words from, got none")
+    empty = Codebook(np.zeros((0, 0), np.float32), tuple(patches), step, longest)
+    each = -(-n_patches // len(chosen))
+
+    def draw(index: int, image: Image.Image) -> NDArray[np.float32]:
+        found, _ = empty.describe(image)
+        drawn = np.random.default_rng((seed, index)).permutation(len(found))[:each]
+        return found[drawn]
+
+    sample = np.concatenate(list(describe_each(chosen, draw, progress=progress)))
+    different = len(np.unique(sample, axis=0))
+    if different < n_words:
+        raise ValueError(
+            f"expected at least as many different patches as words, got {different} of "
+            f"{len(chosen)} images for {n_words} words; ask for fewer words"
+        )
+    means = MiniBatchKMeans(n_words, batch_size=_BATCH, n_init=1, random_state=seed).fit(sample)
+    words = means.cluster_centers_.astype(np.float32)
+    return Codebook(words, tuple(patches), step, longest)
+
+
+Single = NDArray[np.float32]
+
+CELLS, DIRECTIONS = 4, 8
+
+SIFT_WIDTH = CELLS**2 * DIRECTIONS
+"""Numbers of a descriptor: 128."""
+
+FAINT = 0.005
+"""Mean size of a patch's gradient, in grey values (0 to 1) per pixel, below which it is plain."""
+
+_CUT = 0.2
+_SMOOTH = 0.8  # px
+
+
+def dense_sift(
+    grey: NDArray[np.floating], *, patches: tuple[int, ...] = (16,), step: int = 8
+) -> tuple[Single, NDArray[np.float64]]:
+    """Describe the patches of an image.
+
+    Parameters
+    ----------
+    grey : ndarray, shape (height, width)
+        From 0 to 1.
+    patches : tuple of int
+        Pixels across and down a patch, multiples of 4, size by size.
+    step : int
+        Pixels between patches. The grid is centred in the image.
+
+    Returns
+    -------
+    descriptors : ndarray of float32, shape (n, 128)
+        By size, row and column of the patch; row and column of the cell; direction. Sizes that do
+        not fit into the image have no rows.
+    places : ndarray of float64, shape (n, 2)
+        Centres, row and column, as shares of the image's height and width.
+
+    Raises
+    ------
+    ValueError
+        No sizes or one that is no multiple of 4, a step below 1, or an array that is no image.
+    """
+    if not patches or any(patch < CELLS or patch % CELLS for patch in patches) or step < 1:
+        raise ValueError(
+            f"expected patches of multiples of {CELLS} pixels and a step from 1, got patches "
+            f"{patches} and step {step}"
+        )
+    if grey.ndim != 2:
+        raise ValueError(f"expected grey values (height, width), got shape {grey.shape}")
+    descriptors = [np.zeros((0, SIFT_WIDTH), np.float32)]
+    places = [np.zeros((0, 2))]
+    fitting = [patch for patch in patches if patch <= min(grey.shape)]
+    maps = _by_direction(grey) if fitting else np.zeros((DIRECTIONS, *grey.shape), np.float32)
+    for patch in fitting:
+        starts = [_centred(length, patch, step) for length in grey.shape]
+        descriptors.append(_scaled(_histograms(maps, starts, patch // CELLS), patch))
+        places.append(_centres(starts, grey.shape, patch))
+    return np.concatenate(descriptors), np.concatenate(places)
+
+
+def _by_direction(grey: NDArray[np.floating]) -> Single:
+    """Size of the gradient, shared out to the two nearest directions, (8, height, width)."""
+    smooth = gaussian_filter(grey.astype(np.float32), _SMOOTH, mode="nearest")
+    down, right = np.gradient(smooth)
+    turns = np.arctan2(down, right) * np.float32(DIRECTIONS / (2 * np.pi)) % DIRECTIONS
+    away = np.abs(turns - np.arange(DIRECTIONS, dtype=np.float32)[:, None, None])
+    shares = np.maximum(1 - np.minimum(away, DIRECTIONS - away), 0)
+    maps: Single = np.hypot(down, right) * shares
+    return maps
+
+
+def _histograms(maps: Single, starts: list[NDArray[np.int64]], cell: int) -> Single:
+    """Weighted sums of the maps in all cells of all patches, (patches, 128)."""
+    tent = _tent(cell)
+    spread = correlate1d(maps, tent, axis=1, mode="constant")
+    # for even cells the centre lies before pixel cell // 2, and so does the tent's
+    offsets = cell * np.arange(CELLS) + cell // 2
+    rows, columns = (start[:, None] + offsets for start in starts)
+    spread = correlate1d(spread[:, rows.ravel()], tent, axis=2, mode="constant")
+    taken = spread[:, :, columns].reshape(DIRECTIONS, *rows.shape, *columns.shape)
+    found: Single = taken.transpose(1, 3, 2, 4, 0).reshape(-1, SIFT_WIDTH)
+    return found
+
+
+def _tent(cell: int) -> NDArray[np.float64]:
+    """Weights of pixels by their distance to the centre of a cell, those above 0."""
+    reach = cell - 0.5 if cell % 2 == 0 else cell - 1.0  # centres of even cells lie between pixels
+    tent: NDArray[np.float64] = 1 - np.abs(np.arange(-reach, cell)) / cell
+    return tent
+
+
+def _centred(length: int, patch: int, step: int) -> NDArray[np.int64]:
+    """First pixels of patches that leave margins equal to half a pixel."""
+    number = (length - patch) // step + 1
+    margin = (length - patch - step * (number - 1)) // 2
+    return margin + step * np.arange(number)
+
+
+def _centres(
+    starts: list[NDArray[np.int64]], shape: tuple[int, ...], patch: int
+) -> NDArray[np.float64]:
+    """Row and column of the patches' centres as shares of height and width."""
+    shares = [(start + patch / 2) / length for start, length in zip(starts, shape, strict=True)]
+    return np.stack(np.meshgrid(*shares, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _scaled(found: Single, patch: int) -> Single:
+    """Scale to unit norm, cut, scale to unit norm again; zeros where a patch is plain."""
+    plain = found.sum(axis=1, keepdims=True) < FAINT * patch**2  # weights sum to the patch's area
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    cut = np.minimum(found / np.where(plain, 1, norms), _CUT)
+    scaled = cut / np.where(plain, 1, np.linalg.norm(cut, axis=1, keepdims=True))
+    return np.where(plain, 0, scaled).astype(np.float32)
