@@ -216,7 +216,7 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
             )
         number, n_landmarks = self._number(len(domains)), self._number_of_landmarks()
         n_source, n_target = len(domains.source), len(domains.target)
-        self._kernel = self._kernel_of(domains.for_gamma(self.seed))
+        self._kernel = self._kernel_of(domains.drawn(MEDIAN_OF, self.seed, ordered=False))
         drawn = domains.drawn(n_landmarks, self.seed, ordered=True)
         landmarks = Landmarks.drawn(self._kernel, drawn, n_landmarks, self.seed)
         sums = summed(client, domains, landmarks)
@@ -302,7 +302,13 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
         return number
 
     def _kernel_of(self, X: Floats) -> Kernel:
-        return kernel_for(X, self.kernel, self.gamma, self.degree, self.coef0, self.seed)
+        """Kernel for samples of both domains; gamma from them where it is not given."""
+        if self.gamma is not None and not self.gamma > 0:
+            raise ValueError(f"expected a gamma above 0, or None, got {self.gamma}")
+        gamma = 1 / X.shape[1] if self.gamma is None else float(self.gamma)
+        if self.gamma is None and self.kernel == "rbf":
+            gamma = median_gamma(X, self.seed)
+        return Kernel(self.kernel, gamma, self.degree, self.coef0)
 
     def _keep(self, values: Floats, W: Floats, embedding: Floats, n_source: int) -> None:
         """Keep eigenvectors (k, n), with wᵀ A w = 1, and K W as they are to be scaled."""
@@ -394,26 +400,6 @@ class Kernel:
             np.minimum(products, 0, out=products)
             np.exp(products, out=products)
         return products
-
-
-def kernel_for(
-    X: Floats, name: str, gamma: float | None, degree: float, coef0: float, seed: int
-) -> Kernel:
-    """Kernel of that name for samples of both domains (samples, features).
-
-    Without a gamma, a radial kernel gets that of :func:`median_gamma`, a polynomial one the inverse
-    of the number of features.
-
-    Raises
-    ------
-    ValueError
-        For a gamma that is not above 0.
-    """
-    if gamma is not None and not gamma > 0:
-        raise ValueError(f"expected a gamma above 0, or None, got {gamma}")
-    if gamma is None and name == "rbf":
-        gamma = median_gamma(X, seed)
-    return Kernel(name, 1 / X.shape[1] if gamma is None else float(gamma), degree, coef0)
 
 
 def median_gamma(X: Floats, seed: int) -> float:
@@ -858,10 +844,6 @@ class StoredDomains:
             return self.rows(np.arange(len(self)))
         chosen = np.random.default_rng(seed).choice(len(self), number, replace=False)
         return self.rows(np.sort(chosen) if ordered else chosen)
-
-    def for_gamma(self, seed: int) -> Floats:
-        """Draw the samples whose distances give gamma: those of one process."""
-        return self.drawn(MEDIAN_OF, seed, ordered=False)
 
     def blocks(self) -> Iterator[tuple[int, xr.DataArray]]:
         """Blocks of samples; the number of the first is its place among those of both domains."""
