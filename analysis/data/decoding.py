@@ -8,10 +8,9 @@ reduced by Pillow to its high byte. Where a TIFF says that 0 is white, it is. Th
 camera wrote is applied. Of animations and pages, the first frame is taken. Values whose range
 nobody defines (float, 32-bit) are refused.
 
-Nothing but ordinary files in the formats of :data:`analysis.data.formats.FORMATS` is read, whatever
-a file is called:
-Pillow would start Ghostscript for a PostScript file named ``.jpg``, and wait for ever for what
-somebody may write into a pipe.
+Nothing but ordinary files in one of :data:`FORMATS` is read, whatever a file is called: Pillow
+would start Ghostscript for a PostScript file named ``.jpg``, and wait for ever for what somebody
+may write into a pipe.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.data.images import ImageDataset
 from analysis.data.readers import load_dataset
@@ -255,7 +254,17 @@ def _others(data: ImageDataset, classes: Merged) -> dict[str, int]:
 
 def _split(data: ImageDataset, seed: int) -> Pair:
     """Split a dataset into a pair without an image in common."""
-    source = _drawn(data.labels, seed, data)
+    rng = np.random.default_rng(seed)
+    source = np.zeros(len(data), dtype=bool)
+    for label, name in enumerate(data.classes):
+        members = rng.permutation(np.flatnonzero(data.labels == label))
+        if len(members) < 2:
+            raise ValueError(
+                f"expected at least two images of each class to split {data.name}, got "
+                f"{len(members)} of {name}"
+            )
+        n_source = min(round(_SOURCE_SHARE * len(members)), len(members) - 1)
+        source[members[: max(1, n_source)]] = True
     note = (
         f"{data.name} is split at random by class (seed {seed}): {source.sum():,} images to learn "
         f"from, {(~source).sum():,} to be tested on."
@@ -265,19 +274,3 @@ def _split(data: ImageDataset, seed: int) -> Pair:
         replace(data.subset(~source), name=f"{data.name} (target)"),
         note=note,
     )
-
-
-def _drawn(labels: npt.NDArray[np.int64], seed: int, data: ImageDataset) -> npt.NDArray[np.bool_]:
-    """Which images are the source's."""
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(labels), dtype=bool)
-    for label, name in enumerate(data.classes):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        if len(members) < 2:
-            raise ValueError(
-                f"expected at least two images of each class to split {data.name}, got "
-                f"{len(members)} of {name}"
-            )
-        n_source = min(round(_SOURCE_SHARE * len(members)), len(members) - 1)
-        chosen[members[: max(1, n_source)]] = True
-    return chosen
