@@ -56,11 +56,6 @@ def published_caltech() -> pd.DataFrame:
 
 PUBLISHED_CLASSES = 31
 
-_OFFICE_DOMAINS = {
-    "amazon": "office_caltech10/amazon",
-    "dslr": "office_caltech10/dslr",
-    "webcam": "office_caltech10/webcam",
-}
 _OFFICE_COLUMNS = [
     (source, features) for source in ("amazon", "dslr") for features in ("SURF", "DeCAF6", "DeCAF7")
 ]
@@ -98,19 +93,11 @@ def published_office() -> pd.DataFrame:
     for (training, method), text in _OFFICE.items():
         numbers = [float(number) for number in text.split()]
         cells = zip(_OFFICE_COLUMNS, numbers[::2], numbers[1::2], strict=True)
-        rows += [
-            {
-                "source": _OFFICE_DOMAINS[source],
-                "target": _OFFICE_DOMAINS["webcam"],
-                "training": training,
-                "method": method,
-                "features": features,
-                "mean": mean,
-                "deviation": deviation,
-            }
-            for (source, features), mean, deviation in cells
-        ]
-    return pd.DataFrame(rows)
+        for (source, features), mean, deviation in cells:
+            domains = (f"office_caltech10/{source}", "office_caltech10/webcam")
+            rows.append((*domains, training, method, features, mean, deviation))
+    columns = ["source", "target", "training", "method", "features", "mean", "deviation"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 _FUSION_PAIRS = {
