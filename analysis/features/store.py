@@ -44,21 +44,16 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 if TYPE_CHECKING:
     from analysis.data import ImageDataset
 
-
 __all__ = [
-    "FORMAT",
     "PROBE",
     "BlockWriter",
     "Builder",
     "DamagedStoreError",
-    "StoredArray",
     "block_rows",
-    "damaged",
     "key_of",
     "locked",
     "open_features",
     "read_metadata",
-    "seal",
 ]
 
 #: Attributes of a group that tell which network made it, see :mod:`analysis.features.probe`.
@@ -82,14 +77,12 @@ def locked(group: Path) -> Iterator[None]:
     group.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(group.with_name(group.name + ".lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         _LOG.info("waiting for another process that computes the same features: %s", group.name)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataArray:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone, Layer, Preprocessing
 
-
 __all__ = ["DTYPES", "Device", "Engine", "Forward", "Forwards", "Reduction", "choose_device"]
 
 #: What a tap's values become inside its hook: (crops, ...) to float32 (crops, k), in own memory.

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone, Layer
 
-
 __all__ = [
     "StrongCrop",
     "UnitAtlas",

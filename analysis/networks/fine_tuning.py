@@ -68,7 +68,6 @@ from analysis.networks.training import (
 if TYPE_CHECKING:
     from analysis.data import ImageDataset
 
-
 __all__ = [
     "FineTuned",
     "FreeLayers",

@@ -41,7 +41,6 @@ from analysis.networks.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from analysis.data.source_tasks import Part, SourceTask
 
-
 __all__ = [
     "FineTuning",
     "Recipe",
