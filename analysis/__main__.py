@@ -89,7 +89,7 @@ def datasets() -> None:
     Example: `layerbook datasets`
     """
     from analysis.data import CARDS
-    from analysis.data.locations import find_dataset
+    from analysis.data.layouts import find_dataset
 
     rows = []
     for card in CARDS.values():

@@ -28,8 +28,8 @@ import numpy.typing as npt
 
 from analysis.data.cards import card_of
 from analysis.data.images import ImageDataset, cut_boxes
+from analysis.data.layouts import find_dataset
 from analysis.data.listing import composed
-from analysis.data.locations import find_dataset
 from analysis.data.splits import Split
 
 __all__ = [

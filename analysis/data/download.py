@@ -13,8 +13,7 @@ import pooch
 from analysis import paths
 from analysis.data.archives import is_archive, most_unpacked, unpack
 from analysis.data.cards import DatasetCard, Source, card_of
-from analysis.data.layouts import LAYOUTS
-from analysis.data.locations import find_dataset, read_listing
+from analysis.data.layouts import LAYOUTS, find_dataset, read_listing
 
 __all__ = ["fetch_dataset", "how_to_get"]
 

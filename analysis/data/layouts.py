@@ -1,4 +1,4 @@
-"""Readers of the official layouts: what each dataset's archive unpacks to, unmodified."""
+"""Where datasets lie, and readers of the official layouts: what archives unpack to, unmodified."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis import paths
+from analysis.data.cards import DatasetCard
 from analysis.data.listing import Listing, by_index, class_folders, files_of
 from analysis.data.matlab import read_matlab
 
-__all__ = ["LAYOUTS", "Layout"]
+__all__ = ["LAYOUTS", "Layout", "find_dataset", "read_listing"]
 
 
 @dataclass(frozen=True)
@@ -257,3 +259,43 @@ LAYOUTS: dict[str, Layout] = {
     "ph2": Layout(("PH2 Dataset images", "PH2_dataset.txt"), _ph2, ("PH2Dataset", "")),
     "corel1000": Layout(("image.orig",), _corel1000),
 }
+
+
+def find_dataset(card: DatasetCard, roots: tuple[Path, ...] | None = None) -> Path | None:
+    """Find the base folder of a dataset in the official layout; ``None`` if it is in no root.
+
+    Parameters
+    ----------
+    card : DatasetCard
+        Which dataset.
+    roots : tuple of Path, optional
+        Where to search; ``paths.data_roots()`` if not given.
+    """
+    layout = LAYOUTS[card.layout]
+    bases = (
+        layout.base(root / card.folder, card.domain)
+        for root in (paths.data_roots() if roots is None else roots)
+    )
+    return next((base for base in bases if base is not None), None)
+
+
+def read_listing(card: DatasetCard, roots: tuple[Path, ...] | None = None) -> Listing:
+    """Files and labels of a dataset that is on disk.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    ValueError
+        If what is there is not what the archive unpacks to; the message names the folder.
+    """
+    base = find_dataset(card, roots)
+    if base is None:
+        raise FileNotFoundError(f"dataset {card.name!r} is not on disk")
+    try:
+        return LAYOUTS[card.layout].read(base)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged index can be anything: short lines, no numbers, a list
+        told = str(error) or type(error).__name__
+        raise ValueError(f"dataset {card.name!r} in {base} cannot be read: {told}") from error

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -21,17 +21,49 @@ from analysis.data.download import fetch_dataset, how_to_get
 from analysis.data.drawn import DRAWN
 from analysis.data.glyphs import DIGITS
 from analysis.data.images import ImageArrays, ImageDataset, ImageFiles, hashing_threads
+from analysis.data.layouts import find_dataset, read_listing
 from analysis.data.listing import Listing, class_folders, is_there, links_out
-from analysis.data.locations import find_dataset, own_path, read_listing
 
-__all__ = ["BUNDLED", "left_out_by_reason", "load_dataset"]
+__all__ = ["BUNDLED", "OWN", "absolute_name", "left_out_by_reason", "load_dataset", "own_path"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_REASONS = 10
 _COLUMNS = ("path", "label")
 _MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # as pandas and NumPy write what is missing
 
+OWN = {"folder": "folder:/path/to/images", "table": "table:/path/to/labels.csv"}
+"""How images of one's own are spelled, by kind."""
+
 OnError = Literal["raise", "skip"]
+
+
+class OwnPath(NamedTuple):
+    """A dataset of one's own: a key of :data:`OWN`, and where it lies."""
+
+    kind: str
+    path: Path
+
+
+def own_path(name: str) -> OwnPath | None:
+    """Take ``folder:PATH`` or ``table:PATH`` apart; None for the name of a card.
+
+    Raises
+    ------
+    ValueError
+        If there is no path.
+    """
+    kind, colon, path = name.partition(":")
+    if kind not in OWN or not colon:
+        return None
+    if not path.strip():
+        raise ValueError(f"expected a path after '{kind}:', such as {OWN[kind]}")
+    return OwnPath(kind, Path(path).expanduser())
+
+
+def absolute_name(name: str) -> str:
+    """Spell the path of a dataset of one's own in full; other names stay."""
+    own = own_path(name)
+    return name if own is None else f"{own.kind}:{own.path.absolute().as_posix()}"
 
 
 def load_dataset(

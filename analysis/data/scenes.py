@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from analysis.data.cards import card_of
 from analysis.data.images import ImageDataset
+from analysis.data.layouts import find_dataset
 from analysis.data.listing import composed
-from analysis.data.locations import find_dataset
 from analysis.data.splits import Split, stratified_splits
 
 __all__ = ["SceneSplit", "read_partitions", "scene_splits"]

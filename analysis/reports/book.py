@@ -20,7 +20,7 @@ import yaml
 from tqdm.auto import tqdm
 
 import analysis
-from analysis.data.locations import absolute_name
+from analysis.data.readers import absolute_name
 from analysis.reports import pages
 from analysis.reports.cost import announce_cost
 from analysis.reports.execution import (

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from analysis.data.locations import OWN
+from analysis.data.readers import OWN
 
 __all__ = ["PARAMETERS", "as_names", "read_study", "refuse_unknown_parameters", "split_network"]
 

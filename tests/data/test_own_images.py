@@ -16,8 +16,7 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 
 from analysis.data import BrokenImageError, ImageDataset, load_dataset
-from analysis.data.locations import absolute_name, own_path
-from analysis.data.readers import left_out_by_reason
+from analysis.data.readers import absolute_name, left_out_by_reason, own_path
 from analysis.studies.parameters import as_names
 
 

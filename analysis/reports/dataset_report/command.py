@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from analysis import paths
 from analysis.data import load_dataset
-from analysis.data.locations import absolute_name, own_path
-from analysis.data.readers import left_out_by_reason
+from analysis.data.readers import absolute_name, left_out_by_reason, own_path
 from analysis.reports.dataset_report.advice import EMBEDDING
 from analysis.reports.dataset_report.page import single_page
 from analysis.reports.dataset_report.study import refuse_unusable, write_broken
