@@ -107,7 +107,7 @@ def test_workers_killed_in_the_middle_of_their_shards_change_no_bit(
                 time.sleep(0.01)
             suspected.update(found)
 
-    killer = threading.Thread(target=kill_twice)
+    killer = threading.Thread(target=kill_twice, daemon=True)
     killer.start()
     run(data, net, tmp_path, client)
     killer.join(timeout=60)
