@@ -131,7 +131,9 @@ def test_a_worker_without_the_store_says_so(name, client, stored, tmp_path, with
     elsewhere.symlink_to(stored)
     X = open_features(elsewhere)
     elsewhere.unlink()
-    with pytest.raises(FileNotFoundError, match=r"elsewhere.zarr on this machine; .* share that folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"elsewhere.zarr on this machine; .* share that folder"
+    ):
         MEASURES[name](X, LABELS, client=client)
     withstood("fault", "A worker of a cluster does not see the store", tried=1)
 
