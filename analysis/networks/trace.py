@@ -408,16 +408,16 @@ def _as_was(tensor: torch.Tensor, converted: torch.Tensor) -> torch.Tensor:
 
 def _record(module: nn.Module, device: str, image: torch.Tensor) -> Trace:
     names = {id(tensor): name for name, tensor in module.state_dict(keep_vars=True).items()}
-    origin: dict[int, torch.Tensor] = {}
+    origin: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by identity, so both must live
 
     def convert(tensor: torch.Tensor) -> torch.Tensor:
         converted = tensor.detach().to(device, copy=device != "meta")
-        origin[id(converted)] = tensor
+        origin[id(converted)] = tensor, converted
         return converted
 
     copied = copy_structure(module, convert)
     origin |= {
-        id(new): old
+        id(new): (old, new)
         for news, olds in (
             (copied.parameters(), module.parameters()),
             (copied.buffers(), module.buffers()),
@@ -436,7 +436,7 @@ def _record(module: nn.Module, device: str, image: torch.Tensor) -> Trace:
     trace.results = tuple(recorder.number(tensor) for tensor in _tensors(result))
     trace.result = trace.results[0] if isinstance(result, torch.Tensor) else None
     for tensor, number in recorder.unmade():
-        held = origin.get(id(tensor), tensor)
+        held, _ = origin.get(id(tensor), (tensor, tensor))
         trace.constants[number] = names.get(id(held)) or _content(held)
     return trace
 
