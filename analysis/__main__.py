@@ -27,7 +27,7 @@ __all__ = ["app"]
 
 
 _STOPPED = "Stopped. Nothing half-written stays; the same command goes on with what is finished."
-_DISK_FULL = "Make room on the disk and say the same again: it goes on with what is finished."
+_DISK_FULL = "Make room on the disk and run the command again: it continues with what is finished."
 
 
 class _OneLineErrors(TyperGroup):

@@ -355,7 +355,7 @@ class BlockWriter:
             If the disk is full.
         """
         if self.changed():
-            raise RuntimeError(f"another run has begun {self.folder} anew; say the same again")
+            raise RuntimeError(f"another run has begun {self.folder} anew; run this again")
         group = zarr.open_group(self.group, mode="r+")
         try:
             at = 0
@@ -368,7 +368,7 @@ class BlockWriter:
                 raise
             raise OSError(
                 f"{os.strerror(error.errno)}: {self.folder.parent}. Images up to here are kept: "
-                "make some room and say the same again, it goes on where it stopped"
+                "make some room and run this again; it continues where it stopped"
             ) from error
 
     def is_done(self, block: range) -> bool:

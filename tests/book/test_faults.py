@@ -278,7 +278,7 @@ def test_a_full_disk_is_told_and_costs_nothing_that_was_finished(
     for free, finished in ((100_000, 0), (1_000_000, 1), (4_000_000, 1)):
         told = book(free)
         assert "No space left on device" in told
-        assert told.splitlines()[-1].startswith("Make room on the disk and say the same again")
+        assert told.splitlines()[-1].startswith("Make room on the disk and run the command again")
         assert len([*executed.iterdir()]) == finished
         assert not (output / "html").exists()
     assert book(9_000_000) == ""
