@@ -96,7 +96,7 @@ def test_a_full_disk_loses_no_whole_block_and_keeps_no_half(
 
     with monkeypatch.context() as patch:
         patch.setattr(BlockWriter, "write", full_after(2, fills))
-        with pytest.raises(OSError, match=r"No space left .* make some room and say the same"):
+        with pytest.raises(OSError, match=r"No space left .* make some room and run this again"):
             run(data, store)
     assert not list(store.glob("*.zarr"))
     begun = next(store.glob("*.partial"))
