@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.chapters import Study
     from analysis.data import ImageDataset, load_dataset
     from analysis.features import extract, strongest_crops
     from analysis.networks import Backbone, Preprocessing, load_backbone
     from analysis.statistics import rank_features, signed_ks
-    from analysis.studies import Study
 
 __all__ = [
     "Backbone",
@@ -35,7 +35,7 @@ _ROOM_OF = {
     "Backbone": "networks",
     "ImageDataset": "data",
     "Preprocessing": "networks",
-    "Study": "studies",
+    "Study": "chapters",
     "extract": "features",
     "load_backbone": "networks",
     "load_dataset": "data",

@@ -238,7 +238,7 @@ def book(
 
     Example: `layerbook book --datasets digits --network minivgg16 --weights random`
     """
-    from analysis.reports import build_book
+    from analysis.book import build_book
 
     index = build_book(
         study_option or study, datasets=datasets, networks=network, weights=weights, output=output

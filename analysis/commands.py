@@ -82,8 +82,8 @@ def extract(
     """
     from analysis import extract as extract_features
     from analysis import load_dataset
+    from analysis.book.exports import write_zarr
     from analysis.cluster import connect
-    from analysis.reports.exports import write_zarr
 
     asked: dict[str, Any] = {
         "pooling": pooling,
@@ -182,8 +182,8 @@ def dks(
     Example: `layerbook dks digits minivgg16 --weights random`
     """
     from analysis import load_dataset
-    from analysis.reports.exports import measure_distances
-    from analysis.studies import slug
+    from analysis.book.exports import measure_distances
+    from analysis.chapters import slug
 
     data, net = load_dataset(dataset, progress=True), _backbone(network, weights)
     path = out or Path(f"dks-{slug(dataset)}-{slug(net.name)}.csv")
@@ -217,7 +217,7 @@ def report(
 
     Example: `layerbook report folder:/path/to/images --out my-report`
     """
-    from analysis.reports.dataset_report import report_dataset
+    from analysis.book.dataset_report import report_dataset
 
     made = report_dataset(dataset, network, weights=weights, crops=crops, out=out)
     typer.echo(f"Open {made.page}\nThe recommended embedding is in {made.embedding}")
@@ -260,7 +260,7 @@ def print_table(header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> None:
 
 def _backbone(network: str, weights: str | None) -> Any:
     from analysis import load_backbone
-    from analysis.studies import split_network
+    from analysis.chapters import split_network
 
     name, named_weights = split_network(network)
     return load_backbone(name, weights=weights or named_weights, progress=True)

@@ -3,7 +3,7 @@
 1,280 images with VGG16's 12,416 features, drawn like real ones, are written to a store and worked
 through by the functions of a cluster, here a worker in this process. Beside it the images of a
 bundled dataset are extracted with the bundled network, and a few with VGG16. The model
-(``analysis.studies.scale``) gets rates that are measured, as the book's page measures them, on a
+(``analysis.chapters.scale``) gets rates that are measured, as the book's page measures them, on a
 tenth of the images or of the features. Each row is what happened over what was predicted:
 core-seconds and bytes. For what comes after extraction it is the median of five rounds, each with
 rates of its own: on a machine that others share, a stage of a second swings by a third.
@@ -21,16 +21,10 @@ from typing import Any
 import numpy as np
 from distributed import Client, LocalCluster
 
-from analysis.data import load_dataset
-from analysis.features import extract
-from analysis.features.store import open_features
-from analysis.networks import load_backbone
-from analysis.statistics import noise_thresholds, signed_ks
-from analysis.statistics.shards import shards_of, signed_ks_of_shards
-from analysis.studies import scale_rates
-from analysis.studies.scale import Rates, plan, sizes
-from analysis.studies.scale_layout import Run
-from analysis.studies.scale_rates import (
+from analysis.chapters import scale_rates
+from analysis.chapters.scale import Rates, plan, sizes
+from analysis.chapters.scale_layout import Run
+from analysis.chapters.scale_rates import (
     bytes_in,
     core_seconds,
     drawn_store,
@@ -38,6 +32,12 @@ from analysis.studies.scale_rates import (
     run_of,
     seconds_per_image,
 )
+from analysis.data import load_dataset
+from analysis.features import extract
+from analysis.features.store import open_features
+from analysis.networks import load_backbone
+from analysis.statistics import noise_thresholds, signed_ks
+from analysis.statistics.shards import shards_of, signed_ks_of_shards
 from analysis.transfer import TransferComponentAnalysis
 
 Row = dict[str, Any]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.chapters import Pair, Study
 from analysis.data import load_dataset
-from analysis.studies import Pair, Study
 from analysis.transfer import (
     affordable_n_train,
     compare_features,

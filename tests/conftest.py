@@ -111,8 +111,8 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Under ``executed/NOTEBOOK-*/`` are the executed notebooks with their tables, under ``html`` the
     pages.
     """
+    from analysis.book import build_book
     from analysis.data import load_dataset
-    from analysis.reports import build_book
 
     folder = tmp_path_factory.mktemp("book")
     data = load_dataset("digits_rendered")

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from analysis.data import shuffle_labels
-from analysis.reports.claims import (
+from analysis.book.claims import (
     CLAIMS,
     check_claims,
     gather_evidence,
@@ -21,8 +20,10 @@ from analysis.reports.claims import (
     verdict_counts,
     verdict_table,
 )
-from analysis.reports.claims.claim import PAPER_DATASETS
-from analysis.reports.claims.evidence import ALL, CONV, FC, Evidence
+from analysis.book.claims.claim import PAPER_DATASETS
+from analysis.book.claims.evidence import ALL, CONV, FC, Evidence
+from analysis.chapters import Pair
+from analysis.data import shuffle_labels
 from analysis.statistics import (
     kept,
     measure_behaviour,
@@ -31,7 +32,6 @@ from analysis.statistics import (
     signed_ks,
     thresholds_between,
 )
-from analysis.studies import Pair
 
 GROUPS = {
     **dict.fromkeys(("imagenet", "stanforddogs", "catsdogs", "caltech101", "caltech256"), "a"),

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.chapters import Study, decaf, decaf_maps, decaf_tables
 from analysis.data import load_dataset
 from analysis.figures import decaf as figures
-from analysis.studies import Study, decaf, decaf_maps, decaf_tables
 from analysis.transfer.descriptors import kept
 from analysis.transfer.published import published_caltech
 

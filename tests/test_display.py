@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from analysis.studies import sectioned
+from analysis.chapters import sectioned
 
 TABLE = pd.DataFrame(
     {

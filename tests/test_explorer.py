@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.studies import Explorer, Pair, Study
+from analysis.chapters import Explorer, Pair, Study
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

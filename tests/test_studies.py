@@ -10,9 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.data import CARDS
-from analysis.statistics import signed_ks
-from analysis.studies import (
+from analysis.chapters import (
     PARAMETERS,
     Pair,
     Study,
@@ -26,7 +24,9 @@ from analysis.studies import (
     split_network,
     write_csv,
 )
-from analysis.studies.parameters import as_names
+from analysis.chapters.parameters import as_names
+from analysis.data import CARDS
+from analysis.statistics import signed_ks
 
 STUDIES = sorted((Path(__file__).parents[1] / "book" / "studies").glob("*.yml"))
 

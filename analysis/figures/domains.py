@@ -70,7 +70,7 @@ def plot_domain_accuracies(summary: pd.DataFrame) -> Figure:
     ----------
     summary
         Columns ``network``, ``features``, ``pair``, ``training``, ``method``, ``mean``,
-        ``deviation``, ``chance`` and ``last``, as :func:`analysis.studies.office.summarise_office`
+        ``deviation``, ``chance`` and ``last``, as :func:`analysis.chapters.office.summarise_office`
         has them, of one network. Rows that are not of the last layer, and logistic regression,
         are not drawn.
 

@@ -58,7 +58,7 @@ def plot_against_global(gains: pd.DataFrame, title: str) -> Figure:
     ----------
     gains
         Columns ``pair``, ``layer``, ``selection`` and ``points``, the difference in percentage
-        points, as :func:`analysis.studies.fusion_tables.points_over_global` gives them.
+        points, as :func:`analysis.chapters.fusion_tables.points_over_global` gives them.
     title
         What is compared, before the finding.
 
@@ -142,7 +142,7 @@ def plot_sensitivity(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        As :func:`analysis.studies.fusion.measure_sensitivity` gives it.
+        As :func:`analysis.chapters.fusion.measure_sensitivity` gives it.
 
     Returns
     -------

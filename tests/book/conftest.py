@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_root import write_root
 
-from analysis.reports import book, sources
+from analysis.book import book, sources
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ import torch
 from forked import disturb, ended, files, start
 from small_root import write_notebook, write_root
 
-import analysis.studies  # noqa: F401
-from analysis.reports import book, sources
+import analysis.chapters  # noqa: F401
+from analysis.book import book, sources
 
 RANDOM_KILLS = 25
 SLOW_CELL = """

@@ -8,7 +8,7 @@ from urllib.parse import urldefrag, urljoin
 
 import pytest
 
-from analysis.reports.sources import find_sources
+from analysis.book.sources import find_sources
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [

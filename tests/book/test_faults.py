@@ -20,11 +20,11 @@ from PIL import Image
 from small_root import write_notebook
 from typer.testing import CliRunner
 
-from analysis import reports
+from analysis import book as reports
 from analysis.__main__ import app
-from analysis.reports import book as book_module
-from analysis.reports import sources
-from analysis.studies import write_csv
+from analysis.book import book as book_module
+from analysis.book import sources
+from analysis.chapters import write_csv
 
 TESTS = Path(__file__).parents[1]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks")

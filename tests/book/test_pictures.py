@@ -10,9 +10,9 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output, writes
 from small_root import write_notebook
 
 from analysis import figures
-from analysis.reports.book import study_parameters
-from analysis.reports.execution import run_notebook, run_notebooks
-from analysis.reports.sources import find_sources
+from analysis.book.book import study_parameters
+from analysis.book.execution import run_notebook, run_notebooks
+from analysis.book.sources import find_sources
 
 DRAWING = """
 import numpy as np

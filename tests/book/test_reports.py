@@ -13,11 +13,11 @@ import yaml
 from PIL import Image
 from small_root import PARAMETERS, write_notebook, write_root
 
-from analysis import reports
+from analysis import book as reports
+from analysis.book import book as book_module
+from analysis.book import cost, execution, pages, sources
+from analysis.chapters import Study
 from analysis.data import CARDS
-from analysis.reports import book as book_module
-from analysis.reports import cost, execution, pages, sources
-from analysis.studies import Study
 
 ROOT = Path(__file__).parents[2]
 

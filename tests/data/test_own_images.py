@@ -15,9 +15,9 @@ from layout_writers import write_image
 from PIL import Image
 from pillow_heif import register_heif_opener
 
+from analysis.chapters.parameters import as_names
 from analysis.data import BrokenImageError, ImageDataset, load_dataset
 from analysis.data.readers import absolute_name, left_out_by_reason, own_path
-from analysis.studies.parameters import as_names
 
 
 @pytest.fixture
@@ -472,7 +472,7 @@ def test_what_is_no_name_is_refused_in_a_sentence(value) -> None:
 
 def test_every_way_gives_the_same_features(folder: Path, tmp_path: Path, monkeypatch) -> None:
     from analysis import extract, load_backbone
-    from analysis.studies import Study
+    from analysis.chapters import Study
 
     monkeypatch.setenv("LAYERBOOK_HOME", str(tmp_path / "home"))
     files = sorted(folder.rglob("*.png"))
@@ -502,7 +502,7 @@ def test_every_way_gives_the_same_features(folder: Path, tmp_path: Path, monkeyp
 
 
 def test_a_book_is_told_of_tables_by_their_full_path(monkeypatch, tmp_path: Path) -> None:
-    from analysis.reports.book import study_parameters
+    from analysis.book.book import study_parameters
 
     (tmp_path / "study.yml").write_text("title: T\nnetworks: minivgg16@random\ndatasets: digits\n")
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,9 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
 from analysis import ImageDataset, extract, load_backbone, load_dataset
+from analysis.book.book import study_parameters
+from analysis.book.sources import find_sources
+from analysis.chapters import Study
 from analysis.data.drawn import (
     digits_rendered,
     glyphs_clean,
@@ -25,8 +28,6 @@ from analysis.data.drawn import (
     wood_grain,
 )
 from analysis.data.splits import shuffle_labels
-from analysis.reports.book import study_parameters
-from analysis.reports.sources import find_sources
 from analysis.statistics import (
     FullNetworkEmbedding,
     expected_threshold,
@@ -34,7 +35,6 @@ from analysis.statistics import (
     signed_ks,
     tie_counts,
 )
-from analysis.studies import Study
 from analysis.transfer import TransferComponentAnalysis, one_shot_accuracy, split_accuracies
 from analysis.transfer.published import published_caltech, published_fusion, published_office
 
@@ -206,5 +206,5 @@ def _published() -> Iterator[tuple[str, Golden]]:
 def _study() -> Iterator[tuple[str, Golden]]:
     parameters = study_parameters(find_sources().study("bundled"))
     study = Study(**parameters, progress=False)
-    yield "studies: pairs of dataset and network", Golden(len(study.pairs))
-    yield "reports: parameters of the bundled study", Golden(_hash(np.array(repr(parameters))))
+    yield "chapters: pairs of dataset and network", Golden(len(study.pairs))
+    yield "book: parameters of the bundled study", Golden(_hash(np.array(repr(parameters))))

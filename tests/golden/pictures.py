@@ -16,9 +16,9 @@ from base64 import b64decode
 from collections.abc import Iterable
 from pathlib import Path
 
-from analysis.reports.book import study_parameters
-from analysis.reports.execution import run_notebooks
-from analysis.reports.sources import find_sources
+from analysis.book.book import study_parameters
+from analysis.book.execution import run_notebooks
+from analysis.book.sources import find_sources
 
 TIMED = {
     "plot_module_times": "how long each module of a network takes, on this machine",

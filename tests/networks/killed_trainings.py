@@ -17,8 +17,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import analysis.networks.model_cards
-import analysis.studies  # noqa: F401
 from analysis.__main__ import app
 
 ROOT = Path(__file__).parents[2]

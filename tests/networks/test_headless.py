@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from analysis.chapters import split_network
 from analysis.data import ImageDataset, load_dataset
 from analysis.features import extract
 from analysis.networks import FineTuning, Preprocessing, fine_tune, load_backbone
@@ -19,7 +20,6 @@ from analysis.networks.crops import cut_crops
 from analysis.networks.loading import assemble
 from analysis.networks.minivgg import minivgg16
 from analysis.networks.state_dicts import load_state, match_names
-from analysis.studies import split_network
 
 EDGES = "vgg16_features-edges.safetensors"
 CONVOLUTIONS = [

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from analysis.chapters import split_network
 from analysis.networks import load_backbone, sources
 from analysis.networks.minivgg import minivgg16
-from analysis.studies import split_network
 
 
 @pytest.fixture

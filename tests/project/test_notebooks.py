@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.studies import PARAMETERS
+from analysis.chapters import PARAMETERS
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

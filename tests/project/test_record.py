@@ -9,8 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from analysis.reports.pages import faults_page
-from analysis.reports.sources import BookSources
+from analysis.book.pages import faults_page
+from analysis.book.sources import BookSources
 
 ROOT = Path(__file__).parents[2]
 TESTS = """

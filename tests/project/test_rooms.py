@@ -24,8 +24,8 @@ ROOMS = (
     "statistics",
     "transfer",
     "figures",
-    "studies",
-    "reports",
+    "chapters",
+    "book",
     "commands",
     "__main__",
 )

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hostile_names import NAMES, draw_folder
 
+from analysis.book import build_book
+from analysis.book.sources import find_sources
 from analysis.data.listing import composed
-from analysis.reports import build_book
-from analysis.reports.sources import find_sources
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [

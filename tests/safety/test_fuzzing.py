@@ -33,6 +33,7 @@ from safetensors.torch import save as save_tensors
 from scipy.io import savemat
 
 from analysis import load_dataset
+from analysis.chapters.parameters import read_study
 from analysis.data.archives import unpack
 from analysis.data.birds import read_bird_annotations
 from analysis.data.decoding import BrokenImageError, open_image
@@ -41,7 +42,6 @@ from analysis.networks.state_dicts import load_state, match_names, read_state
 from analysis.networks.training import read_checkpoint, write_checkpoint
 from analysis.statistics import FullNetworkEmbedding
 from analysis.statistics.embedding import FACTS, NUMBERS
-from analysis.studies.parameters import read_study
 from analysis.transfer import RecommendedEmbedding
 
 SHORT, LONG, SECONDS = 50, 2000, 60

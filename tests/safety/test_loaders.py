@@ -49,14 +49,14 @@ ONLY_IN = {
     "Image.open": "data/decoding.py",
     "tarfile.open": "data/archives.py",
     "zipfile.ZipFile": ("data/archives.py", "networks/state_dicts.py", "networks/training.py"),
-    "subprocess.Popen": "reports/book.py",
+    "subprocess.Popen": "book/book.py",
     "subprocess.run": "data/matlab.py",
 }
 """Calls that have one place, where they are guarded."""
 
 
 ALLOWED = {
-    "studies/scale_rates.py": ["imports pickle"],
+    "chapters/scale_rates.py": ["imports pickle"],
 }
 """It pickles what it has made itself, in memory, to time what a cluster sends."""
 

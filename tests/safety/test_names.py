@@ -24,6 +24,9 @@ from typer.testing import CliRunner
 
 from analysis import figures
 from analysis.__main__ import app
+from analysis.book.dataset_report import command, report_dataset
+from analysis.book.pages import _code, _plain, _table
+from analysis.chapters import sectioned, slug, write_csv
 from analysis.commands import printable
 from analysis.data.listing import composed
 from analysis.figures import (
@@ -37,9 +40,6 @@ from analysis.figures import (
     pictures,
     recommendation,
 )
-from analysis.reports.dataset_report import command, report_dataset
-from analysis.reports.pages import _code, _plain, _table
-from analysis.studies import sectioned, slug, write_csv
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from notebook_shell import run_here

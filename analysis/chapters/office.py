@@ -1,0 +1,288 @@
+"""The Office protocol over all pairs of domains of a study, and what its tables say.
+
+Conventions
+-----------
+layers
+    Donahue et al. (DeCAF, ICML 2014, table 1) compare the sixth and the seventh layer of their
+    network, the last two before the class scores. Here the last two of each network's embedding
+    stand for them where the paper has numbers, and the last one for every other pair.
+SURF
+    The published histograms of Office-Caltech-10, as shares of each image's words, where they are
+    on disk; listed as a network of that name with one layer of that name.
+labels
+    20 source images per class, 8 of dslr and webcam, all of the smallest class where it has fewer;
+    3 labelled target images per class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.chapters.domains import DomainPair, named_labels
+from analysis.chapters.study import Pair
+from analysis.data import CARDS, surf_features
+from analysis.figures.domains import DomainMap
+from analysis.statistics.neighbours import NeighbourShares, neighbour_map, neighbour_shares
+from analysis.transfer import office_n_source, office_protocol
+from analysis.transfer.published import published_office
+
+if TYPE_CHECKING:
+    from analysis.chapters.study import Study
+    from analysis.data import ImageDataset
+
+__all__ = [
+    "SURF",
+    "domain_maps",
+    "measure_neighbours",
+    "measure_office",
+    "pair_to_show",
+    "published_pairs",
+    "summarise_office",
+]
+
+SURF = "SURF"
+N_TARGET = 3
+_IMAGES = 300  # of a domain, at most, in a map
+
+_CELL = ["network", "features", "source", "target", "pair"]
+_METHOD = ["training", "method", "unlabelled"]
+_MEASURED = ["split", *_METHOD, "train", "test", "accuracy", "class_accuracy", "chance"]
+
+
+def measure_office(
+    study: Study,
+    pairs: Sequence[DomainPair],
+    networks: Sequence[str] | None = None,
+    *,
+    n_target: int = N_TARGET,
+    n_splits: int = 5,
+) -> pd.DataFrame:
+    """Classify the images of every target by every method, features and pair of domains.
+
+    Parameters
+    ----------
+    study : Study
+        Where features come from; its seed is that of the draws.
+    pairs : sequence of DomainPair
+        As :func:`analysis.chapters.domains.domain_pairs` gives them, with the same ``n_target``.
+    networks : sequence of str, optional
+        Networks of the study; by default those that have learnt something.
+    n_target : int
+        Labelled images of each class of the target.
+    n_splits : int
+        How many splits.
+
+    Returns
+    -------
+    DataFrame
+        Tables of :func:`analysis.transfer.office_protocol`, stacked, with ``network``, ``features``
+        (a layer), ``source``, ``target`` and ``pair`` (both names) in front. No rows for no pairs.
+    """
+    specs = study.trained if networks is None else networks
+    parts = []
+    for pair in pairs:
+        for network, name, both in _features(study, pair, specs):
+            (X_source, y_source), (X_target, y_target) = both
+            smallest = int(np.unique(y_source, return_counts=True)[1].min())
+            table = office_protocol(
+                X_source,
+                y_source,
+                X_target,
+                y_target,
+                seed=study.seed,
+                n_source=min(office_n_source(pair.source), smallest),
+                n_target=n_target,
+                n_splits=n_splits,
+            )
+            cell = dict(zip(_CELL, (network, name, *pair, pair.short), strict=True))
+            parts.append(table.assign(**cell)[[*_CELL, *_MEASURED]])
+    if not parts:
+        return pd.DataFrame(columns=[*_CELL, *_MEASURED])
+    order = [SURF, *study.networks]
+    stacked = pd.concat(parts, ignore_index=True)
+    return stacked.sort_values("network", key=lambda names: names.map(order.index), kind="stable")
+
+
+def summarise_office(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation (n - 1) of the accuracy over the splits.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`measure_office` gives it.
+
+    Returns
+    -------
+    DataFrame
+        A row per network, features, pair and method: ``mean``, ``deviation`` (NaN for one split),
+        ``class_mean`` (of accuracies by class), ``train``, ``test``, ``chance``, and ``last``,
+        whether the features are those of the network's last layer.
+    """
+    summary = table.groupby([*_CELL, *_METHOD], sort=False, as_index=False).agg(
+        mean=("accuracy", "mean"),
+        deviation=("accuracy", "std"),
+        class_mean=("class_accuracy", "mean"),
+        train=("train", "first"),
+        test=("test", "first"),
+        chance=("chance", "first"),
+    )
+    last = summary.groupby(["network", "pair"], sort=False)["features"].transform("last")
+    return summary.assign(last=summary["features"] == last)
+
+
+def published_pairs(pairs: Sequence[DomainPair]) -> list[DomainPair]:
+    """Those pairs for which the paper has numbers."""
+    known = {*published_office()[["source", "target"]].itertuples(index=False, name=None)}
+    return [pair for pair in pairs if tuple(pair) in known]
+
+
+def pair_to_show(pairs: Sequence[DomainPair]) -> list[DomainPair]:
+    """Choose the pair whose images are mapped: dslr and webcam as in the paper, else the first.
+
+    Returns
+    -------
+    list of DomainPair
+        One, or none where there are none.
+    """
+    return [*published_pairs(pairs)[-1:], *pairs[:1]][:1]
+
+
+def measure_neighbours(study: Study, pairs: Sequence[DomainPair]) -> pd.DataFrame:
+    """Whether images of two domains mix, in the first and in the last layer of every network.
+
+    Parameters
+    ----------
+    study : Study
+        Where features come from.
+    pairs : sequence of DomainPair
+        Of the two directions of a pair the first counts.
+
+    Returns
+    -------
+    DataFrame
+        ``network``, ``layer``, ``domains`` (both names) and the numbers of
+        :func:`analysis.statistics.neighbours.neighbour_shares`.
+    """
+    columns = ["network", "layer", "domains"]
+    rows: list[dict[str, Any]] = []
+    for spec in study.networks:
+        layers = [layer.name for layer in study.backbone(spec).layers]
+        for pair in _undirected(pairs):
+            for layer in dict.fromkeys((layers[0], layers[-1])):
+                both = [_layer(study, Pair(name, spec), layer) for name in pair]
+                shares = neighbour_shares(
+                    np.vstack(both),
+                    np.concatenate([named_labels(study.data(name)) for name in pair]),
+                    np.repeat([*pair], [len(part) for part in both]),
+                )
+                names = dict(zip(columns, (spec, layer, _joined(pair)), strict=True))
+                rows.append(names | shares._asdict())
+    return pd.DataFrame(rows, columns=[*columns, *NeighbourShares._fields])
+
+
+def domain_maps(
+    study: Study, spec: str, pairs: Sequence[DomainPair], *, n_images: int = _IMAGES
+) -> list[DomainMap]:
+    """Map the images of two domains, by a network's first and by its last layer.
+
+    Parameters
+    ----------
+    study : Study
+        Where features and images come from; its seed is that of the draw and of the maps.
+    spec : str
+        Network.
+    pairs : sequence of DomainPair
+        The first is mapped.
+    n_images : int
+        Images of each domain at most, drawn at random.
+
+    Returns
+    -------
+    list of DomainMap
+        Two, or none for no pairs. Shares of nearest neighbours are those of the images shown.
+    """
+    if not pairs:
+        return []
+    rng = np.random.default_rng(study.seed)
+    data = [study.data(name) for name in pairs[0]]
+    drawn = [np.sort(rng.permutation(len(part))[:n_images]) for part in data]
+    chosen = [part.subset(own) for part, own in zip(data, drawn, strict=True)]
+    domains = np.repeat([*pairs[0]], [len(part) for part in chosen])
+    layers = [layer.name for layer in study.backbone(spec).layers]
+    maps = []
+    for layer in dict.fromkeys((layers[0], layers[-1])):
+        both = zip(pairs[0], drawn, strict=True)
+        X = np.vstack([_layer(study, Pair(name, spec), layer)[own] for name, own in both])
+        shares = neighbour_shares(X, np.concatenate([*map(named_labels, chosen)]), domains)
+        maps.append(
+            DomainMap(
+                name=layer,
+                points=neighbour_map(X, seed=study.seed),
+                domains=domains,
+                picture=_Pictures(chosen),
+                same_domain=shares.same_domain,
+                same_class=shares.same_class,
+            )
+        )
+    return maps
+
+
+class _Pictures:
+    """Images of several datasets by their number among all, opened when asked for."""
+
+    def __init__(self, parts: Sequence[ImageDataset]) -> None:
+        self.parts = parts
+
+    def __call__(self, number: int) -> Any:
+        for part in self.parts:
+            if number < len(part):
+                return part[number]
+            number -= len(part)
+        raise IndexError("there are fewer images")
+
+
+def _features(
+    study: Study, pair: DomainPair, specs: Sequence[str]
+) -> Iterator[tuple[str, str, list[tuple[NDArray[Any], NDArray[Any]]]]]:
+    """Name of the network, of the layer, and features with labels of source and target."""
+    surf = [_surf(study.data(name)) for name in pair]
+    if all(each is not None for each in surf):
+        yield SURF, SURF, [each for each in surf if each is not None]
+    n_layers = 2 if published_pairs([pair]) else 1
+    labels = [named_labels(study.data(name)) for name in pair]
+    for spec in specs:
+        for layer in study.backbone(spec).layers[-n_layers:]:
+            rows = [_layer(study, Pair(name, spec), layer.name) for name in pair]
+            yield spec, layer.name, list(zip(rows, labels, strict=True))
+
+
+def _layer(study: Study, pair: Pair, layer: str) -> NDArray[Any]:
+    X = study.features(pair)
+    return np.asarray(X[:, X["layer"].values == layer].values, np.float64)
+
+
+def _surf(data: ImageDataset) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Read published SURF features of a dataset as shares of words, and names of the classes."""
+    if data.name not in CARDS or CARDS[data.name].folder != "office_caltech10":
+        return None
+    try:
+        counts, labels = surf_features(CARDS[data.name].domain)
+    except FileNotFoundError:
+        return None  # said by the table, which then has no such rows
+    return counts / counts.sum(axis=1, keepdims=True), np.asarray(data.classes)[labels]
+
+
+def _undirected(pairs: Sequence[DomainPair]) -> list[DomainPair]:
+    found: dict[frozenset[str], DomainPair] = {}
+    for pair in pairs:
+        found.setdefault(frozenset(pair), pair)
+    return [*found.values()]
+
+
+def _joined(pair: DomainPair) -> str:
+    return pair.short.replace(" → ", ", ")

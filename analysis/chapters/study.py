@@ -1,0 +1,248 @@
+"""A study: which networks look at which datasets, and how.
+
+A study joins the rooms for a notebook. It loads each dataset and network once, takes features
+from the store (or extracts them into it), and keeps the distances between inner and outer
+classes in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis import paths
+from analysis.chapters.descriptions import overlap_of
+from analysis.chapters.parameters import as_names, split_network
+from analysis.chapters.tables import slug, write_csv
+from analysis.data import ImageDataset, join_datasets, load_dataset, shuffle_labels
+from analysis.data.cards import OverlapGroup
+from analysis.statistics import signed_ks
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from PIL.Image import Image
+
+    from analysis.features import UnitAtlas
+    from analysis.networks import Backbone
+
+__all__ = ["Pair", "Study"]
+
+REFERENCES = 1000
+"""Reference images among which units look for their strongest."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One dataset seen by one network of a study."""
+
+    dataset: str
+    network: str
+
+
+@dataclass
+class Study:
+    """Networks, datasets and the settings under which their features are taken.
+
+    Everything named is looked up on construction, so that a wrong name fails at once.
+
+    Parameters
+    ----------
+    title
+        What readers see.
+    datasets
+        Dataset names, as a list or as one string with commas
+        (``"digits,folder:/my/images,table:/my/labels.csv"``).
+    networks
+        ``NAME@WEIGHTS`` (``"vgg16@imagenet"``, ``"minivgg16@random"``), as a list or as one
+        string with commas; ``NAME`` alone means ``NAME@imagenet``.
+    crops
+        ``"center"``, ``"ten"``, ``"warp"`` or ``"whole"``, see :func:`analysis.features.extract`.
+    seed
+        Seed of random weights, label shuffles and draws.
+    reference_images
+        Datasets whose images show what a unit responds to, as a list or as one string with commas.
+    results
+        Folder of the tables behind the figures. Empty: a folder under
+        :func:`analysis.paths.results_root`.
+
+    ``None`` stands for the default, where there is one: so papermill passes ``-p crops None``.
+
+    Raises
+    ------
+    ValueError
+        If a dataset or network is unknown, or none is named.
+    FileNotFoundError
+        If a dataset or a weights file is not on this machine.
+    """
+
+    title: str
+    datasets: Sequence[str] | str
+    networks: Sequence[str] | str
+    crops: str = "ten"
+    seed: int = 0
+    reference_images: Sequence[str] | str = "photographs"
+    results: str = ""
+    progress: bool = True
+    _data: dict[str, ImageDataset] = field(default_factory=dict, init=False, repr=False)
+    _backbones: dict[str, Backbone] = field(default_factory=dict, init=False, repr=False)
+    _features: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
+    _distances: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
+    _noise: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
+    _atlases: dict[str, UnitAtlas] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if getattr(self, each.name) is None and each.default is not MISSING:
+                setattr(self, each.name, each.default)
+        self.datasets = as_names("datasets", self.datasets)
+        self.networks = as_names("networks", self.networks)
+        self.reference_images = as_names("reference_images", self.reference_images)
+        for name in (*self.datasets, *self.reference_images):
+            self.data(name)
+        for spec in self.networks:
+            self.backbone(spec)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Every dataset with every network, network by network."""
+        return [Pair(dataset, network) for network in self.networks for dataset in self.datasets]
+
+    @property
+    def trained(self) -> list[str]:
+        """Networks that have learnt something; all of them where none has."""
+        learnt = [spec for spec in self.networks if self.backbone(spec).weights != "random"]
+        return learnt or list(self.networks)
+
+    def data(self, name: str) -> ImageDataset:
+        """Dataset by its name, loaded once."""
+        if name not in self._data:
+            self._data[name] = load_dataset(name)
+        return self._data[name]
+
+    def reference(self, n: int) -> ImageDataset:
+        """About ``n`` reference images: as many of each dataset, evenly spread over its list."""
+        share = -(-n // len(self.reference_images))
+        parts = [self.data(name) for name in self.reference_images]
+        return join_datasets(
+            [
+                part.subset(np.unique(np.linspace(0, len(part) - 1, share).astype(int)))
+                for part in parts
+            ]
+        )
+
+    def samples(self, n: int) -> dict[str, list[Image]]:
+        """At most ``n`` images of each dataset, drawn with the study's seed."""
+        rng = np.random.default_rng(self.seed)
+        drawn = {name: rng.permutation(len(self.data(name)))[:n] for name in self.datasets}
+        return {name: list(self.data(name).subset(chosen)) for name, chosen in drawn.items()}
+
+    def backbone(self, spec: str) -> Backbone:
+        """Network by its ``NAME@WEIGHTS``, loaded once."""
+        from analysis.networks import load_backbone  # loads PyTorch
+
+        if spec not in self._backbones:
+            name, weights = split_network(spec)
+            self._backbones[spec] = load_backbone(name, weights=weights, seed=self.seed)
+        return self._backbones[spec]
+
+    def features(self, pair: Pair) -> xr.DataArray:
+        """Embedding of a pair, images × features, from the store or extracted into it."""
+        from analysis.features import extract  # loads PyTorch
+
+        if pair not in self._features:
+            self._features[pair] = extract(
+                self.data(pair.dataset),
+                self.backbone(pair.network),
+                crops=self.crops,
+                progress=self.progress,
+            )
+        return self._features[pair]
+
+    def feature(self, pair: Pair, layer: str, unit: int) -> np.ndarray:
+        """One feature on all images of a dataset, shape (images,)."""
+        X = self.features(pair)
+        column = np.flatnonzero((X["layer"].values == layer) & (X["unit"].values == unit))
+        if column.size != 1:
+            raise ValueError(f"{pair.network} has no unit {unit} of a layer {layer!r}")
+        return np.asarray(X[:, column[0]].values)
+
+    def distances(self, pair: Pair) -> xr.DataArray:
+        """Signed KS distance of every feature to every class, classes × features."""
+        if pair not in self._distances:
+            labels = self.data(pair.dataset).labels
+            self._distances[pair] = signed_ks(self.features(pair), labels)
+        return self._distances[pair]
+
+    def noise_distances(self, pair: Pair) -> xr.DataArray:
+        """As :meth:`distances`, under labels shuffled once with the study's seed."""
+        if pair not in self._noise:
+            labels = shuffle_labels(self.data(pair.dataset).labels, seed=self.seed)
+            self._noise[pair] = signed_ks(self.features(pair), labels)
+        return self._noise[pair]
+
+    def each(self, table_of: Callable[[Pair], pd.DataFrame]) -> pd.DataFrame:
+        """Tables of all pairs, stacked, with the columns ``network`` and ``dataset`` in front."""
+        parts = []
+        for pair in self.pairs:
+            part = table_of(pair)
+            part.insert(0, "network", pair.network)
+            part.insert(1, "dataset", pair.dataset)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    def with_class_names(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Table with the column ``class_name`` beside ``dataset`` and ``class``, its number."""
+        names = [
+            self.data(row["dataset"]).classes[row["class"]] for row in table.to_dict("records")
+        ]
+        return table.assign(class_name=names)
+
+    def kinds(self, spec: str) -> dict[str, str]:
+        """Kind of each layer of the embedding, by name: ``conv``, ``block`` or ``fc``."""
+        return {layer.name: layer.kind for layer in self.backbone(spec).layers}
+
+    def overlap_group(self, pair: Pair) -> OverlapGroup | None:
+        """Group of a dataset by its overlap with what the network has learnt.
+
+        None for networks with random weights, for weights of unknown origin, and where nobody has
+        compared the two.
+        """
+        return overlap_of(pair.dataset, self.backbone(pair.network).source_task).group
+
+    def atlas(self, spec: str) -> UnitAtlas:
+        """Where in the reference images every unit of a network answers most strongly."""
+        from analysis.features import unit_atlas  # loads PyTorch
+
+        if spec not in self._atlases:
+            images = self.reference(REFERENCES)
+            self._atlases[spec] = unit_atlas(images, self.backbone(spec), progress=self.progress)
+        return self._atlases[spec]
+
+    def class_samples(self, dataset: str, label: int, n: int) -> list[Image]:
+        """At most ``n`` images of a class, evenly spread over its list."""
+        members = np.flatnonzero(self.data(dataset).labels == label)
+        chosen = np.unique(np.linspace(0, len(members) - 1, n).astype(int))
+        return list(self.data(dataset).subset(members[chosen]))
+
+    def save(self, table: pd.DataFrame, name: str) -> Path:
+        """Write the table behind a figure as CSV, whole or not at all.
+
+        Parameters
+        ----------
+        table
+            Tidy table.
+        name
+            File name without ending.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        folder = Path(self.results) if self.results else paths.results_root() / slug(self.title)
+        return write_csv(table, folder / f"{name}.csv")
