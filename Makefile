@@ -16,6 +16,7 @@ else
 BIN := $(VENV)/bin
 endif
 READY := $(VENV)/.layerbook-ready
+PARALLEL := --numprocesses auto --dist loadgroup
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 VERSION_OF := -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])'
@@ -42,11 +43,11 @@ book: $(READY)  ## build the book into _build/html [STUDY=file.yml DATASETS=a,b 
 	$(BIN)/layerbook book $(STUDY) $(if $(DATASETS),--datasets '$(DATASETS)') \
 	  $(if $(NETWORK),--network '$(NETWORK)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
-test: $(READY)  ## run the tests [ARGS="tests/data -x"]
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## run the tests on all processors [ARGS="tests/data -x"]
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 check: lint  ## all that can be checked: long tests, pictures, lowest and newest versions (hours; needs uv)
-	$(BIN)/python -m pytest --long --withstood=benchmarks/withstood.json
+	$(BIN)/python -m pytest $(PARALLEL) --long --withstood=benchmarks/withstood.json
 	$(BIN)/python -m tests.golden.pictures
 	$(MAKE) lowest newest
 
@@ -66,7 +67,7 @@ define with-versions
 	uv pip compile --quiet $(2) --python-version 3.11 --group dev -o $(VENV)-$(1)/requirements.txt pyproject.toml
 	uv pip sync --quiet --python $(VENV)-$(1) $(VENV)-$(1)/requirements.txt
 	uv pip install --quiet --python $(VENV)-$(1) --no-deps -e .
-	$(VENV)-$(1)/$(notdir $(BIN))/python -m pytest $(ARGS)
+	$(VENV)-$(1)/$(notdir $(BIN))/python -m pytest $(PARALLEL) $(ARGS)
 endef
 
 lint: $(READY)  ## check style, types, and that notebooks hold no outputs

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 # one another longer than one of them would have computed. It reads this when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-_WITHSTOOD = pytest.StashKey[list[dict[str, object]]]()
+# Set up once, in one of the processes that share the tests.
+_EXPENSIVE = ("small_book", "two_workers")
 
 
 class Record(Protocol):
@@ -38,15 +39,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; left out without --long")
-    config.stash[_WITHSTOOD] = []
+    file = config.getoption("--withstood")
+    if file is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Table(file))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    long = [item for item in items if item.get_closest_marker("long")]
-    for item in long:
-        item.add_marker(pytest.mark.timeout(3600))
-        if not config.getoption("--long"):
-            item.add_marker(pytest.mark.skip(reason="a long test: make check, or --long"))
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.timeout(3600))
+            if not config.getoption("--long"):
+                item.add_marker(pytest.mark.skip(reason="a long test: make check, or --long"))
+        for fixture in set(_EXPENSIVE) & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture
@@ -58,18 +64,29 @@ def withstood(request: pytest.FixtureRequest) -> Record:
     """
 
     def record(kind: Literal["fault", "attack"], what: str, *, tried: int) -> None:
-        row = {"kind": kind, "what": what, "tried": tried, "test": request.node.nodeid}
-        request.config.stash[_WITHSTOOD].append(row)
+        test = request.node.nodeid.partition("@")[0]  # without its group
+        row = {"kind": kind, "what": what, "tried": tried, "test": test}
+        request.node.user_properties.append(("withstood", row))
 
     return record
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the table, of a run in which every test passed."""
-    file = session.config.getoption("--withstood")
-    if file is not None and exitstatus == pytest.ExitCode.OK:
-        rows = sorted(session.config.stash[_WITHSTOOD], key=lambda row: (row["kind"], row["what"]))
-        file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+class _Table:
+    """Writes what was withstood in a run, perhaps of several processes, in which all passed."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.rows: list[dict[str, object]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            properties = report.user_properties
+            self.rows += [row for name, row in properties if name == "withstood"]
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.OK:
+            rows = sorted(self.rows, key=lambda row: (row["kind"], row["what"]))
+            self.file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)
