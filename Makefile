@@ -49,6 +49,7 @@ test: $(READY)  ## run the tests on all processors [ARGS="tests/data -x"]
 check: lint  ## all that can be checked: long tests, pictures, lowest and newest versions (hours; needs uv)
 	$(BIN)/python -m pytest $(PARALLEL) --long --withstood=benchmarks/withstood.json
 	$(BIN)/python -m tests.golden.pictures
+	$(BIN)/python -m tests.mutants
 	$(MAKE) lowest newest
 
 lowest:  ## run the tests on the lowest versions that pyproject.toml allows (needs uv) [ARGS=...]
