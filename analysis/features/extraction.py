@@ -1,16 +1,25 @@
-"""Features of images: every chosen layer from one forward pass, streamed to the store."""
+"""Features of images: every chosen layer from one forward pass, streamed to the store.
+
+They are computed by blocks of images, in this process or on the workers of a cluster. A block is
+computed from its images alone and written to chunks of its own, so that it can be done anywhere, in
+any order, and again if a worker is lost. It gives the same bits wherever it is computed by like
+processors and versions: batches are cut by position, and every pass uses as many threads as it
+would in one process. All processes see the same files under the same names.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,11 +27,18 @@ import torch
 from tqdm.auto import tqdm
 
 from analysis import paths
+from analysis.cluster import map_in_order
 from analysis.features.pooling import Pooling
 from analysis.features.probe import Probe
-from analysis.features.shards import Job, on_cluster
-from analysis.features.store import Builder, block_rows, key_of, locked, open_features
-from analysis.features.stream import Device, Engine
+from analysis.features.store import (
+    BlockWriter,
+    Builder,
+    block_rows,
+    key_of,
+    locked,
+    open_features,
+)
+from analysis.features.stream import Device, Engine, Forwards
 from analysis.networks.trace import record
 
 if TYPE_CHECKING:
@@ -31,7 +47,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from analysis.data import ImageDataset
-    from analysis.networks import Backbone
+    from analysis.networks import Backbone, Layer
 
 __all__ = ["extract"]
 
@@ -151,9 +167,10 @@ def extract(
     }
     probe = Probe(net, chosen, engine, activation)
     folder = (Path(store) if store is not None else paths.store_root()).absolute()
+    plain_name = re.sub(r"[^A-Za-z0-9_.-]+", "-", net.name)
     for twin in count():  # networks that only the probe can tell apart
         key = key_of({**meant, "twin": twin})
-        group = folder / f"{_plain(net.name)}-{crops}-{key[:20]}.zarr"
+        group = folder / f"{plain_name}-{crops}-{key[:20]}.zarr"
         if not group.is_dir():  # only finished groups bear their final name
             with locked(group):
                 if not group.is_dir():
@@ -180,13 +197,16 @@ def _compute(builder: Builder, job: Job, client: Client | None, progress: bool) 
         unit="image",
         disable=not progress,
     ) as bar:
-        done = (
-            _in_this_process(builder, job, bar.update)
-            if client is None
-            else on_cluster(client, job, builder.writer, builder.missing, bar.update)
-        )
+        if client is None:
+            done = _in_this_process(builder, job, bar.update)
+        else:
+            # One pass for each thread of the workers.
+            shard = _Shard(replace(job, engine=replace(job.engine, passes=1)), builder.writer)
+            done = map_in_order(client, shard, builder.missing)
         with closing(done):
-            for number, _ in enumerate(done, start=1):
+            for number, block in enumerate(done, start=1):
+                if client is not None:
+                    bar.update(len(block))
                 if number == at_once:
                     seconds = (time.monotonic() - begun) * len(builder.missing) / number
                     _announce(seconds, missing, builder)
@@ -225,12 +245,13 @@ def _provenance(
     if device == "cuda":
         device = f"cuda ({torch.cuda.get_device_name(engine.device)})"
     flat = {name: value for name, value in meant.items() if isinstance(value, str)}
+    shown = json.loads(json.dumps(meant["preprocessing"]))  # lists instead of tuples
     return {
         "dataset": data.name,
         "skipped_images": len(data.skipped),
         "weights": net.weights,
         **flat,
-        **{f"preprocessing_{k}": v for k, v in _listed(meant["preprocessing"]).items()},
+        **{f"preprocessing_{k}": v for k, v in shown.items()},
         **{f"network_{k}": v for k, v in net.provenance.items()},
         "device": device,
         "batch_size": engine.batch_size,
@@ -241,9 +262,99 @@ def _provenance(
     }
 
 
-def _listed(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is to be computed of which images."""
+
+    data: ImageDataset
+    net: Backbone
+    layers: tuple[Layer, ...]
+    pool: Pooling
+    engine: Engine
+    activation: Literal["post", "pre"]
+
+    def prepare(self) -> Forwards:
+        """Networks to run, see :meth:`Engine.prepare`."""
+        return self.engine.prepare(self.net, self.layers, self.pool.inside_hook, self.activation)
+
+    def batches(
+        self, blocks: Sequence[range], forwards: Forwards | None = None
+    ) -> Generator[npt.NDArray[np.float32]]:
+        """Features of the images of some blocks, batch by batch.
+
+        Yields
+        ------
+        ndarray of float32, shape (images, features)
+            The layers side by side. No batch is of two blocks.
+
+        Raises
+        ------
+        ValueError
+            If values are not finite.
+        OSError
+            If an image cannot be read, or is not the one that the fingerprint has seen.
+        """
+        return self.engine.run(
+            self.data,
+            self.net,
+            self.layers,
+            self.pool.inside_hook,
+            self._averaged,
+            activation=self.activation,
+            parts=blocks,
+            read=self.data.verified,
+            forwards=forwards,
+        )
+
+    def _averaged(self, images: range, values: list[torch.Tensor]) -> npt.NDArray[np.float32]:
+        """Mean over the crops of every image, shape (images, features)."""
+        pairs = zip(values, self.layers, strict=True)
+        pooled = [self.pool.after(value.flatten(0, 1), layer) for value, layer in pairs]
+        _require_finite(pooled, self.layers, self.data, images)
+        features = torch.cat(pooled, dim=1)
+        return features.view(len(images), -1, features.shape[1]).mean(1).numpy()
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+class _Shard:
+    """On a worker: a job, with networks that are ready to run, one for each of its threads."""
+
+    def __init__(self, job: Job, writer: BlockWriter) -> None:
+        self._job, self._writer = job, writer
+        self._idle: SimpleQueue[Forwards] = SimpleQueue()
+
+    def __reduce__(self) -> tuple[type[_Shard], tuple[Job, BlockWriter]]:
+        return _Shard, (self._job, self._writer)
+
+    def __call__(self, block: range) -> range:
+        """Compute and write a block, unless that was done."""
+        if not self._writer.group.is_dir():
+            raise FileNotFoundError(
+                f"a worker does not find {self._writer.group}: all workers must see the store, and "
+                "the images, under the same names as the caller"
+            )
+        if not self._writer.is_done(block):
+            try:
+                forwards = self._idle.get_nowait()
+            except Empty:
+                forwards = self._job.prepare()
+            self._writer.write(block, np.concatenate([*self._job.batches([block], forwards)]))
+            self._idle.put(forwards)
+        return block
+
+
+def _require_finite(
+    pooled: Sequence[torch.Tensor],
+    layers: tuple[Layer, ...],
+    data: ImageDataset,
+    images: range,
+) -> None:
+    for values, layer in zip(pooled, layers, strict=True):
+        # A sum is finite only if all its terms are: one pass, and no array of booleans.
+        if torch.isfinite(values.sum(dtype=torch.float64)):
+            continue
+        bad = ~torch.isfinite(values).all(1)
+        image = images[int(bad.nonzero()[0]) * len(images) // len(values)]
+        raise ValueError(
+            f"layer {layer.name!r} gives values that are not finite for image "
+            f"{data.paths[image]!r}; check the network's weights"
+        )

@@ -57,71 +57,6 @@ PEAK = np.dtype(
 _UNITS_LAST = {"nchw": (0, 2, 3, 1), "nhwc": (0, 1, 2, 3), "tokens": (0, 1, 2)}
 
 
-def strongest_peaks(
-    data: ImageDataset,
-    net: Backbone,
-    layers: tuple[Layer, ...],
-    engine: Engine,
-    n: int,
-    *,
-    units: npt.NDArray[np.int64] | None = None,
-    activation: Literal["post", "pre"] = "post",
-    progress: bool = True,
-) -> npt.NDArray[np.void]:
-    """Find the images in which units reach their highest values, in one pass for all of them.
-
-    Parameters
-    ----------
-    data, net, layers, engine, activation
-        What to compute, and how.
-    n
-        Images per unit.
-    units : ndarray of int64, shape (features,)
-        Units to keep, numbered through over all layers; None for all.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    ndarray of :data:`PEAK`, shape (features, min(n, images))
-        Strongest first. While images stream by, memory holds this table and a few batches.
-
-    Raises
-    ------
-    ValueError
-        If ``n`` is below 1, there are no images, or a value is not finite (the message names layer,
-        unit and image).
-    """
-    if n < 1 or len(data) == 0:
-        raise ValueError(f"expected n >= 1 and some images, got n={n} and {len(data)} images")
-    everything = np.arange(sum(layer.units for layer in layers))
-    numbers = everything if units is None else units
-
-    def best_crop(images: range, found: list[torch.Tensor]) -> npt.NDArray[np.void]:
-        """Peaks of every image and unit: (images, features)."""
-        peaks = torch.cat(found, dim=2).view(len(images), -1, len(everything), 2)
-        if units is not None:
-            peaks = peaks[:, :, units]
-        highest, crop = peaks[..., 0].max(1)
-        table = np.empty(highest.shape, PEAK)
-        table["activation"] = highest
-        table["image"] = np.asarray(images)[:, None]
-        table["crop"] = crop
-        table["place"] = peaks[..., 1].gather(1, crop[:, None])[:, 0]
-        _require_finite(table, data, layers, numbers)
-        return table
-
-    best = np.zeros((len(numbers), min(n, len(data))), PEAK)
-    best["activation"] = -np.inf
-    batches = engine.run(data, net, layers, peaks_of, best_crop, activation=activation)
-    described = f"{net.name} on {data.name}"
-    with tqdm(total=len(data), desc=described, unit="image", disable=not progress) as bar:
-        for batch in batches:
-            _keep_strongest(best, batch)
-            bar.update(len(batch))
-    return best
-
-
 def peaks_of(values: torch.Tensor, layer: Layer) -> torch.Tensor:
     """Reduce the values of one tap to the highest value of every unit and its place.
 
@@ -191,23 +126,18 @@ def _keep_strongest(best: npt.NDArray[np.void], batch: npt.NDArray[np.void]) -> 
 
 
 def _require_finite(
-    table: npt.NDArray[np.void],
-    data: ImageDataset,
-    layers: tuple[Layer, ...],
-    numbers: npt.NDArray[np.int64],
+    table: npt.NDArray[np.void], data: ImageDataset, layers: tuple[Layer, ...]
 ) -> None:
     bad = ~np.isfinite(table["activation"])
     if not bad.any():
         return
-    row, column = np.argwhere(bad)[0]
-    worst, number = table[row, column], int(numbers[column])
-    for layer in layers:
-        if number < layer.units:
-            break
-        number -= layer.units
+    row, number = np.argwhere(bad)[0].tolist()
+    worst = table[row, number]
+    units = [(layer.name, unit) for layer in layers for unit in range(layer.units)]
+    layer, unit = units[number]
     raise ValueError(
-        f"expected finite activations, got {worst['activation']} from unit {number} of layer "
-        f"{layer.name!r} for image {data.paths[worst['image']]!r}; check the network's weights"
+        f"expected finite activations, got {worst['activation']} from unit {unit} of layer "
+        f"{layer!r} for image {data.paths[worst['image']]!r}; check the network's weights"
     )
 
 
@@ -289,35 +219,28 @@ def strongest_crops(
     Raises
     ------
     ValueError
-        If a name is unknown, a unit is not in the layer, ``n`` is below 1, or an activation is not
-        finite (the message names layer, unit and image).
+        As :func:`unit_atlas`, and if a unit is not in the layer.
     """
-    chosen = net.select([layer])[0]
-    wanted = np.asarray(units, dtype=np.int64).reshape(-1)
-    if not wanted.size or wanted.min() < 0 or wanted.max() >= chosen.units:
-        raise ValueError(f"expected units of {layer!r} in 0..{chosen.units - 1}, got {list(units)}")
-    engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
-    peaks = strongest_peaks(
-        data, net, (chosen,), engine, n, units=wanted, activation=activation, progress=progress
+    for unit in units:
+        _require_unit(net.select([layer])[0], unit)
+    atlas = unit_atlas(
+        data,
+        net,
+        layers=[layer],
+        n=n,
+        crops=crops,
+        activation=activation,
+        dtype=dtype,
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
     )
-    return {
-        unit: _cut(found, data, net, chosen, crops)
-        for unit, found in zip(wanted.tolist(), peaks, strict=True)
-    }
+    return {int(unit): atlas.strongest(layer, unit) for unit in units}
 
 
-def _cut(
-    peaks: npt.NDArray[np.void], data: ImageDataset, net: Backbone, layer: Layer, crops: str
-) -> tuple[StrongCrop, ...]:
-    """Cut the crops that the peaks of one unit were found in."""
-    columns = layer.spatial[1] if layer.spatial else 1
-    found = []
-    for activation, image, crop, place in peaks.tolist():
-        position = divmod(place, columns)
-        box = receptive_field(net, layer, position)
-        pixels = cut_crops(data[image], crops, net.preprocessing)[crop]
-        found.append(StrongCrop(image, data.paths[image], crop, activation, position, box, pixels))
-    return tuple(found)
+def _require_unit(layer: Layer, unit: int) -> None:
+    if not 0 <= unit < layer.units:
+        raise ValueError(f"expected a unit of {layer.name!r} in 0..{layer.units - 1}, got {unit}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,26 +270,6 @@ class UnitAtlas:
     layers: tuple[Layer, ...]
     peaks: npt.NDArray[np.void]
 
-    @property
-    def activations(self) -> npt.NDArray[np.float32]:
-        """Highest values, (features, n)."""
-        return self.peaks["activation"]
-
-    @property
-    def images(self) -> npt.NDArray[np.int32]:
-        """Positions in the dataset, (features, n)."""
-        return self.peaks["image"]
-
-    @property
-    def crop_numbers(self) -> npt.NDArray[np.int32]:
-        """Which crop of the image, from 0, (features, n)."""
-        return self.peaks["crop"]
-
-    @property
-    def places(self) -> npt.NDArray[np.int32]:
-        """Positions in the maps, counted row by row, (features, n)."""
-        return self.peaks["place"]
-
     def strongest(self, layer: str, unit: int, n: int | None = None) -> tuple[StrongCrop, ...]:
         """Cut the crops that one unit answers to most strongly.
 
@@ -394,10 +297,16 @@ class UnitAtlas:
         if not 1 <= wanted <= held:
             raise ValueError(f"expected n in 1..{held}, which this atlas holds per unit, got {n}")
         chosen, first = self._find(layer)
-        if not 0 <= unit < chosen.units:
-            raise ValueError(f"expected a unit of {layer!r} in 0..{chosen.units - 1}, got {unit}")
-        peaks = self.peaks[first + unit, :wanted]
-        return _cut(peaks, self.data, self.net, chosen, self.crops)
+        _require_unit(chosen, unit)
+        columns = chosen.spatial[1] if chosen.spatial else 1
+        found = []
+        for activation, image, crop, place in self.peaks[first + unit, :wanted].tolist():
+            position = divmod(place, columns)
+            box = receptive_field(self.net, chosen, position)
+            pixels = cut_crops(self.data[image], self.crops, self.net.preprocessing)[crop]
+            path = self.data.paths[image]
+            found.append(StrongCrop(image, path, crop, activation, position, box, pixels))
+        return tuple(found)
 
     def _find(self, name: str) -> tuple[Layer, int]:
         """Layer by name, and the feature that is its first unit."""
@@ -448,10 +357,33 @@ def unit_atlas(
         If a name is unknown, ``n`` is below 1, there are no images, or an activation is not finite
         (the message names layer, unit and image).
     """
+    if n < 1 or len(data) == 0:
+        raise ValueError(f"expected n >= 1 and some images, got n={n} and {len(data)} images")
     chosen = net.select(layers)
     engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
-    peaks = strongest_peaks(data, net, chosen, engine, n, activation=activation, progress=progress)
-    return UnitAtlas(data, net, crops, chosen, peaks)
+    n_units = sum(layer.units for layer in chosen)
+
+    def best_crop(images: range, values: list[torch.Tensor]) -> npt.NDArray[np.void]:
+        """Peaks of every image and unit: (images, units)."""
+        peaks = torch.cat(values, dim=2).view(len(images), -1, n_units, 2)
+        highest, crop = peaks[..., 0].max(1)
+        table = np.empty(highest.shape, PEAK)
+        table["activation"] = highest
+        table["image"] = np.asarray(images)[:, None]
+        table["crop"] = crop
+        table["place"] = peaks[..., 1].gather(1, crop[:, None])[:, 0]
+        _require_finite(table, data, chosen)
+        return table
+
+    best = np.zeros((n_units, min(n, len(data))), PEAK)
+    best["activation"] = -np.inf
+    batches = engine.run(data, net, chosen, peaks_of, best_crop, activation=activation)
+    described = f"{net.name} on {data.name}"
+    with tqdm(total=len(data), desc=described, unit="image", disable=not progress) as bar:
+        for batch in batches:
+            _keep_strongest(best, batch)
+            bar.update(len(batch))
+    return UnitAtlas(data, net, crops, chosen, best)
 
 
 def layer_maps(X: xr.DataArray, layer: Layer) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from analysis.__main__ import app
 from analysis.cluster import connect, map_in_order
 from analysis.data import load_dataset
-from analysis.features import extract, extraction, shards
+from analysis.features import extract, extraction
 from analysis.features import store as feature_store
 from analysis.features.store import BlockWriter
 from analysis.networks import load_backbone
@@ -152,7 +152,7 @@ def test_what_a_cluster_has_begun_one_process_goes_on_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(shards, "map_in_order", three_of_them)
+        patch.setattr(extraction, "map_in_order", three_of_them)
         run(data, net, tmp_path, client)
     with caplog.at_level(logging.INFO):
         run(data, net, tmp_path)
@@ -165,7 +165,7 @@ def test_a_shard_that_is_done_is_not_computed_again(tmp_path):
     writer = BlockWriter(tmp_path, (("conv1", 3),), {})
     (tmp_path / "done" / "0000000016").touch()
     block = range(16, 32)
-    shard = shards._Shard(None, writer)
+    shard = extraction._Shard(None, writer)
     with pytest.raises(FileNotFoundError, match=r"does not find .* must see the store"):
         shard(block)
     writer.group.mkdir()
@@ -185,7 +185,7 @@ def test_the_network_travels_once_and_not_with_every_task(data, net, tmp_path, m
         def nthreads(self):
             return {}
 
-    monkeypatch.setattr(shards, "map_in_order", counting)
+    monkeypatch.setattr(extraction, "map_in_order", counting)
     run(data.subset(range(20)), net, tmp_path, NoClient())
     job, *tasks = sent
     assert max(tasks) < 1_000 < 1_000_000 < job

@@ -120,7 +120,7 @@ def test_several_taps_and_pre_activation_agree_with_a_plain_pass():
 
 
 def test_units_outside_of_the_layer_are_refused(net):
-    with pytest.raises(ValueError, match=r"expected units of 'conv' in 0\.\.1, got \[2\]"):
+    with pytest.raises(ValueError, match=r"expected a unit of 'conv' in 0\.\.1, got 2"):
         strongest_crops(planted([]), net, "conv", [2], progress=False)
     with pytest.raises(ValueError, match="n=0"):
         strongest_crops(planted([]), net, "conv", [0], n=0, progress=False)
