@@ -184,6 +184,8 @@ def test_what_an_atlas_does_not_hold_is_refused(net, data):
     for unit in (-1, 5):
         with pytest.raises(ValueError, match=rf"expected a unit of 'conv' in 0\.\.4, got {unit}"):
             atlas.strongest("conv", unit)
+        with pytest.raises(ValueError, match=rf"expected a unit of 'conv' in 0\.\.4, got {unit}"):
+            strongest_crops(data, net, "conv", [unit], progress=False)
     for n in (0, 3):
         with pytest.raises(ValueError, match=rf"expected n in 1\.\.2, .* got {n}"):
             atlas.strongest("conv", 0, n)

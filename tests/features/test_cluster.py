@@ -9,11 +9,9 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from distributed import LocalCluster, default_client
-from distributed.protocol.pickle import dumps
+from distributed import LocalCluster
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
@@ -174,23 +172,6 @@ def test_a_shard_that_is_done_is_not_computed_again(tmp_path):
         shard(range(16))
 
 
-def test_the_network_travels_once_and_not_with_every_task(data, net, tmp_path, monkeypatch):
-    sent = []
-
-    def counting(client, function, items):
-        sent.extend([len(dumps(function)), *(len(dumps(item)) for item in items)])
-        yield from map(function, items)
-
-    class NoClient:
-        def nthreads(self):
-            return {}
-
-    monkeypatch.setattr(extraction, "map_in_order", counting)
-    run(data.subset(range(20)), net, tmp_path, NoClient())
-    job, *tasks = sent
-    assert max(tasks) < 1_000 < 1_000_000 < job
-
-
 def test_trouble_is_told_as_in_one_process(client, data, tmp_path, withstood):
     def message(data, net, client, kind):
         with pytest.raises(kind) as caught:
@@ -232,10 +213,3 @@ def test_the_command_line_takes_a_cluster(cluster, monkeypatch, tmp_path):
     refused = CliRunner().invoke(app, [*command, "nowhere"])
     assert refused.exit_code == 1
     assert "expected a scheduler's address" in refused.output
-
-
-def test_a_client_does_not_take_over_dask(client, data, net, whole):
-    found = run(data, net, whole)
-    with pytest.raises(ValueError, match="No clients found"):
-        default_client()
-    assert np.isfinite(found.values).all()

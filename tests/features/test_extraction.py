@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from torchvision import transforms
 
 from analysis.data import ImageDataset, load_dataset
 from analysis.features import extract
-from analysis.features import store as feature_store
 from analysis.features.stream import Forward
 from analysis.networks import Layer, Preprocessing, Tap, load_backbone
 
@@ -165,12 +163,6 @@ def test_coordinates_and_provenance(data, minivgg, tmp_path):
     assert all(isinstance(value, str | int | float | list) for value in attrs.values())
 
 
-def test_layers_come_in_the_order_asked_for(data, minivgg, tmp_path):
-    names = ["fc6", "conv1_2"]
-    found = extract(data, minivgg, crops="center", layers=names, store=tmp_path, progress=False)
-    assert list(dict.fromkeys(found.layer.values)) == names
-
-
 def test_a_second_call_decodes_nothing_and_computes_one_picture(
     data, minivgg, tmp_path, monkeypatch
 ):
@@ -262,46 +254,6 @@ def test_what_is_not_finite_names_image_and_layer(data, tmp_path):
     assert not list(tmp_path.glob("*.zarr"))
 
 
-def test_a_broken_image_in_the_middle_is_named_and_the_rest_continued(minivgg, tmp_path, caplog):
-    pictures = load_dataset("photographs").subset(list(range(12)))
-    folder = tmp_path / "images" / "class"
-    folder.mkdir(parents=True)
-    for number, picture in enumerate(pictures):
-        picture.resize((80, 80)).save(folder / f"{number:02d}.png")
-    whole = (folder / "09.png").read_bytes()
-
-    def run():
-        data = load_dataset(f"folder:{tmp_path / 'images'}")
-        data.__dict__["fingerprint"] = "the same"  # the file is damaged only while it is read
-        return extract(
-            data, minivgg, crops="center", batch_size=2, store=tmp_path / "store", progress=False
-        )
-
-    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
-        patch.setattr(feature_store, "BLOCK_IMAGES", 4)
-        (folder / "09.png").write_bytes(whole[:100])
-        with pytest.raises(OSError, match=r"09\.png"):
-            run()
-        (folder / "09.png").write_bytes(whole)
-        run()
-        assert "continuing after 8 images" in caplog.text
-
-
-def test_a_changed_batch_size_starts_an_interrupted_run_anew(data, minivgg, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 4)
-    finish = feature_store.Builder.finish
-    monkeypatch.setattr(feature_store.Builder, "finish", lambda self: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        extract(data, minivgg, crops="center", batch_size=2, store=tmp_path, progress=False)
-    monkeypatch.setattr(feature_store.Builder, "finish", finish)
-    found = extract(data, minivgg, crops="center", batch_size=4, store=tmp_path, progress=False)
-    assert found.attrs["batch_size"] == 4
-    reference = extract(
-        data, minivgg, crops="center", batch_size=4, store=tmp_path / "other", progress=False
-    )
-    np.testing.assert_array_equal(found.values, reference.values)
-
-
 def test_wrong_arguments_are_refused_before_anything_is_computed(data, minivgg, tmp_path):
     def attempt(data=data, **arguments):
         extract(data, minivgg, store=tmp_path / "store", progress=False, **arguments)
@@ -320,12 +272,6 @@ def test_wrong_arguments_are_refused_before_anything_is_computed(data, minivgg, 
         with pytest.raises(ValueError, match=message):
             attempt(**arguments)
     assert not (tmp_path / "store").exists()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_never_falls_back_to_the_cpu(data, minivgg, tmp_path):
-    with pytest.raises(ValueError, match="'cuda' is not there"):
-        extract(data, minivgg, device="cuda", store=tmp_path, progress=False)
 
 
 def test_a_layer_that_the_forward_pass_leaves_out_is_an_error(data, tmp_path):

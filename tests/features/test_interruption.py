@@ -12,6 +12,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes
 
 
 @needs_fork
+@pytest.mark.long
 def test_neither_ten_kills_at_random_moments_nor_a_race_change_a_bit(tmp_path, withstood):
     script = Path(__file__).with_name("killed_runs.py")
     run = subprocess.run(
