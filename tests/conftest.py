@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 # The tests multiply many small matrices. OpenBLAS cuts each among its threads, which then wait for
 # one another longer than one of them would have computed. It reads this when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-# Set up once, in one of the processes that share the tests.
-_EXPENSIVE = ("small_book", "two_workers")
 
 
 class Record(Protocol):
@@ -44,15 +41,31 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Table(file))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(optionalhook=True)  # there with pytest-xdist only
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, and all that look at the small book in another."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "book" if file in of_book else file
+
+    files = Path(__file__).parent.rglob("test_*.py")
+    of_book = {
+        file.relative_to(config.rootpath).as_posix()
+        for file in files
+        if "small_book" in file.read_text("utf-8")
+    }
+    return Scheduler(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.timeout(3600))
             if not config.getoption("--long"):
                 item.add_marker(pytest.mark.skip(reason="a long test: make check, or --long"))
-        for fixture in set(_EXPENSIVE) & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture
@@ -64,8 +77,7 @@ def withstood(request: pytest.FixtureRequest) -> Record:
     """
 
     def record(kind: Literal["fault", "attack"], what: str, *, tried: int) -> None:
-        test = request.node.nodeid.partition("@")[0]  # without its group
-        row = {"kind": kind, "what": what, "tried": tried, "test": test}
+        row = {"kind": kind, "what": what, "tried": tried, "test": request.node.nodeid}
         request.node.user_properties.append(("withstood", row))
 
     return record
@@ -139,7 +151,11 @@ def small_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in of_class:
             data[index].save(folder / "images" / data.classes[label] / f"{index}.png")
     index = build_book(
-        "bundled", datasets=f"folder:{folder / 'images'}", output=folder / "_build", progress=False
+        "bundled",
+        datasets=f"folder:{folder / 'images'}",
+        networks=["minivgg16@bundled", "minivgg16@random"],
+        output=folder / "_build",
+        progress=False,
     )
     return index.parent.parent
 

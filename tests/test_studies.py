@@ -25,7 +25,7 @@ from analysis.chapters import (
     write_csv,
 )
 from analysis.chapters.parameters import as_names
-from analysis.data import CARDS
+from analysis.data import CARDS, load_dataset
 from analysis.statistics import signed_ks
 
 STUDIES = sorted((Path(__file__).parents[1] / "book" / "studies").glob("*.yml"))
@@ -218,6 +218,20 @@ def test_reference_images_come_from_every_dataset_named() -> None:
         *(f"photographs/{path}" for path in study.data("photographs").paths),
         *(f"digits/{path}" for path in study.data("digits").paths),
     )
+
+
+def test_a_limit_keeps_the_shares_of_classes_and_every_class() -> None:
+    names = ["materials_unbalanced", "digits"]
+    limited = Study("a", names, "minivgg16@random", reference_images="digits", max_images=90)
+    for name in names:
+        part, whole = limited.data(name), load_dataset(name)
+        sizes, before = (np.bincount(data.labels) for data in (part, whole))
+        assert np.abs(sizes - before * 90 / len(whole)).max() <= 1
+        assert sizes.min() >= 1
+        assert set(part.paths) < set(whole.paths)
+        assert sorted(part.paths, key=whole.paths.index) == list(part.paths)
+    everything = Study("a", "wood_grain", "minivgg16@random", max_images=511)
+    assert len(everything.data("wood_grain")) == 511
 
 
 def test_pairs_go_network_by_network() -> None:

@@ -67,7 +67,8 @@ def build_book(
     study
         Path of a study file, or the name of one that comes along (``"bundled"``).
     datasets, networks
-        Replace those of the study file: a list, or one string with commas.
+        Replace those of the study file: a list, or one string with commas. Of other datasets all
+        images are taken, in ten crops.
     weights
         Replaces the weights of all networks, whether from the study file or from ``networks``.
     output
@@ -166,6 +167,8 @@ def study_parameters(
         By name, as papermill injects them; lists are lists of strings.
     """
     parameters = read_study(study_file, datasets=datasets, networks=networks)
+    if datasets is not None:  # how many images and crops were chosen for those of the file
+        parameters = {k: v for k, v in parameters.items() if k not in ("crops", "max_images")}
     for key in ("datasets", "networks", "reference_images"):
         if key == "reference_images" and not parameters.get(key):
             parameters.pop(key, None)

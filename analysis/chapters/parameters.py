@@ -28,6 +28,7 @@ PARAMETERS = (
     "seed",
     "reference_images",
     "results",
+    "max_images",
 )
 
 
@@ -37,8 +38,7 @@ def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
     Parameters
     ----------
     path
-        YAML file with any of the keys ``title, datasets, networks, crops, seed,
-        reference_images``.
+        YAML file with any of the keys of :data:`PARAMETERS`.
     **overrides
         Values that replace those of the file; ``None`` leaves the file's.
 
@@ -70,7 +70,9 @@ def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
         raise ValueError(f"{path} has unknown keys {unknown}; known: {', '.join(PARAMETERS)}")
     for key, value in study.items():
         if not _fits(key, value):
-            kind = {"seed": "a whole number"} | dict.fromkeys(_LISTS, "a list of names")
+            kind = dict.fromkeys(_NUMBERS, "a whole number") | dict.fromkeys(
+                _LISTS, "a list of names"
+            )
             raise ValueError(
                 f"{path}: expected {key} to be {kind.get(key, 'a text')}, got "
                 f"{type(value).__name__}"
@@ -79,11 +81,12 @@ def read_study(path: Path | str, **overrides: Any) -> dict[str, Any]:
 
 
 _LISTS = ("datasets", "networks", "reference_images")
+_NUMBERS = ("seed", "max_images")
 
 
 def _fits(key: str, value: object) -> bool:
     """Whether a value is of the kind that a parameter takes."""
-    if key == "seed":
+    if key in _NUMBERS:
         return isinstance(value, int) and not isinstance(value, bool)
     if key in _LISTS and isinstance(value, list):
         return all(isinstance(name, str) for name in value)

@@ -69,6 +69,9 @@ class Study:
     results
         Folder of the tables behind the figures. Empty: a folder under
         :func:`analysis.paths.results_root`.
+    max_images
+        Images of each dataset at most, spread evenly over those of every class; None for all.
+        Reference images are not counted.
 
     ``None`` stands for the default, where there is one: so papermill passes ``-p crops None``.
 
@@ -87,6 +90,7 @@ class Study:
     seed: int = 0
     reference_images: Sequence[str] | str = "photographs"
     results: str = ""
+    max_images: int | None = None
     progress: bool = True
     _data: dict[str, ImageDataset] = field(default_factory=dict, init=False, repr=False)
     _backbones: dict[str, Backbone] = field(default_factory=dict, init=False, repr=False)
@@ -121,8 +125,12 @@ class Study:
     def data(self, name: str) -> ImageDataset:
         """Dataset by its name, loaded once."""
         if name not in self._data:
-            self._data[name] = load_dataset(name)
+            data = self._load(name)
+            self._data[name] = _thinned(data, self.max_images) if name in self.datasets else data
         return self._data[name]
+
+    def _load(self, name: str) -> ImageDataset:
+        return load_dataset(name)
 
     def reference(self, n: int) -> ImageDataset:
         """About ``n`` reference images: as many of each dataset, evenly spread over its list."""
@@ -246,3 +254,16 @@ class Study:
         """
         folder = Path(self.results) if self.results else paths.results_root() / slug(self.title)
         return write_csv(table, folder / f"{name}.csv")
+
+
+def _thinned(data: ImageDataset, max_images: int | None) -> ImageDataset:
+    """About ``max_images`` of a dataset, as many of each class as its share, at least one."""
+    if max_images is None or len(data) <= max_images:
+        return data
+    share = max_images / len(data)
+    members = [np.flatnonzero(data.labels == label) for label in np.unique(data.labels)]
+    chosen = [
+        own[np.linspace(0, len(own) - 1, max(1, round(len(own) * share))).astype(int)]
+        for own in members
+    ]
+    return data.subset(np.sort(np.concatenate(chosen)))

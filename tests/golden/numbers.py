@@ -204,7 +204,7 @@ def _published() -> Iterator[tuple[str, Golden]]:
 
 
 def _study() -> Iterator[tuple[str, Golden]]:
-    parameters = study_parameters(find_sources().study("bundled"))
+    parameters = study_parameters(find_sources().study("bundled-full"))
     study = Study(**parameters, progress=False)
     yield "chapters: pairs of dataset and network", Golden(len(study.pairs))
-    yield "book: parameters of the bundled study", Golden(_hash(np.array(repr(parameters))))
+    yield "book: parameters of the whole bundled study", Golden(_hash(np.array(repr(parameters))))

@@ -22,7 +22,7 @@ class DatasetStudy(Study):
 
     Parameters
     ----------
-    title, datasets, networks, crops, seed, reference_images, results, progress
+    title, datasets, networks, crops, seed, reference_images, results, max_images, progress
         As for :class:`analysis.chapters.Study`; further datasets and networks are not looked at.
     broken
         JSON file that names the images to leave out, from :func:`write_broken`. Empty: every image
@@ -47,15 +47,13 @@ class DatasetStudy(Study):
         """The dataset."""
         return self.data(self.datasets[0])
 
-    def data(self, name: str) -> ImageDataset:
-        """Dataset by its name, loaded once; of the one that is reported on, what can be read."""
-        if name in self.datasets and name not in self._data:
-            if self.broken:
-                reasons = json.loads(Path(self.broken).read_text(encoding="utf-8"))
-                self._data[name] = _leave_out(load_dataset(name), reasons)
-            else:
-                self._data[name] = load_dataset(name, on_error="skip", progress=self.progress)
-        return super().data(name)
+    def _load(self, name: str) -> ImageDataset:
+        if name not in self.datasets:
+            return super()._load(name)
+        if not self.broken:
+            return load_dataset(name, on_error="skip", progress=self.progress)
+        reasons = json.loads(Path(self.broken).read_text(encoding="utf-8"))
+        return _leave_out(load_dataset(name), reasons)
 
 
 def write_broken(data: ImageDataset, path: Path) -> Path:
