@@ -40,6 +40,11 @@ class BookSources:
         return self.root / "benchmarks" / "results.json"
 
     @property
+    def rates(self) -> Path:
+        """Rates that the chapter on large runs is made of."""
+        return self.root / "benchmarks" / "rates.json"
+
+    @property
     def withstood(self) -> Path:
         """Faults and attacks that the tests tried, of the page on them; the file may be missing."""
         return self.root / "benchmarks" / "withstood.json"

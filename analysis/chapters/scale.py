@@ -14,33 +14,46 @@ passes
     How often a stage meets every value. It is above one where a column of chunks is wider than a
     block may be: each block then reads the whole chunks, and uses its part of them.
 
-Layout, blocks and groups are not assumed: they are asked of the functions that cut them.
+Layout, blocks and groups are not assumed: they are asked of the functions that cut them. Rates are
+measured by ``python -m benchmarks.scale``, which writes them to ``benchmarks/rates.json``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import ceil
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import dask.array
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from analysis.chapters.scale_layout import BYTES, Run, layout_of
+from analysis.features.store import CHUNK_BYTES, block_rows
 from analysis.statistics.blocks import BLOCK_VALUES, bounds_of
 from analysis.statistics.shards import feature_groups
 
 __all__ = [
     "STAGES",
     "Rates",
+    "Run",
     "by_workers",
+    "facts",
+    "in_units",
+    "layout_of",
     "plan",
+    "rates_table",
+    "read_rates",
     "sizes",
 ]
+
+BYTES = 4
+"""Of a value, before compression."""
+
 
 STAGES = (
     "extraction",
@@ -52,6 +65,76 @@ STAGES = (
 _ROWS = 2048  # samples whose kernel values are held at once
 _GAMMA = 2000  # samples whose distances give a kernel's width
 _PASS_BYTES = 10**9  # of a forward pass, over the network's weights: the benchmarks' bound
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be computed.
+
+    Attributes
+    ----------
+    n_images, n_classes : int
+        Images lie class by class, as in a folder.
+    layers : mapping of str to int
+        Features of every layer, by name, in order.
+    images_per_batch : int
+        Images of one forward pass.
+    weights : int
+        Bytes of the network's parameters.
+    n_shuffles, bins, n_landmarks : int
+        Of thresholds, of distances on bins, of TCA.
+    """
+
+    n_images: int
+    n_classes: int
+    layers: Mapping[str, int]
+    images_per_batch: int = 1
+    weights: int = 0
+    n_shuffles: int = 5
+    bins: int = 100
+    n_landmarks: int = 1000
+
+    @property
+    def n_features(self) -> int:
+        """Features of all layers."""
+        return sum(self.layers.values())
+
+    @property
+    def n_values(self) -> int:
+        """Features of all images."""
+        return self.n_images * self.n_features
+
+
+class Layout(NamedTuple):
+    """How the features of a run lie in the store.
+
+    Attributes
+    ----------
+    rows : int
+        Images of a block, which one task extracts.
+    blocks, chunks : int
+        How many.
+    columns : tuple of int
+        Features of every column of chunks.
+    """
+
+    rows: int
+    blocks: int
+    chunks: int
+    columns: tuple[int, ...]
+
+
+def layout_of(run: Run) -> Layout:
+    """Cut the features of a run as the store does."""
+    rows = block_rows(run.n_features, run.images_per_batch)
+    widest = max(1, CHUNK_BYTES // (BYTES * rows))
+    columns = tuple(
+        min(widest, length - first)
+        for length in run.layers.values()
+        for first in range(0, length, widest)
+    )
+    blocks = ceil(run.n_images / rows)
+    return Layout(rows, blocks, blocks * len(columns), columns)
 
 
 @dataclass(frozen=True)
@@ -102,6 +185,45 @@ class Rates:
     stored: float
     disk_read: float
     disk_write: float
+
+
+def read_rates(
+    file: Path, crops: str, **about: Any
+) -> tuple[dict[str, str], dict[str, tuple[Run, Rates]]]:
+    """Read what was measured, and make a run of every network that was.
+
+    Parameters
+    ----------
+    file
+        ``benchmarks/rates.json``.
+    crops
+        As for :func:`analysis.extract`.
+    **about
+        Of the run, as for :class:`Run`.
+
+    Returns
+    -------
+    measured : dict
+        When and where: ``date``, ``processor``, ``dataset`` and ``network`` (of the features that
+        others were drawn like).
+    runs : dict
+        Network to its run and rates.
+    """
+    content = json.loads(file.read_text("utf-8"))
+    way = "ten" if crops == "ten" else "center"  # the others are of one crop as well
+    runs = {
+        name: (
+            Run(
+                layers=one["layers"],
+                images_per_batch=one["images_per_batch"][way],
+                weights=one["weights"],
+                **about,
+            ),
+            Rates(image=one["image"][way], **content["rates"]),
+        )
+        for name, one in content["networks"].items()
+    }
+    return {name: str(content[name]) for name in content if name not in ("rates", "networks")}, runs
 
 
 def sizes(run: Run, rates: Rates) -> dict[str, float]:
@@ -278,3 +400,79 @@ def _components(run: Run, rates: Rates) -> _Cost:
     seconds += drawn * run.n_values * rates.read
     memory = 8 * (2 * rows * run.n_features + 2 * rows * m + 2 * m**2 + 2 * m * run.n_features)
     return _Cost(2 + drawn, tasks, seconds, memory)
+
+
+def rates_table(rates: Rates) -> pd.DataFrame:
+    """Rates as readers see them: what, value, unit."""
+    shown = (
+        ("extraction, per image", "image", 1.0, "core-seconds"),
+        ("reading", "read", 1e9, "core-nanoseconds per value"),
+        ("exact distances", "exact", 1e9, "core-nanoseconds per value"),
+        ("sorting once, for thresholds", "rank", 1e9, "core-nanoseconds per value"),
+        ("distances under each labelling", "compare", 1e9, "core-nanoseconds per value"),
+        ("thresholds from distances", "settle", 1e9, "core-nanoseconds per distance"),
+        ("ranges, for bins", "extent", 1e9, "core-nanoseconds per value"),
+        ("counting into bins", "count", 1e9, "core-nanoseconds per value"),
+        ("merging counts", "merge", 1e9, "core-nanoseconds per count"),
+        ("distances from counts", "table", 1e9, "core-nanoseconds per count"),
+        ("samples made ready for kernel values", "prepare", 1e9, "core-nanoseconds per value"),
+        ("kernel values", "landmark", 1e12, "core-picoseconds per value and landmark"),
+        ("products of kernel features", "product", 1e12, "core-picoseconds per pair of landmarks"),
+        ("eigenproblems of 1,000 landmarks", "small", 1.0, "core-seconds"),
+        ("size in the store", "stored", 1.0, "of the values' bytes"),
+        ("disk, reading", "disk_read", 1e-9, "GB/s"),
+        ("disk, writing", "disk_write", 1e-9, "GB/s"),
+    )
+    values = asdict(rates)
+    rows = [(what, values[name] * scale, unit) for what, name, scale, unit in shown]
+    return pd.DataFrame(rows, columns=["what", "measured", "unit"])
+
+
+def in_units(stages: pd.DataFrame) -> pd.DataFrame:
+    """Stages as of :func:`plan` in gigabytes and core-hours, other columns as they are."""
+    table = stages.copy()
+    for name in ("read", "written", "memory"):
+        table[name] /= 1e9
+    table["core_seconds"] /= 3600
+    return table.rename(
+        columns={
+            "read": "read_gb",
+            "written": "written_gb",
+            "core_seconds": "core_hours",
+            "memory": "memory_gb",
+        }
+    )
+
+
+def facts(
+    run: Run, rates: Rates, stages: pd.DataFrame, price: float
+) -> dict[str, float | int | str]:
+    """Plain numbers and names for the text: of one run, as of :func:`plan`."""
+    size, by_stage = sizes(run, rates), stages.set_index("stage")
+    extraction, exact, binned, thresholds, components = STAGES
+    hours = by_stage["core_seconds"] / 3600
+    disk = by_stage["read"] / rates.disk_read + by_stage["written"] / rates.disk_write
+    found = {
+        "n_features": run.n_features,
+        "raw_gb": size["raw"] / 1e9,
+        "stored_gb": size["stored"] / 1e9,
+        "stored_share": rates.stored,
+        "n_blocks": int(size["blocks"]),
+        "n_chunks": int(size["chunks"]),
+        "extraction_hours": hours[extraction],
+        "extraction_share": hours[extraction] / hours.sum(),
+        "exact_passes": by_stage["passes"][exact],
+        "exact_hours": hours[exact],
+        "binned_passes": by_stage["passes"][binned],
+        "binned_hours": hours[binned],
+        "thresholds_hours": hours[thresholds],
+        "components_hours": hours[components],
+        "widest_gb": by_stage["memory"].max() / 1e9,
+        "widest": str(by_stage["memory"].idxmax()),
+        "binned_gb": by_stage["memory"][binned] / 1e9,
+        "total_hours": hours.sum(),
+        "total_cost": hours.sum() * price,
+        "slowest_disk_hours": disk.max() / 3600,
+        "slowest_disk": str(disk.idxmax()),
+    }
+    return {name: x.item() if isinstance(x, np.generic) else x for name, x in found.items()}

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import paths
 from analysis.chapters.descriptions import overlap_of
 from analysis.chapters.parameters import as_names, split_network
-from analysis.chapters.tables import slug, write_csv
+from analysis.chapters.tables import save_table
 from analysis.data import ImageDataset, join_datasets, load_dataset, shuffle_labels
 from analysis.data.cards import OverlapGroup
 from analysis.statistics import signed_ks
@@ -238,22 +237,8 @@ class Study:
         return list(self.data(dataset).subset(members[chosen]))
 
     def save(self, table: pd.DataFrame, name: str) -> Path:
-        """Write the table behind a figure as CSV, whole or not at all.
-
-        Parameters
-        ----------
-        table
-            Tidy table.
-        name
-            File name without ending.
-
-        Returns
-        -------
-        Path
-            The file.
-        """
-        folder = Path(self.results) if self.results else paths.results_root() / slug(self.title)
-        return write_csv(table, folder / f"{name}.csv")
+        """Write the table behind a figure, see :func:`analysis.chapters.tables.save_table`."""
+        return save_table(table, name, results=self.results, title=self.title)
 
 
 def _thinned(data: ImageDataset, max_images: int | None) -> ImageDataset:

@@ -9,12 +9,34 @@ from typing import Literal
 
 import pandas as pd
 
+from analysis import paths
 from analysis.paths import written_whole
 
-__all__ = ["slug", "write_csv"]
+__all__ = ["save_table", "slug", "write_csv"]
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def save_table(table: pd.DataFrame, name: str, *, results: str, title: str) -> Path:
+    """Write the table behind a figure as CSV, whole or not at all.
+
+    Parameters
+    ----------
+    table
+        Tidy table.
+    name
+        File name without ending.
+    results, title
+        Of the study, as for :class:`analysis.chapters.Study`.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    folder = Path(results) if results else paths.results_root() / slug(title)
+    return write_csv(table, folder / f"{name}.csv")
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> Path:

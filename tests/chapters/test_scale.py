@@ -10,16 +10,24 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from analysis.chapters import scale, scale_layout, scale_rates
-from analysis.chapters.scale import Rates, by_workers, plan, sizes
-from analysis.chapters.scale_layout import Run, layout_of
-from analysis.chapters.scale_rates import bytes_in, core_seconds, drawn_like, drawn_store, run_of
-from analysis.chapters.scale_tables import facts, in_units, rates_table
-from analysis.data import load_dataset
+from analysis.book.sources import find_sources
+from analysis.chapters import scale
+from analysis.chapters.scale import (
+    Rates,
+    Run,
+    by_workers,
+    facts,
+    in_units,
+    layout_of,
+    plan,
+    rates_table,
+    read_rates,
+    sizes,
+)
+from analysis.data import ImageDataset
 from analysis.features import store as feature_store
-from analysis.features.store import open_features
+from analysis.features.store import Builder, open_features
 from analysis.figures import scale as figures
-from analysis.networks import load_backbone
 from analysis.statistics import blocks, shards, signed_ks
 from analysis.statistics.shards import shards_of, signed_ks_of_shards
 
@@ -32,16 +40,11 @@ def run(n_images=100, **more):
     return Run(n_images, 5, LAYERS, images_per_batch=4, **more)
 
 
-def features():
-    rng = np.random.default_rng(0)
-    return np.maximum(rng.standard_normal((60, 70)), 0.3).astype(np.float32) - np.float32(0.3)
-
-
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Chunks, blocks and groups of a size at which there are several."""
     monkeypatch.setattr(feature_store, "BLOCK_IMAGES", 16)
-    monkeypatch.setattr(scale_layout, "CHUNK_BYTES", 4 * 16 * 40)
+    monkeypatch.setattr(scale, "CHUNK_BYTES", 4 * 16 * 40)
     monkeypatch.setattr(feature_store, "CHUNK_BYTES", 4 * 16 * 40)
     monkeypatch.setattr(blocks, "BLOCK_VALUES", 100 * 16)
     monkeypatch.setattr(blocks, "MOST_VALUES", 100 * 16)
@@ -49,7 +52,12 @@ def small_pieces(monkeypatch):
 
 
 def test_layout_is_that_of_a_store(small_pieces, tmp_path):
-    group = drawn_store(features(), run(), 100, tmp_path, seed=0)
+    images = ImageDataset.from_arrays(np.zeros((100, 1, 1, 3), np.uint8), np.arange(100) // 20)
+    group = tmp_path / "drawn.zarr"
+    builder = Builder(group, images, LAYERS, {}, layout_of(run()).rows)
+    for block in builder.missing:
+        builder.writer.write(block, np.ones((len(block), run().n_features), np.float32))
+    builder.finish()
     layout = layout_of(run())
     X = open_features(group)
     assert X.chunks[1] == layout.columns == (30, 40, 10, 40, 40, 40)
@@ -136,44 +144,20 @@ def test_thresholds_cost_more_with_more_shuffles():
     assert seconds[1] - seconds[0] == run().n_values + 5 * run().n_features
 
 
-def test_drawn_features_are_like_the_real_ones():
-    X = features()
-    drawn = drawn_like(X, 2000, 500, seed=3)
-    assert drawn.dtype == np.float32
-    assert abs((drawn == 0).mean() - (X == 0).mean()) < 0.03
-    assert drawn.min() == 0
-    assert drawn.max() <= 1.001 * X.max()
-    positive = drawn[:, 0][drawn[:, 0] > 0]
-    assert np.unique(positive).size > 0.9 * positive.size
-    np.testing.assert_array_equal(drawn, drawn_like(X, 2000, 500, seed=3))
-
-
-def test_rates_are_measured_and_plans_made_of_them(monkeypatch):
-    monkeypatch.setattr(scale_rates, "TALL", 500)
-    monkeypatch.setattr(scale_rates, "WIDE", 2**14)
-    monkeypatch.setattr(scale_rates, "_AT_LEAST", 0.0)
-    monkeypatch.setattr(scale_rates, "_SECONDS", 0.0)
-    monkeypatch.setattr(scale_rates, "ROWS", 64)
-    monkeypatch.setattr(scale_rates, "_FILE", 2**16)
-    data = load_dataset("digits").subset(range(3))
-    net = load_backbone("minivgg16", weights="random", seed=0)
-    planned = run_of(net, "ten", 1000, 7, n_landmarks=50)
-    assert planned.n_features == net.n_features
-    assert planned.weights > 0
-    rates = scale_rates.rates_by_network(
-        features(), {"a": planned, "b": planned}, {"a": net, "b": net}, data, "ten", seed=0
-    )
-    assert {**asdict(rates["b"]), "image": 0} == {**asdict(rates["a"]), "image": 0}
-    for table in rates.values():
-        assert all(0 < value < np.inf for value in asdict(table).values())
-    stages = plan(planned, rates["a"])
-    assert (stages["core_seconds"] > 0).all()
-    assert (stages["memory"] > 0).all()
-    found = facts(planned, rates["a"], stages, price=2.0)
-    assert {type(value) for value in found.values()} <= {int, float, str}  # to be glued
-    assert found["total_cost"] == pytest.approx(2 * found["total_hours"])
-    assert found["raw_gb"] == pytest.approx(4e-6 * net.n_features)
-    assert len(rates_table(rates["a"])) == len(asdict(rates["a"]))
+@pytest.mark.parametrize("crops", ["ten", "whole"])
+def test_plans_are_made_of_the_rates_that_were_measured(crops):
+    measured, runs = read_rates(find_sources().rates, crops, n_images=1_281_167, n_classes=1000)
+    assert set(measured) == {"date", "processor", "dataset", "network"}
+    assert runs["vgg16"][0].n_features == 12416
+    for run_of_network, rates in runs.values():
+        assert all(0 < value < np.inf for value in asdict(rates).values())
+        stages = plan(run_of_network, rates)
+        assert (stages["core_seconds"] > 0).all()
+        assert (stages["memory"] > 0).all()
+        found = facts(run_of_network, rates, stages, price=2.0)
+        assert {type(value) for value in found.values()} <= {int, float, str}  # to be glued
+        assert found["total_cost"] == pytest.approx(2 * found["total_hours"])
+        assert len(rates_table(rates)) == len(asdict(rates))
 
 
 def test_figures_show_every_stage_and_network():
@@ -197,17 +181,3 @@ def test_figures_show_every_stage_and_network():
         ax.get_title()
         == f"All stages: {one:,.1f} hours on 1 worker, {eight:,.1f} hours on 8 workers"
     )
-
-
-def test_core_seconds_are_a_mean_over_runs():
-    runs = []
-    spent = core_seconds(lambda: runs.append(sum(range(20_000))), at_least=0.01)
-    assert 0 < spent < 0.01
-    assert len(runs) > 1
-
-
-def test_bytes_in_a_folder(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "b").write_bytes(b"12345")
-    (tmp_path / "c").write_bytes(b"1")
-    assert bytes_in(tmp_path) == 6
