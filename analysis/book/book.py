@@ -31,7 +31,7 @@ from analysis.book.execution import (
 from analysis.book.places import one_at_a_time, remove_leftovers
 from analysis.book.sources import BookSources, find_sources
 from analysis.chapters import Study, read_study, split_network
-from analysis.chapters.parameters import as_names
+from analysis.chapters.study import as_names
 from analysis.data.readers import absolute_name
 
 __all__ = ["BookError", "build_book"]

@@ -1,23 +1,25 @@
 """Studies: what a notebook is given, and where it gets its features and tables from."""
 
-from analysis.chapters.descriptions import (
+from analysis.chapters.explorer import Explorer, marked_classes
+from analysis.chapters.study import (
+    PARAMETERS,
+    Pair,
+    Study,
+    read_study,
+    refuse_unknown_parameters,
+    split_network,
+)
+from analysis.chapters.tables import (
+    SafeHtml,
     caveats,
     describe_datasets,
     describe_layers,
     describe_networks,
     describe_overlaps,
+    sectioned,
+    slug,
+    write_csv,
 )
-from analysis.chapters.display import SafeHtml, sectioned
-from analysis.chapters.evidence import marked_classes
-from analysis.chapters.explorer import Explorer
-from analysis.chapters.parameters import (
-    PARAMETERS,
-    read_study,
-    refuse_unknown_parameters,
-    split_network,
-)
-from analysis.chapters.study import Pair, Study
-from analysis.chapters.tables import slug, write_csv
 
 __all__ = [
     "PARAMETERS",

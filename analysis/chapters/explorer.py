@@ -1,4 +1,4 @@
-"""Browsing a study in JupyterLab: which units mark a class, and what they respond to."""
+"""Which units mark a class and what they respond to: pictures, and a browser for JupyterLab."""
 
 from __future__ import annotations
 
@@ -9,16 +9,53 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from analysis.chapters.evidence import marked_classes
 from analysis.chapters.study import Pair, Study
-from analysis.figures.evidence import plot_marked_classes
+from analysis.figures.evidence import MarkedClass, plot_marked_classes
 from analysis.statistics import extreme_units
 
 if TYPE_CHECKING:
+    import pandas as pd
     from ipywidgets import Dropdown, VBox
     from matplotlib.figure import Figure
 
-__all__ = ["Explorer"]
+    from analysis.chapters.study import Study
+
+__all__ = ["Explorer", "marked_classes"]
+
+
+def marked_classes(
+    study: Study, table: pd.DataFrame, *, n_crops: int = 9, n_samples: int = 4
+) -> list[MarkedClass]:
+    """Pictures for pairs of a unit and a class.
+
+    Parameters
+    ----------
+    study
+        Where images and networks come from; a unit's crops are looked for in its reference images.
+    table
+        Columns ``network``, ``dataset``, ``layer``, ``unit``, ``class`` (its number) and
+        ``distance``.
+    n_crops, n_samples
+        Pictures of the unit and of the class, at most.
+
+    Returns
+    -------
+    list of MarkedClass
+        One for each row.
+    """
+    return [
+        MarkedClass(
+            layer=row["layer"],
+            unit=row["unit"],
+            class_name=study.data(row["dataset"]).classes[row["class"]],
+            distance=row["distance"],
+            crops=study.atlas(row["network"]).strongest(row["layer"], row["unit"])[:n_crops],
+            samples=study.class_samples(row["dataset"], row["class"], n_samples),
+            dataset=row["dataset"],
+        )
+        for row in table.to_dict("records")
+    ]
+
 
 UNITS = 3  # of each sign
 DPI = 130

@@ -1,5 +1,8 @@
 """Local and global layers of a study, fused, aligned and carried from one domain to another.
 
+What the chapter on them measures (also with the last layers trained, with other alignments and
+other settings), its tables beside those of dos Santos and Ponti (SIBGRAPI 2019), and its findings.
+
 Conventions
 -----------
 images
@@ -10,35 +13,80 @@ global, blocks
     sizes. The paper's network is ResNet-50, with its average pool and the first three blocks.
 PCA
     Fitted to the maps of a source once, for all of its targets.
+training
+    Section IV trains the last seven layers for 100 epochs at a learning rate of 0.1.
+rate
+    That rate is too much for some networks (SqueezeNet among them). So two epochs are tried, at
+    0.1, at a tenth of it, and at a hundredth; the greatest whose loss is then below that of saying
+    all classes with the same probability is taken, the smallest if none is. Only images of the
+    source have a part in this.
+local descriptors
+    The blocks lie in front of what is free to learn, so that they are the same, and only the global
+    descriptor is taken anew.
+shown
+    Where one pair stands for all, it is Amazon → Webcam, the paper's own, or the study's first.
+above the noise
+    Of the source's features those whose D_KS is beyond t+ or t- for some class; labels of the
+    target have no part in it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import dask.array
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.chapters.domains import DomainPair, named_labels
+from analysis.figures.fusion import DomainPlanes
+from analysis.statistics import noise_thresholds, signed_ks
 from analysis.statistics.threads import in_threads
+from analysis.transfer import TransferComponentAnalysis
+from analysis.transfer.adaptation._domains import principal_components
 from analysis.transfer.chunked_pca import ChunkedPCA
-from analysis.transfer.fusion import SELECTIONS, Descriptor, Domains, fusion_descriptors
+from analysis.transfer.fusion import (
+    SELECTIONS,
+    Descriptor,
+    Domains,
+    fusion_descriptors,
+    keep_features,
+)
 from analysis.transfer.fusion_protocol import FUSION_COLUMNS, Alignment, fusion_table
+from analysis.transfer.label_free import choose_without_labels, domain_gap
+from analysis.transfer.published import published_fusion
+from analysis.transfer.tca import median_gamma
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from analysis.chapters.study import Study
-    from analysis.networks import Backbone
+    from analysis.networks import Backbone, FineTuned
 
 __all__ = [
+    "above_noise",
+    "before_and_after",
+    "beside_paper",
     "blocks_of",
+    "choose",
+    "compare_alignments",
     "describe_pairs",
+    "describe_tuned",
+    "measure_at_one_size",
     "measure_fusion",
+    "measure_others",
+    "measure_sensitivity",
+    "pair_to_show",
+    "paper_over_global",
+    "points_over_global",
     "pooled",
     "read_pairs",
+    "state_fusion",
+    "state_pairs",
 ]
 
 CROPS = "whole"
@@ -196,3 +244,543 @@ def _by_block(
 ) -> dict[tuple[str, str], Domains]:
     """Block by block, in the paper's order of selections."""
     return {(block, name): local[block, name] for block in blocks for name in SELECTIONS}
+
+
+RATES = (0.1, 0.01, 0.001)
+
+
+def describe_tuned(
+    study: Study, described: Described, net: Backbone, *, epochs: int
+) -> tuple[Described, pd.DataFrame]:
+    """Take the same features, with the network's last layers trained on the source of each pair.
+
+    Parameters
+    ----------
+    study : Study
+        Where images come from; its seed is that of the training.
+    described : mapping of DomainPair to sequence of Descriptor
+        From :func:`describe_pairs`, by ``net``.
+    net : Backbone
+        The network before.
+    epochs : int
+        Passes over the images of a source.
+
+    Returns
+    -------
+    described : mapping of DomainPair to list of Descriptor
+        With other global features, and without local descriptors alone, which stay.
+    histories : DataFrame
+        Columns of :attr:`analysis.networks.FineTuned.history`, and ``run`` (source and rate).
+
+    Raises
+    ------
+    ValueError
+        If a block is among the layers that are free to learn.
+    """
+    from analysis.networks import FineTuning, fine_tune  # loads PyTorch
+
+    found: dict[DomainPair, list[Descriptor]] = {}
+    histories = []
+    for source in dict.fromkeys(pair.source for pair in described):
+        tuned = fine_tune(
+            net, study.data(source), seed=study.seed, recipe=FineTuning(epochs=epochs), rates=RATES,
+            progress=study.progress,
+        )  # fmt: skip
+        rate = json.loads(str(tuned.provenance["tuned_recipe"]))["learning_rate"]
+        histories.append(tuned.history.assign(run=f"{source}, learning rate {rate:g}"))
+        own = [pair for pair in described if pair.source == source]
+        _refuse_tuned_blocks(tuned, blocks_of(net))
+        last = tuned.layers[-1].name
+        names = dict.fromkeys(name for pair in own for name in pair)
+        whole = {name: pooled(study, name, tuned, [last], "mean") for name in names}
+        for pair, domains in read_pairs(whole, own):
+            local = {
+                (each.layer, each.selection): each.domains
+                for each in described[pair]
+                if each.kind == "local"
+            }
+            found[pair] = fusion_descriptors(last, domains, local, with_local=False)
+    columns = ["run", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
+    stacked = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
+    return {pair: found[pair] for pair in described}, stacked.reindex(columns=columns)
+
+
+def _refuse_tuned_blocks(tuned: FineTuned, blocks: Sequence[str]) -> None:
+    free = [
+        block
+        for block in blocks
+        for tap in (*tuned.available[block].pre, *tuned.available[block].post)
+        if any(tap.module == path or path.startswith(f"{tap.module}.") for path in tuned.free)
+    ]
+    if free:
+        raise ValueError(
+            f"expected local blocks in front of the layers that are trained, but {free[0]} is one "
+            f"of {', '.join(tuned.free)}: train fewer layers"
+        )
+
+
+_PAPERS_PAIR = ("office_caltech10/amazon", "office_caltech10/webcam")
+_OTHERS = ("none, each domain standardised", "CORAL", "geodesic flow", "TCA")
+_MEANS = "pool 2D"
+MUS = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
+WIDTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+def pair_to_show(pairs: Sequence[DomainPair]) -> list[DomainPair]:
+    """Choose the pair that stands for all: one, or none where there are none."""
+    return [*(pair for pair in pairs if tuple(pair) == _PAPERS_PAIR), *pairs][:1]
+
+
+def before_and_after(
+    described: Described, pairs: Sequence[DomainPair], how: Alignment
+) -> DomainPlanes | None:
+    """Place the images of one pair in the plane, by its global descriptor, before and after TCA.
+
+    Parameters
+    ----------
+    described : mapping of DomainPair to sequence of Descriptor
+        From :func:`analysis.chapters.fusion.describe_pairs`.
+    pairs : sequence of DomainPair
+        The one of :func:`pair_to_show` is taken.
+    how : Alignment
+        Settings; the largest number of components.
+
+    Returns
+    -------
+    DomainPlanes or None
+        Principal components before, transfer components after; None without pairs.
+    """
+    if not pairs:
+        return None
+    pair = pair_to_show(pairs)[0]
+    source, target = (np.asarray(X, np.float64) for X in described[pair][0].domains)
+    both = np.vstack([source, target])
+    mean, axes = both.mean(axis=0), principal_components(both)[0][:, :2]
+    n = min(max(how.sizes), len(both) - 1, source.shape[1])
+    found = TransferComponentAnalysis(n, how.kernel, how.gamma, how.mu, seed=how.seed)
+    found.fit(source, target)
+    after = found.source_embedding_, found.target_embedding_
+    gaps = domain_gap(source, target), domain_gap(*after)
+    before = (source - mean) @ axes, (target - mean) @ axes
+    return DomainPlanes(
+        before, (after[0][:, :2], after[1][:, :2]), gaps, (pair.source, pair.target)
+    )
+
+
+def measure_sensitivity(
+    study: Study, described: Described, pairs: Sequence[DomainPair], *, size: int
+) -> pd.DataFrame:
+    """Accuracy on the target by μ and by the width of the kernel, the other as it is.
+
+    Parameters
+    ----------
+    study : Study
+        Where labels come from.
+    described, pairs
+        As in :func:`before_and_after`; global, and fused with the means of every block.
+    size : int
+        Number of components.
+
+    Returns
+    -------
+    DataFrame
+        ``varied`` ("μ" or "γ"), ``value`` (μ, or the multiple of the gamma that the median distance
+        gives), ``descriptor``, ``layer``, ``selection``, ``n_components`` and ``accuracy``.
+    """
+    kept = ("descriptor", "layer", "selection", "n_components", "accuracy")
+    if not pairs:
+        return pd.DataFrame(columns=["varied", "value", *kept])
+    pair = pair_to_show(pairs)[0]
+    labels = [named_labels(study.data(name)) for name in pair]
+    runs: list[tuple[str, float, Descriptor, Alignment]] = []
+    for each in _global_and_means(described[pair]):
+        gamma = median_gamma(np.vstack(each.domains).astype(np.float64), study.seed)
+        runs += [("μ", mu, each, Alignment((size,), mu, gamma)) for mu in MUS]
+        runs += [("γ", k, each, Alignment((size,), gamma=k * gamma)) for k in WIDTHS]
+
+    def accuracy(run: tuple[str, float, Descriptor, Alignment]) -> dict[str, Any]:
+        varied, value, each, how = run
+        row = fusion_table([each], *labels, alignments=("TCA",), how=how).iloc[-1]
+        return {"varied": varied, "value": value, **{name: row[name] for name in kept}}
+
+    return pd.DataFrame(in_threads(accuracy, runs))
+
+
+def measure_at_one_size(
+    study: Study, described: Described, network: str, how: Alignment
+) -> pd.DataFrame:
+    """Fused descriptors whose two parts are of the same size, so that both count alike.
+
+    Parameters
+    ----------
+    study, described, network, how
+        As in :func:`analysis.chapters.fusion.measure_fusion`; in the smallest number of components.
+
+    Returns
+    -------
+    DataFrame
+        As there, with the global descriptor, aligned by transfer components.
+    """
+    even: dict[DomainPair, list[Descriptor]] = {}
+    for pair, descriptors in described.items():
+        whole = descriptors[0]
+        local = {
+            (each.layer, each.selection): each.domains
+            for each in descriptors
+            if each.kind == "local"
+        }
+        even[pair] = fusion_descriptors(
+            whole.layer, whole.domains, local, scaling="size", with_local=False
+        )
+    few = replace(how, sizes=(min(how.sizes),))
+    return measure_fusion(study, even, network, how=few, alignments=["TCA"])
+
+
+def measure_others(
+    study: Study, described: Described, network: str, how: Alignment
+) -> pd.DataFrame:
+    """Other alignments in the place of TCA, and features above the noise alone.
+
+    Parameters
+    ----------
+    study, described, network, how
+        As in :func:`analysis.chapters.fusion.measure_fusion`; the global descriptor and those
+        fused with the means of a block, are measured, in the smallest number of components.
+
+    Returns
+    -------
+    DataFrame
+        As there; ``selection`` says which features are above the noise.
+    """
+    chosen: dict[DomainPair, list[Descriptor]] = {}
+    for pair, descriptors in described.items():
+        labels = named_labels(study.data(pair.source))
+        own = _global_and_means(descriptors)
+        chosen[pair] = [*own, *(_above_noise(each, labels, study.seed) for each in own)]
+    few = replace(how, sizes=(min(how.sizes),))
+    return measure_fusion(study, chosen, network, how=few, alignments=_OTHERS)
+
+
+def above_noise(X: NDArray[Any], labels: NDArray[Any], *, seed: int) -> NDArray[np.bool_]:
+    """Features that mark at least one class more strongly than shuffled labels would explain.
+
+    Parameters
+    ----------
+    X : ndarray, shape (images, features)
+        Features of the source.
+    labels : ndarray, shape (images,)
+        Its classes.
+    seed : int
+        Of the shuffles.
+
+    Returns
+    -------
+    ndarray of bool, shape (features,)
+        D_KS beyond t+ or t- for some class; all features where no one is.
+    """
+    distances = np.asarray(signed_ks(X, labels))
+    found = noise_thresholds(X, labels, seed=seed)
+    beyond = (distances > found.t_plus) | (distances < found.t_minus)
+    kept: NDArray[np.bool_] = np.any(beyond, axis=0)
+    return kept if kept.any() else ~kept
+
+
+def choose(table: pd.DataFrame) -> pd.DataFrame:
+    """Choose a descriptor and a number of components for each pair, without labels of the target.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`analysis.chapters.fusion.measure_fusion`, with ``label_free``.
+
+    Returns
+    -------
+    DataFrame
+        ``pair`` and the columns of :func:`analysis.transfer.label_free.choose_without_labels`, of
+        what TCA aligned.
+    """
+    aligned = table[table["alignment"] == "TCA"]
+    parts = [choose_without_labels(part) for _, part in aligned.groupby("pair", sort=False)]
+    if not parts:
+        return pd.DataFrame(columns=["pair", "rule", "regret", "mean_regret"])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _global_and_means(descriptors: Sequence[Descriptor]) -> list[Descriptor]:
+    return [
+        each
+        for each in descriptors
+        if each.kind == "global" or (each.kind == "fusion" and each.selection == _MEANS)
+    ]
+
+
+def _above_noise(each: Descriptor, labels: NDArray[Any], seed: int) -> Descriptor:
+    kept = above_noise(each.domains.source, labels, seed=seed)
+    name = f"{each.selection}, above the noise".removeprefix(", ")
+    return Descriptor(each.kind, each.layer, name, keep_features(each.domains, kept))
+
+
+NO_PAIRS = "No two datasets of this study are domains of each other."
+_PAPER = "dos Santos and Ponti (2019)"
+_BY_LAYER = ["layer", "selection"]
+_WEIGHTS = {"imagenet": "as learnt on ImageNet", "finetuned": "fine-tuned on the source"}
+
+
+def points_over_global(table: pd.DataFrame, descriptor: str) -> pd.DataFrame:
+    """Accuracy minus that of the global descriptor, both in the mean over numbers of components.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`analysis.chapters.fusion.measure_fusion` gives it, of one network.
+    descriptor : {"fusion", "local"}
+        What is compared.
+
+    Returns
+    -------
+    DataFrame
+        ``pair``, ``layer``, ``selection`` and ``points``, aligned by transfer components. A number
+        of components that one of the two lacks counts for neither.
+    """
+    aligned = table[table["alignment"] == "TCA"]
+    keys = ["pair", "n_components"]
+    whole = aligned[aligned["descriptor"] == "global"].set_index(keys)["accuracy"].rename("whole")
+    rows = aligned[aligned["descriptor"] == descriptor].join(whole, on=keys)
+    points = (100 * (rows["accuracy"] - rows["whole"])).rename("points")
+    by = ["pair", *_BY_LAYER]
+    return rows[by].assign(points=points).groupby(by, sort=False)["points"].mean().reset_index()
+
+
+def paper_over_global() -> pd.DataFrame:
+    """Lay out the paper's averages: fused minus global, in percentage points, by table and weights.
+
+    Returns
+    -------
+    DataFrame
+        ``of`` (the weights), ``pair``, ``global`` (accuracy), and a column for each block and
+        selection.
+    """
+    averages = published_fusion().query("n_components == 'Avg.'")
+    rows = []
+    for (weights, source, target), part in averages.groupby(
+        ["weights", "source", "target"], sort=False
+    ):
+        whole = float(part.loc[part["descriptor"] == "global", "accuracy"].iloc[0])
+        row = {
+            "of": _WEIGHTS[str(weights)],
+            "pair": f"{source} → {target}",
+            "global": f"{whole:.1f}",
+        }
+        for each in part[part["descriptor"] == "fusion"].to_dict("records"):
+            row[f"block {each['block']} {each['selection']}"] = f"{each['accuracy'] - whole:+.1f}"
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values("of", kind="stable", key=lambda of: of.map(_order))
+
+
+def _order(of: str) -> int:
+    return [*_WEIGHTS.values()].index(of)
+
+
+def beside_paper(tables: Mapping[str, pd.DataFrame], pairs: Sequence[str]) -> pd.DataFrame:
+    """Accuracies of pairs of domains in the layout of the paper's tables, beside its table II.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        What the network is called → :func:`analysis.chapters.fusion.measure_fusion`. From the
+        second on, an accuracy above the one in the first gets a star, as in the paper.
+    pairs : sequence of str
+        As in the column ``pair``.
+
+    Returns
+    -------
+    DataFrame
+        Text, per cent: ``of`` (network and pair, then the paper), ``components`` (numbers, then
+        their average), ``global``, and a column for each block, by its place, and selection.
+    """
+    parts = []
+    for pair in pairs:
+        before = None
+        for name, table in tables.items():
+            wide = _laid_out(table[table["pair"] == pair])
+            stars = wide > (wide if before is None else before)
+            before = wide if before is None else before
+            parts.append(_written(wide, stars, f"{name}, {pair}"))
+    return pd.concat([*parts, *_published("II")], ignore_index=True)
+
+
+def _laid_out(table: pd.DataFrame) -> pd.DataFrame:
+    """Percent by number of components and descriptor, with averages."""
+    shown = table[(table["alignment"] == "TCA") & (table["descriptor"] != "local")]
+    blocks = [*dict.fromkeys(shown.loc[shown["descriptor"] == "fusion", "layer"])]
+    columns = [
+        "global" if kind == "global" else _heading(blocks.index(layer) + 1, selection)
+        for kind, layer, selection in shown[["descriptor", *_BY_LAYER]].itertuples(index=False)
+    ]
+    wide = shown.assign(column=columns, percent=100 * shown["accuracy"]).pivot(
+        index="n_components", columns="column", values="percent"
+    )
+    wide = wide[[*dict.fromkeys(columns)]].sort_index(ascending=False)
+    wide = wide.set_axis([str(size) for size in wide.index])
+    wide.loc["Avg."] = wide.mean()
+    return wide
+
+
+def _heading(block: int, selection: str) -> str:
+    return f"{block} {selection}"
+
+
+def _published(number: str) -> Iterator[pd.DataFrame]:
+    """One of the paper's tables, a part for each kind of weights."""
+    table = published_fusion().query("table == @number")
+    names = [
+        "global" if not block else _heading(block, selection)
+        for block, selection in table[["block", "selection"]].itertuples(index=False)
+    ]
+    for weights in _WEIGHTS:
+        part = table.assign(column=names).query("weights == @weights")
+        order = [*dict.fromkeys(part["column"])], [*dict.fromkeys(part["n_components"])]
+        wide, stars = (
+            part.pivot(index="n_components", columns="column", values=value).loc[order[1], order[0]]
+            for value in ("accuracy", "starred")
+        )
+        source, target = part[["source", "target"]].iloc[0]
+        yield _written(
+            wide, stars, f"{_PAPER}, {_WEIGHTS[weights]}, {source} → {target}, 31 classes"
+        )
+
+
+def _written(wide: pd.DataFrame, stars: pd.DataFrame, of: str) -> pd.DataFrame:
+    """Numbers with one decimal, stars, and dashes."""
+    text = pd.DataFrame(
+        {
+            column: [
+                "–" if np.isnan(value) else f"{value:.1f}" + ("*" if star else "")
+                for value, star in zip(wide[column], stars[column], strict=True)
+            ]
+            for column in wide
+        }
+    )
+    text.insert(0, "of", of)
+    text.insert(1, "components", [*wide.index])
+    return text
+
+
+def compare_alignments(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by alignment, in the mean over the pairs.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`analysis.chapters.fusion.measure_fusion` gives it.
+
+    Returns
+    -------
+    DataFrame
+        ``features`` (kind, layer and selection) and, per cent as text, a column per alignment.
+    """
+    parts = table["descriptor"], table["layer"], table["selection"]
+    names = pd.Series([" ".join(each).strip() for each in zip(*parts, strict=True)], table.index)
+    means = (
+        table.assign(features=names)
+        .groupby(["features", "alignment", "pair"], sort=False)["accuracy"]
+        .mean()
+        .groupby(["features", "alignment"], sort=False)
+        .mean()
+    )
+    wide = (100 * means).unstack("alignment")
+    wide = wide.loc[[*dict.fromkeys(names)], [*dict.fromkeys(table["alignment"])]]
+    return wide.map("{:.1f}".format).rename_axis(columns=None).reset_index()
+
+
+def state_fusion(
+    table: pd.DataFrame, even: pd.DataFrame, tuned: pd.DataFrame, choices: pd.DataFrame
+) -> str:
+    """Say what was found, as a list in Markdown.
+
+    Parameters
+    ----------
+    table, even, tuned : DataFrame
+        Of the network as it is, with both parts at one size, and with its last layers trained.
+    choices : DataFrame
+        Choices without labels, pairs stacked.
+    """
+    if table.empty:
+        return NO_PAIRS
+    fused, local = (points_over_global(table, kind) for kind in ("fusion", "local"))
+    by_column = fused.groupby(_BY_LAYER, sort=False)["points"].mean()
+    by_block = local.groupby("layer", sort=False)["points"].mean()
+    best = by_column.index[int(by_column.to_numpy().argmax())]
+    regrets = choices.groupby("rule")["regret"].mean()
+    random = choices.drop_duplicates("pair")["mean_regret"].mean()
+    trained = 100 * float(_of_global(tuned).mean() - _of_global(table).mean())
+    lines = [
+        f"**Fusion** exceeds the global layer in {int((fused['points'] > 0).sum())} of "
+        f"{len(fused)} cases; the mean over all of them is {fused['points'].mean():+.1f} points, "
+        f"that of the best column, {', '.join(best)}, {by_column.max():+.1f}. The mean of the "
+        f"paper's four tables is {_paper_mean():+.1f}.",
+        f"**With both parts at one size**, {_at_one_size(even)}.",
+        "**Local alone**, points from the global layer, by block: "
+        + ", ".join(f"{name} {value:+.1f}" for name, value in by_block.items())
+        + ". The paper's first block is nearest to its global layer, and its third furthest.",
+        f"**Alignment** moves accuracy by {_gain(table, 'none, unit length'):+.1f} points against "
+        "the same features without alignment, each image at unit length.",
+        f"**Training** the last layers on the source moves the global descriptor by "
+        f"{trained:+.1f} points on the target.",
+        f"**Without labels of the target**, the rule with the smallest loss is *{regrets.idxmin()}*"
+        f", {100 * regrets.min():.1f} points below the best in hindsight; a choice at random is "
+        f"{100 * random:.1f} below. The rule is named after testing.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _at_one_size(even: pd.DataFrame) -> str:
+    fused = points_over_global(even, "fusion")
+    by_column = fused.groupby(_BY_LAYER, sort=False)["points"].mean()
+    best = by_column.index[int(by_column.to_numpy().argmax())]
+    return (
+        f"it does in {int((fused['points'] > 0).sum())} of {len(fused)}; the mean is "
+        f"{fused['points'].mean():+.1f} points, that of the best column, {', '.join(best)}, "
+        f"{by_column.max():+.1f}"
+    )
+
+
+def _paper_mean() -> float:
+    averages = published_fusion().query("n_components == 'Avg.' and weights == 'imagenet'")
+    whole = averages.query("descriptor == 'global'").set_index("table")["accuracy"]
+    fused = averages.query("descriptor == 'fusion'")
+    return float((fused["accuracy"] - fused["table"].map(whole)).mean())
+
+
+def _of_global(table: pd.DataFrame) -> pd.Series[float]:
+    of = (table["descriptor"] == "global") & (table["alignment"] == "TCA")
+    return table[of].groupby("pair")["accuracy"].mean()
+
+
+def _gain(table: pd.DataFrame, alignment: str) -> float:
+    """Transfer components minus another alignment, global and fused, in the mean over pairs."""
+    kept = table[table["descriptor"] != "local"]
+    means = kept.groupby(["alignment", "pair"])["accuracy"].mean()
+    return 100 * float((means["TCA"] - means[alignment]).mean())
+
+
+def state_pairs(fused: pd.DataFrame, pairs: Sequence[str]) -> str:
+    """Say of each pair how fusion did against the global layer, as a list in Markdown.
+
+    Parameters
+    ----------
+    fused : DataFrame
+        From :func:`points_over_global`.
+    pairs : sequence of str
+        Those to speak of.
+    """
+    lines = []
+    for pair in pairs:
+        part = fused[fused["pair"] == pair]
+        best = part.iloc[int(part["points"].to_numpy().argmax())]
+        lines.append(
+            f"- {pair}: fused minus global {part['points'].mean():+.1f} points on average, better "
+            f"in {int((part['points'] > 0).sum())} of {len(part)} cases; at best "
+            f"{best['points']:+.1f} ({best['layer']}, {best['selection']})."
+        )
+    return "\n".join(lines) or NO_PAIRS

@@ -209,7 +209,7 @@ def plot_module_times(times: pd.DataFrame) -> Figure:
     Parameters
     ----------
     times
-        :func:`analysis.chapters.decaf_maps.time_networks`. What is in no module, such as calls and
+        :func:`analysis.chapters.decaf.time_networks`. What is in no module, such as calls and
         measuring itself, is grey: the rest.
     """
     networks = list(dict.fromkeys(times["network"]))

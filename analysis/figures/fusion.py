@@ -58,7 +58,7 @@ def plot_against_global(gains: pd.DataFrame, title: str) -> Figure:
     ----------
     gains
         Columns ``pair``, ``layer``, ``selection`` and ``points``, the difference in percentage
-        points, as :func:`analysis.chapters.fusion_tables.points_over_global` gives them.
+        points, as :func:`analysis.chapters.fusion.points_over_global` gives them.
     title
         What is compared, before the finding.
 

@@ -11,9 +11,9 @@ import pytest
 from sklearn.decomposition import PCA
 
 from analysis import extract
-from analysis.chapters import Study, fusion, fusion_checks, fusion_tables
+from analysis.chapters import Study, fusion
 from analysis.chapters.domains import domain_pairs
-from analysis.chapters.fusion_tuned import describe_tuned
+from analysis.chapters.fusion import describe_tuned
 from analysis.data import load_dataset
 from analysis.figures import fusion as figures
 from analysis.transfer.fusion import Domains
@@ -87,7 +87,7 @@ def test_both_directions_are_measured_and_named(pairs, measured):
 
 
 def test_points_are_differences_of_means_over_components(measured):
-    points = fusion_tables.points_over_global(measured, "fusion")
+    points = fusion.points_over_global(measured, "fusion")
     assert len(points) == 2 * 9
     aligned = measured[measured["alignment"] == "TCA"]
     row = points.iloc[4]
@@ -113,16 +113,16 @@ def test_training_changes_the_global_descriptor_alone(study, pairs, described):
 
 
 def test_blocks_that_are_trained_are_refused(study, described, monkeypatch):
-    monkeypatch.setattr("analysis.chapters.fusion_tuned.blocks_of", lambda net: ("conv1_2", "fc6"))
+    monkeypatch.setattr("analysis.chapters.fusion.blocks_of", lambda net: ("conv1_2", "fc6"))
     with pytest.raises(ValueError, match="in front of the layers that are trained, but fc6"):
         describe_tuned(study, described, study.backbone(NETWORK), epochs=1)
 
 
 def test_labels_of_the_target_change_no_choice(study, described, measured, monkeypatch):
-    choices = fusion_checks.choose(measured)
+    choices = fusion.choose(measured)
     shuffled = measured.assign(accuracy=measured["accuracy"].sample(frac=1, random_state=0).values)
     columns = ["pair", "rule", "descriptor", "layer", "selection", "n_components"]
-    pd.testing.assert_frame_equal(fusion_checks.choose(shuffled)[columns], choices[columns])
+    pd.testing.assert_frame_equal(fusion.choose(shuffled)[columns], choices[columns])
 
 
 def test_features_above_the_noise_are_found_without_the_target(study):
@@ -130,15 +130,15 @@ def test_features_above_the_noise_are_found_without_the_target(study):
     y = np.repeat(np.arange(3), 30)
     X = rng.normal(size=(90, 200))
     X[:, :20] += 3 * (y == 1)[:, None]
-    kept = fusion_checks.above_noise(X, y, seed=0)
+    kept = fusion.above_noise(X, y, seed=0)
     assert kept[:20].all()
     assert kept[20:].mean() < 0.3
-    assert fusion_checks.above_noise(np.zeros((90, 4)), y, seed=0).all()
+    assert fusion.above_noise(np.zeros((90, 4)), y, seed=0).all()
 
 
 def test_other_alignments_have_rows_with_and_without_noise(study, described):
-    others = fusion_checks.measure_others(study, described, NETWORK, HOW)
-    laid_out = fusion_tables.compare_alignments(others)
+    others = fusion.measure_others(study, described, NETWORK, HOW)
+    laid_out = fusion.compare_alignments(others)
     assert laid_out.columns.tolist() == [
         "features", "none, each domain standardised", "CORAL", "geodesic flow", "TCA",
     ]  # fmt: skip
@@ -147,7 +147,7 @@ def test_other_alignments_have_rows_with_and_without_noise(study, described):
 
 
 def test_at_one_size_the_units_of_a_part_do_not_matter(study, described):
-    even = fusion_checks.measure_at_one_size(study, described, NETWORK, HOW)
+    even = fusion.measure_at_one_size(study, described, NETWORK, HOW)
     louder = {
         pair: [
             replace(each, domains=Domains(*(1000 * X for X in each.domains)))
@@ -157,15 +157,15 @@ def test_at_one_size_the_units_of_a_part_do_not_matter(study, described):
         ]
         for pair, descriptors in described.items()
     }
-    again = fusion_checks.measure_at_one_size(study, louder, NETWORK, HOW)
+    again = fusion.measure_at_one_size(study, louder, NETWORK, HOW)
     assert even["accuracy"].tolist() == again["accuracy"].tolist()
     assert even["n_components"].unique().tolist() == [4]
-    assert len(fusion_tables.points_over_global(even, "fusion")) == 2 * 9
+    assert len(fusion.points_over_global(even, "fusion")) == 2 * 9
 
 
 def test_the_table_stands_beside_the_papers_with_stars(pairs, measured):
     better = measured.assign(accuracy=measured["accuracy"] + 0.01)
-    shown = fusion_tables.beside_paper({"a": measured, "a, tuned": better}, [pairs[0].short])
+    shown = fusion.beside_paper({"a": measured, "a, tuned": better}, [pairs[0].short])
     sections = shown["of"].unique()
     assert sections[0] == f"a, {pairs[0].short}"
     assert len(sections) == 4
@@ -178,7 +178,7 @@ def test_the_table_stands_beside_the_papers_with_stars(pairs, measured):
 
 
 def test_the_papers_gains_are_those_of_its_averages():
-    laid_out = fusion_tables.paper_over_global()
+    laid_out = fusion.paper_over_global()
     assert len(laid_out) == 8
     row = laid_out.iloc[0]
     assert row["pair"] == "fruits360 → supermarket_produce"
@@ -187,22 +187,22 @@ def test_the_papers_gains_are_those_of_its_averages():
 
 
 def test_figures_and_sentences_follow_the_tables(study, pairs, described, measured):
-    choices = fusion_checks.choose(measured)
-    fused = fusion_tables.points_over_global(measured, "fusion")
+    choices = fusion.choose(measured)
+    fused = fusion.points_over_global(measured, "fusion")
     fig = figures.plot_against_global(fused, "Fused")
     better = (fused["points"] > 0).sum()
     assert fig.axes[0].get_title().endswith(f"in {better} of {len(fused)} cases")
     assert len(figures.plot_choices(choices).axes[0].get_yticklabels()) == len(pairs)
-    planes = fusion_checks.before_and_after(described, pairs, HOW)
+    planes = fusion.before_and_after(described, pairs, HOW)
     assert [len(points) for points in planes.after] == [18, 18]
     assert len(figures.plot_alignment(planes).axes) == 2
-    table = fusion_checks.measure_sensitivity(study, described, pairs, size=4)
+    table = fusion.measure_sensitivity(study, described, pairs, size=4)
     assert table.groupby("varied").size().to_dict() == {"γ": 4 * 5, "μ": 4 * 6}
     figures.plot_sensitivity(table)
     plt.close("all")
-    said = fusion_tables.state_fusion(measured, measured, measured, choices)
+    said = fusion.state_fusion(measured, measured, measured, choices)
     assert "moves the global descriptor by +0.0 points" in said
-    assert len(fusion_tables.state_pairs(fused, [pair.short for pair in pairs]).splitlines()) == 2
+    assert len(fusion.state_pairs(fused, [pair.short for pair in pairs]).splitlines()) == 2
 
 
 def test_without_pairs_there_are_words(study):
@@ -211,22 +211,20 @@ def test_without_pairs_there_are_words(study):
     measured = fusion.measure_fusion(study, described, NETWORK, how=HOW)
     tuned, histories = describe_tuned(study, described, net, epochs=1)
     fused, choices = (
-        fusion_tables.points_over_global(measured, "fusion"),
-        fusion_checks.choose(measured),
+        fusion.points_over_global(measured, "fusion"),
+        fusion.choose(measured),
     )
-    others = fusion_checks.measure_others(study, described, NETWORK, HOW)
+    others = fusion.measure_others(study, described, NETWORK, HOW)
     assert tuned == {}
-    assert fusion_tables.compare_alignments(others).empty
+    assert fusion.compare_alignments(others).empty
     for figure in (
         figures.plot_against_global(fused, "Fused"),
         figures.plot_choices(choices),
-        figures.plot_alignment(fusion_checks.before_and_after(described, [], HOW)),
-        figures.plot_sensitivity(fusion_checks.measure_sensitivity(study, described, [], size=4)),
+        figures.plot_alignment(fusion.before_and_after(described, [], HOW)),
+        figures.plot_sensitivity(fusion.measure_sensitivity(study, described, [], size=4)),
         figures.plot_runs(histories),
     ):
         assert figure.texts or figure.axes[0].texts
     plt.close("all")
-    assert (
-        fusion_tables.state_fusion(measured, measured, measured, choices) == fusion_tables.NO_PAIRS
-    )
-    assert len(fusion_tables.beside_paper({"a": measured}, [])["of"].unique()) == 2
+    assert fusion.state_fusion(measured, measured, measured, choices) == fusion.NO_PAIRS
+    assert len(fusion.beside_paper({"a": measured}, [])["of"].unique()) == 2

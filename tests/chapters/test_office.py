@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from analysis.chapters import office, office_tables
+from analysis.chapters import office
 from analysis.chapters.domains import DomainPair, domain_pairs, named_labels
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
@@ -138,14 +138,14 @@ def test_no_pairs_give_empty_tables_and_a_sentence(study):
     summary = office.summarise_office(office.measure_office(study, []))
     assert summary.empty
     assert {"network", "pair", "mean", "deviation", "last"} <= {*summary}
-    assert office_tables.beside_paper(summary).empty
-    by_pair = office_tables.office_by_pair(summary)
+    assert office.beside_paper(summary).empty
+    by_pair = office.office_by_pair(summary)
     assert by_pair.empty
-    assert "No two datasets" in office_tables.state_office(by_pair, study.networks)
+    assert "No two datasets" in office.state_office(by_pair, study.networks)
     neighbours = office.measure_neighbours(study, [])
     assert neighbours.empty
     assert {"network", "layer", "same_domain", "across_chance"} <= {*neighbours}
-    assert office_tables.state_neighbours(neighbours) == ""
+    assert office.state_neighbours(neighbours) == ""
     assert office.domain_maps(study, study.networks[0], []) == []
     assert office.pair_to_show([]) == []
 
@@ -157,7 +157,7 @@ def test_the_paper_s_pairs(pairs):
 
 
 def test_the_paper_s_table_has_its_numbers_beside_ours(summary):
-    table = office_tables.beside_paper(summary).set_index(["section", "training", "method"])
+    table = office.beside_paper(summary).set_index(["section", "training", "method"])
     assert [*table] == [
         "paper: SURF",
         "paper: DeCAF6",
@@ -183,13 +183,13 @@ def test_the_paper_s_table_has_its_numbers_beside_ours(summary):
 
 def test_a_study_without_the_paper_s_pairs_shows_its_own(summary):
     others = summary[summary["source"] == "shop"]
-    table = office_tables.beside_paper(others)
+    table = office.beside_paper(others)
     assert [*table][3:] == ["here: last layer"]
     assert len(table) == 2 * len(OFFICE_METHODS)
 
 
 def test_means_by_pair_and_over_the_pairs(summary):
-    table = office_tables.office_by_pair(summary)
+    table = office.office_by_pair(summary)
     assert table["section"].unique().tolist() == ["small@random, last", "large@random, last"]
     small = table[table["network"] == "small@random"]
     assert small["pair"].tolist()[-1] == "mean of 2"
@@ -200,7 +200,7 @@ def test_means_by_pair_and_over_the_pairs(summary):
 
 
 def test_the_best_is_named_with_its_distance():
-    names = [*office_tables.MEANS]
+    names = [*office.MEANS]
     rows = [
         {"section": "n, fc7", "network": "n", "pair": pair} | dict.fromkeys(names[1:], 50.0)
         for pair in ("a → b", "b → a", "mean of 2")
@@ -208,7 +208,7 @@ def test_the_best_is_named_with_its_distance():
     table = pd.DataFrame(rows)
     table["GFK"] = [54.0, 52.0, 53.0]
     table["CORAL from S"] = [49.0, 55.0, 52.0]
-    said = office_tables.state_office(table, ["n"])
+    said = office.state_office(table, ["n"])
     assert "is GFK with 53.0 %, +3.0 ± 1.0 points against *ST*, more accurate on 2 of 2" in said
     assert "is CORAL with 52.0 %, +2.0 ± 3.0 points against *S, each*, more accurate on 1" in said
 
@@ -219,7 +219,7 @@ def test_neighbours_of_every_network_once_for_both_directions(study, pairs):
     assert table["layer"].unique().tolist() == ["first", "last"]
     mean = table.groupby("layer")["same_class"].mean()
     assert mean["last"] > mean["first"] + 0.2
-    assert "`first` to `last`" in office_tables.state_neighbours(table)
+    assert "`first` to `last`" in office.state_neighbours(table)
 
 
 def test_maps_show_the_images_of_their_places(study):
@@ -236,9 +236,9 @@ def test_maps_show_the_images_of_their_places(study):
 
 
 def test_tasks_differ_from_the_paper_s():
-    assert "31 classes, these have 10" in office_tables.state_tasks([10, 10])
-    assert "10 or 20" in office_tables.state_tasks([20, 10])
-    assert "31 classes:" in office_tables.state_tasks([])
+    assert "31 classes, these have 10" in office.state_tasks([10, 10])
+    assert "10 or 20" in office.state_tasks([20, 10])
+    assert "31 classes:" in office.state_tasks([])
 
 
 def test_published_numbers():

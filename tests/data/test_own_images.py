@@ -15,7 +15,7 @@ from layout_writers import write_image
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from analysis.chapters.parameters import as_names
+from analysis.chapters.study import as_names
 from analysis.data import BrokenImageError, ImageDataset, load_dataset
 from analysis.data.readers import absolute_name, left_out_by_reason, own_path
 

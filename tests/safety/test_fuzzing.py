@@ -33,7 +33,7 @@ from safetensors.torch import save as save_tensors
 from scipy.io import savemat
 
 from analysis import load_dataset
-from analysis.chapters.parameters import read_study
+from analysis.chapters.study import read_study
 from analysis.data.archives import unpack
 from analysis.data.birds import read_bird_annotations
 from analysis.data.decoding import BrokenImageError, open_image

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.chapters import Study
-from analysis.chapters.parameters import as_names
+from analysis.chapters.study import as_names
 from analysis.data import ImageDataset, load_dataset
 
 __all__ = ["DatasetStudy", "refuse_unusable", "write_broken"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.chapters import Study, decaf, decaf_maps, decaf_tables
+from analysis.chapters import Study, decaf
 from analysis.data import load_dataset
 from analysis.figures import decaf as figures
 from analysis.transfer.descriptors import kept
@@ -86,7 +86,7 @@ def test_others_are_descriptors_the_best_random_layer_and_the_embedding(study, s
     described, random, whole = decaf.measure_others(study, subject, NETWORK, layers, **SIZES)
     assert described["features"].tolist() == list(kept.DESCRIPTORS)
     assert len(random) == len(layers)
-    others = decaf_tables.other_features(described, random, whole)
+    others = decaf.other_features(described, random, whole)
     assert others["features"].tolist()[-1] == "full-network embedding"
     best = random.iloc[int(random["validation"].to_numpy().argmax())]
     row = others.iloc[-2]
@@ -129,7 +129,7 @@ def test_half_a_descriptor_is_not_kept(tmp_path, monkeypatch):
 
 
 def test_maps_count_neighbours_of_the_same_group(study, subject):
-    maps = decaf_maps.semantic_maps(study, subject, NETWORK)
+    maps = decaf.semantic_maps(study, subject, NETWORK)
     assert [each.name for each in maps] == ["GIST", "LLC", "pool1", "fc7"]
     for each in maps:
         assert each.points.shape == (24, 2)
@@ -138,7 +138,7 @@ def test_maps_count_neighbours_of_the_same_group(study, subject):
         assert set(each.order) == set(each.groups)
     apart = np.repeat(np.eye(3) * 50, 8, axis=0) + np.random.default_rng(0).random((24, 3))
     groups = np.repeat(["a", "b", "c"], 8)
-    found = decaf_maps._mapped("made", apart, groups, ("a", "b", "c"), 0)
+    found = decaf._mapped("made", apart, groups, ("a", "b", "c"), 0)
     assert found.alike == pytest.approx(7 / 10)  # each has seven of its own among ten
 
 
@@ -152,7 +152,7 @@ def test_the_table_prints_the_papers_numbers_and_dashes():
             "std": [0.01, 0.02],
         }
     )
-    table = decaf_tables.layers_beside_paper(summary, "here")
+    table = decaf.layers_beside_paper(summary, "here")
     ours = table[table["of"] == "here"].iloc[0]
     assert ours["svm"] == "50.0 ± 1.0"
     assert ours["logistic_dropout"] == "25.0 ± 2.0"
@@ -185,20 +185,18 @@ def test_published_accuracies_are_those_of_the_facts(lent_data: Path):
 
 def test_the_best_is_picked_by_validation_never_by_the_test_images():
     summary = pd.DataFrame({"validation": [0.3, 0.6, 0.6], "mean": [0.9, 0.1, 0.5]})
-    assert decaf_tables.best_of(summary)["mean"] == 0.1
+    assert decaf.best_of(summary)["mean"] == 0.1
 
 
 def test_facts_are_those_of_the_tables(study, subject, layers, monkeypatch):
     monkeypatch.setattr(decaf, "MOST_VALUES", 0)
     few = {name: layers[name] for name in ("conv1_1", "fc7")}
     summary = decaf.measure_layers(study, subject, NETWORK, few, **SIZES)
-    others = decaf_tables.other_features(
-        *decaf.measure_others(study, subject, NETWORK, layers, **SIZES)
-    )
+    others = decaf.other_features(*decaf.measure_others(study, subject, NETWORK, layers, **SIZES))
     curve = summary.assign(n_train=[1, 3] * 4)
-    times = decaf_maps.time_networks(study, [NETWORK])
-    maps = decaf_maps.semantic_maps(study, subject, NETWORK)
-    facts = decaf_tables.decaf_facts(summary, others, curve, maps, times)
+    times = decaf.time_networks(study, [NETWORK])
+    maps = decaf.semantic_maps(study, subject, NETWORK)
+    facts = decaf.decaf_facts(summary, others, curve, maps, times)
     assert facts["first_layer"] == "conv1_1"
     assert {type(value) for value in facts.values()} == {str, float, int}  # to be formatted
     assert facts["dropout_of"] == 4

@@ -24,11 +24,11 @@ from analysis.chapters import (
     split_network,
     write_csv,
 )
-from analysis.chapters.parameters import as_names
+from analysis.chapters.study import as_names
 from analysis.data import CARDS, load_dataset
 from analysis.statistics import signed_ks
 
-STUDIES = sorted((Path(__file__).parents[1] / "book" / "studies").glob("*.yml"))
+STUDIES = sorted((Path(__file__).parents[2] / "book" / "studies").glob("*.yml"))
 
 
 @pytest.fixture(scope="module")
