@@ -49,7 +49,7 @@ def write(folder: Path) -> None:
 
 def measure(folder: Path) -> dict[str, float]:
     """Seconds by the clock, and gigabytes."""
-    from analysis.transfer.chunked_pca import ChunkedPCA
+    from analysis.transfer.pca import ChunkedPCA
 
     with threadpool_limits(1):
         images, others = (zarr.open_array(folder / name, mode="r") for name in ("images", "others"))

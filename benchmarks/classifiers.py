@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from analysis.transfer.batched import BatchedLinearSVC, BatchedLogisticRegression
+from analysis.transfer.classifiers import BatchedLinearSVC, BatchedLogisticRegression
 
 Row = dict[str, Any]
 N_CLASSES, PER_CLASS = 102, 30

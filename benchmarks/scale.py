@@ -44,10 +44,14 @@ from analysis.networks import Backbone, load_backbone
 from analysis.networks.crops import n_crops
 from analysis.statistics import noise_thresholds, rank_features, signed_ks, thresholds_between
 from analysis.statistics.blocks import read_here
-from analysis.statistics.histograms import ClassHistograms, FeatureRanges
-from analysis.statistics.shards import shards_of, signed_ks_of_shards
+from analysis.statistics.histograms import (
+    ClassHistograms,
+    FeatureRanges,
+    shards_of,
+    signed_ks_of_shards,
+)
 from analysis.transfer import TransferComponentAnalysis
-from analysis.transfer.adaptation._domains import checked_samples
+from analysis.transfer.adaptation import checked_samples
 from analysis.transfer.tca import ROWS, Kernel, Landmarks, Sums, components_of
 from benchmarks.__main__ import machine_facts
 

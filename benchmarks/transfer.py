@@ -3,7 +3,7 @@
 A linear support vector machine on ten-crop embeddings, five splits: the comparison of the chapter
 on the bundled network. The photographs are looked for in the data folders; of those that are not
 there, nothing is measured. Corrected standard errors allow for splits that share images, see
-:mod:`analysis.transfer.comparison`. ``python -m benchmarks.transfer`` runs this file alone.
+:mod:`analysis.transfer.paired_tests`. ``python -m benchmarks.transfer`` runs this file alone.
 """
 
 from __future__ import annotations

@@ -47,17 +47,20 @@ from analysis.figures.fusion import DomainPlanes
 from analysis.statistics import noise_thresholds, signed_ks
 from analysis.statistics.threads import in_threads
 from analysis.transfer import TransferComponentAnalysis
-from analysis.transfer.adaptation._domains import principal_components
-from analysis.transfer.chunked_pca import ChunkedPCA
+from analysis.transfer.adaptation import principal_components
 from analysis.transfer.fusion import (
+    FUSION_COLUMNS,
     SELECTIONS,
+    Alignment,
     Descriptor,
     Domains,
+    choose_without_labels,
+    domain_gap,
     fusion_descriptors,
+    fusion_table,
     keep_features,
 )
-from analysis.transfer.fusion_protocol import FUSION_COLUMNS, Alignment, fusion_table
-from analysis.transfer.label_free import choose_without_labels, domain_gap
+from analysis.transfer.pca import ChunkedPCA
 from analysis.transfer.published import published_fusion
 from analysis.transfer.tca import median_gamma
 
@@ -165,7 +168,7 @@ def measure_fusion(
     how : Alignment
         Settings.
     alignments : sequence of str
-        Some of :data:`analysis.transfer.fusion_protocol.ALIGNMENTS`. Local descriptors are
+        Some of :data:`analysis.transfer.fusion.ALIGNMENTS`. Local descriptors are
         aligned by transfer components only.
     label_free : bool
         Whether to measure what a choice without target labels needs, of global and fused
@@ -174,7 +177,7 @@ def measure_fusion(
     Returns
     -------
     DataFrame
-        Tables of :func:`analysis.transfer.fusion_protocol.fusion_table`, stacked, with ``network``,
+        Tables of :func:`analysis.transfer.fusion.fusion_table`, stacked, with ``network``,
         ``source``, ``target`` and ``pair`` (both names) in front. No rows for no pairs.
     """
     others = [name for name in alignments if name != "TCA"]
@@ -496,7 +499,7 @@ def choose(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``pair`` and the columns of :func:`analysis.transfer.label_free.choose_without_labels`, of
+        ``pair`` and the columns of :func:`analysis.transfer.fusion.choose_without_labels`, of
         what TCA aligned.
     """
     aligned = table[table["alignment"] == "TCA"]

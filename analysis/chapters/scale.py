@@ -35,7 +35,7 @@ import xarray as xr
 
 from analysis.features.store import CHUNK_BYTES, block_rows
 from analysis.statistics.blocks import BLOCK_VALUES, bounds_of
-from analysis.statistics.shards import feature_groups
+from analysis.statistics.histograms import feature_groups
 
 __all__ = [
     "STAGES",

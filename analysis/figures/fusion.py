@@ -40,7 +40,7 @@ class DomainPlanes(NamedTuple):
         Where the images of source and target are.
     gaps : tuple of float
         Distance between the domains in all dimensions, before and after, as
-        :func:`analysis.transfer.label_free.domain_gap` measures it.
+        :func:`analysis.transfer.fusion.domain_gap` measures it.
     names : tuple of str
         Of source and target.
     """
@@ -218,7 +218,7 @@ def plot_choices(choices: pd.DataFrame) -> Figure:
     ----------
     choices
         Columns ``pair``, ``rule``, ``regret`` and ``mean_regret``, shares, as
-        :func:`analysis.transfer.label_free.choose_without_labels` gives them, pairs stacked.
+        :func:`analysis.transfer.fusion.choose_without_labels` gives them, pairs stacked.
 
     Returns
     -------

@@ -1,57 +1,67 @@
 """Arrays in, findings about features out: distances between classes, and how they distribute."""
 
-from analysis.statistics.agreement import (
+from analysis.statistics.distributions import (
+    FeatureClassPair,
+    distribution_differences,
+    edf_pair,
+    extreme_units,
+    kind_histograms,
+    layer_histograms,
+    measure_behaviour,
+    shared_absences,
+    strongest_by_depth,
+    strongest_pairs,
+    summarise_by_layer,
+)
+from analysis.statistics.divergences import (
+    bhattacharyya,
     chance_by_measure,
     compare_measures,
+    kullback_leibler,
+    mutual_information,
     rank_correlations,
     sample_by_layer,
     widest_disagreements,
 )
-from analysis.statistics.behaviour import distribution_differences, measure_behaviour
-from analysis.statistics.distances import signed_ks
-from analysis.statistics.distributions import (
-    FeatureClassPair,
-    edf_pair,
-    kind_histograms,
-    layer_histograms,
-    summarise_by_layer,
-)
-from analysis.statistics.divergences import bhattacharyya, kullback_leibler, mutual_information
 from analysis.statistics.embedding import FullNetworkEmbedding
-from analysis.statistics.expected import (
-    ExpectedThresholds,
-    compare_thresholds,
-    costs_by_law,
-    expected_threshold,
+from analysis.statistics.histograms import (
+    ClassHistograms,
+    FeatureRanges,
+    shards_of,
+    signed_ks_of_shards,
 )
-from analysis.statistics.extremes import (
-    extreme_units,
-    shared_absences,
-    strongest_by_depth,
-    strongest_pairs,
+from analysis.statistics.ks import (
+    RankedBlock,
+    RankedFeatures,
+    binning_bound,
+    rank_features,
+    signed_ks,
+    summarise_binning,
 )
-from analysis.statistics.histograms import ClassHistograms, FeatureRanges
-from analysis.statistics.invariance import change_by_layer, relative_change
+from analysis.statistics.neighbours import change_by_layer, relative_change
 from analysis.statistics.noise import (
+    ExpectedThresholds,
     MeasuredNoise,
     NoiseThresholds,
+    beyond_by_class,
+    compare_thresholds,
+    compare_with_discoveries,
+    costs_by_law,
+    expected_threshold,
+    fit_threshold_to_size,
+    fits_by_network,
+    kept,
+    kept_by_part,
     measure_noise,
     noise_facts,
     noise_thresholds,
     shuffled_distances,
-    thresholds_between,
-)
-from analysis.statistics.pruning import (
-    beyond_by_class,
-    compare_with_discoveries,
-    kept,
-    kept_by_part,
     stand_out,
+    subsample_classes,
     summarise_thresholds,
+    thresholds_between,
+    thresholds_by_size,
 )
-from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features
-from analysis.statistics.resolution import binning_bound, summarise_binning
-from analysis.statistics.shards import shards_of, signed_ks_of_shards
 from analysis.statistics.significance import (
     false_discovery,
     ks_p_values,
@@ -60,12 +70,6 @@ from analysis.statistics.significance import (
     rejections_by,
     significant_features,
     tie_counts,
-)
-from analysis.statistics.size_fit import (
-    fit_threshold_to_size,
-    fits_by_network,
-    subsample_classes,
-    thresholds_by_size,
 )
 
 __all__ = [

@@ -1,4 +1,13 @@
-"""Histograms of shards of images that merge exactly, and the signed distances from them.
+"""Signed distances on bins, from shards of images whose histograms merge exactly.
+
+The exact distance needs every value of a feature in one place. On bins it needs only counts, which
+each shard of images gives by itself and which add up. So features that lie on several machines, in
+several stores, or in more images than fit anywhere, stay where they are: every shard is read twice,
+and what travels are counts.
+
+On a cluster, what travels is how to read a part of a stored array, not its values. A worker reads
+what its task needs from the store, by the path that the caller has. Results come back in order, so
+that they do not depend on the number of workers or on which of them were lost.
 
 Conventions
 -----------
@@ -12,7 +21,7 @@ bins of all images, without laying a feature's values side by side anywhere:
 
 Neither rounds, so neither the cut into shards nor the order of merging shows: the distances are
 those of ``signed_ks(X, labels, bins=...)``, bit for bit. The bins are those explained in
-:mod:`analysis.statistics.distances`.
+:mod:`analysis.statistics.ks`.
 
 A shard's histograms hold only the classes that occur in it. Of 4 bytes a count, that is
 ``4 * features * bins * classes of the shard``: images that lie class by class, as those of folders
@@ -21,20 +30,52 @@ do, keep it as small as the shard itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from functools import partial, reduce
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+import dask.base
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.cluster import map_in_order
 from analysis.data.labels import checked_labels
-from analysis.statistics._kernels import count_columns, range_columns, table_columns
-from analysis.statistics.blocks import conform, image_blocks_of, run_in_threads
-from analysis.statistics.named import by_name, feature_names, order_by_name
-from analysis.statistics.ranks import refuse_infinite, refuse_nan
+from analysis.statistics._kernels import TILE, count_columns, range_columns, table_columns
+from analysis.statistics.blocks import (
+    BLOCK_VALUES,
+    DIMS,
+    MOST_VALUES,
+    as_float,
+    blocks_of,
+    bounds_of,
+    conform,
+    features_of,
+    image_blocks_of,
+    read_here,
+    run_in_threads,
+)
+from analysis.statistics.ks import refuse_infinite, refuse_nan
+from analysis.statistics.named import by_name, classes_of, feature_names, labelled, order_by_name
 
-__all__ = ["ClassHistograms", "FeatureRanges", "checked_bins"]
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = [
+    "ClassHistograms",
+    "FeatureRanges",
+    "checked_bins",
+    "feature_groups",
+    "lean",
+    "over_feature_blocks",
+    "require_lazy",
+    "shards_of",
+    "signed_ks_of_shards",
+    "slots",
+    "threads_of",
+]
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -271,3 +312,261 @@ def _refuse_outside(counts: NDArray[np.int64]) -> None:
             f"expected every value within its feature's range, got {counts.sum()} outside; the "
             f"first is of feature {first}: merge the ranges of all shards before counting"
         )
+
+
+R = TypeVar("R")
+
+_TASKS_PER_THREAD = 4
+_LEAST_WIDTH = 64  # features: narrower blocks read too many chunks for what they use of them
+_LARGEST_MESSAGE = 2**20
+
+
+def require_lazy(X: Any) -> xr.DataArray:
+    """Take an array that workers can read for themselves.
+
+    Raises
+    ------
+    ValueError
+        If its values are in memory.
+    """
+    if not isinstance(X, xr.DataArray) or X.chunks is None:
+        raise ValueError(_in_memory(getattr(X, "nbytes", 0)))
+    return X
+
+
+def lean(X: xr.DataArray) -> xr.DataArray:
+    """Leave of a lazy array (image, feature) what a worker needs to read it.
+
+    Raises
+    ------
+    ValueError
+        If its values are in memory and would have to travel.
+    """
+    from distributed.protocol.pickle import dumps
+
+    optimize: Any = dask.base.optimize  # carries no types
+    (culled,) = optimize(X.data)
+    made = xr.DataArray(culled, dims=DIMS)
+    size = len(dumps(made))
+    if size > _LARGEST_MESSAGE and size > X.nbytes / 10:
+        raise ValueError(_in_memory(size))
+    return made
+
+
+def _in_memory(size: int) -> str:
+    return (
+        "expected a lazy DataArray of the store with a client, as extract() returns it, got "
+        f"values in memory ({size / 1e6:,.1f} MB), which would have to travel to the workers: "
+        "leave client out"
+    )
+
+
+def over_feature_blocks(
+    X: NDArray[Any] | xr.DataArray,
+    measure: Callable[[NDArray[Any], int], R],
+    client: Client | None,
+) -> Iterator[tuple[int, R]]:
+    """Measure a conforming X block by block; yields the number of a first feature, and the result.
+
+    Parameters
+    ----------
+    X : ndarray or DataArray, shape (images, features)
+        Lazy, if there is a client.
+    measure : callable
+        Of a block, as of :func:`~analysis.statistics.blocks.blocks_of`, and the number of its first
+        feature.
+    client : distributed.Client or None
+        Cluster on which to measure.
+    """
+    if client is None:
+        yield from ((first, measure(block, first)) for first, block in blocks_of(X))
+    else:
+        task = partial(_measured, measure=measure)
+        yield from map_in_order(client, task, _feature_blocks(client, require_lazy(X)))
+
+
+def _measured(
+    block: tuple[int, xr.DataArray], measure: Callable[[NDArray[Any], int], R]
+) -> tuple[int, R]:
+    first, lazy = block
+    return first, measure(as_float(read_here(lazy.variable)), first)
+
+
+def threads_of(threads: int | None, client: Client | None) -> int | None:
+    """Threads of a computation: on a cluster, one of each task unless more are asked for."""
+    return 1 if client is not None and threads is None else threads
+
+
+def _feature_blocks(client: Client, X: xr.DataArray) -> Iterator[tuple[int, xr.DataArray]]:
+    """Blocks of the features of a conforming lazy X, some for each thread of the workers."""
+    n_images, n_features = X.shape
+    share = max(_LEAST_WIDTH, n_features // (_TASKS_PER_THREAD * slots(client)))
+    wanted = min(share, max(TILE, BLOCK_VALUES // n_images))
+    most = min(2 * share, max(TILE, MOST_VALUES // n_images))
+    for first, last in pairwise(bounds_of(X, wanted, most)):
+        yield first, lean(X[:, first:last])
+
+
+def slots(client: Client) -> int:
+    """How many tasks the workers run at once, at least 1."""
+    threads: dict[str, int] = client.nthreads()
+    return max(1, sum(threads.values()))
+
+
+Conforming = NDArray[Any] | xr.DataArray
+
+GROUP_BYTES = 2**29
+"""Counts of all classes that the caller holds at once: features are taken in groups of so much."""
+
+
+@overload
+def signed_ks_of_shards(
+    shards: xr.DataArray | Sequence[xr.DataArray],
+    labels: ArrayLike,
+    *,
+    bins: int = 100,
+    threads: int | None = None,
+    client: Client | None = None,
+) -> xr.DataArray: ...
+@overload
+def signed_ks_of_shards(
+    shards: Sequence[Array],
+    labels: ArrayLike,
+    *,
+    bins: int = 100,
+    threads: int | None = None,
+    client: None = None,
+) -> NDArray[np.float64]: ...
+def signed_ks_of_shards(
+    shards: xr.DataArray | Sequence[xr.DataArray] | Sequence[Array],
+    labels: ArrayLike,
+    *,
+    bins: int = 100,
+    threads: int | None = None,
+    client: Client | None = None,
+) -> NDArray[np.float64] | xr.DataArray:
+    """Signed Kolmogorov-Smirnov distance on bins, as ``signed_ks(X, labels, bins=bins)``.
+
+    Parameters
+    ----------
+    shards : DataArray, or sequence of arrays, each of shape (images, features)
+        The images, all with the same features, which are put into the order of the first. One
+        lazy DataArray is cut at its chunks.
+    labels : array_like, shape (images of all shards,)
+        Class of each image, one shard after the other.
+    bins : int
+        Equal bins between the least and the greatest value of a feature over all images.
+    threads : int, optional
+        At most so many threads; with a client, threads of each task, by default 1.
+    client : distributed.Client, optional
+        Cluster whose workers read the shards; these are lazy then. A lost worker's shard is counted
+        again by another.
+
+    Returns
+    -------
+    ndarray or DataArray of float64, shape (classes, features)
+        Bit for bit what :func:`~analysis.statistics.signed_ks` gives for all images at once,
+        whatever the cut into shards and the number of workers.
+
+    Raises
+    ------
+    ValueError
+        What :func:`~analysis.statistics.signed_ks` refuses with bins; no shard, or shards of
+        different features; with a client, shards in memory.
+    FileNotFoundError
+        A worker does not see the store.
+
+    Notes
+    -----
+    Each shard is read twice, some 64 MB at a time. A task holds that, and 4 bytes for each feature,
+    bin and class of its shard: at most 0.5 GB, as features are taken in groups of so many that the
+    counts of *all* classes fill 0.5 GB. Where there are more groups than one, a chunk that crosses
+    from one into the next is read again.
+    """
+    bins = checked_bins(bins)
+    cut = _cut(shards, client)
+    features, names = features_of(cut[0]), feature_names(cut[0])
+    ordered: Iterator[Any] = (by_name(X, names, f"shard number {k}") for k, X in enumerate(cut))
+    parts = [*map(conform, ordered)]
+    for number, part in enumerate(parts):
+        if part.shape[1] != parts[0].shape[1]:
+            raise ValueError(
+                f"expected shards of the same features, got {parts[0].shape} and, as number "
+                f"{number}, {part.shape}"
+            )
+    starts = np.cumsum([0, *(len(shard) for shard in parts)]).tolist()
+    classes, members, _ = classes_of(labels, starts[-1])
+    threads = threads_of(threads, client)
+    reading = map(_Shard, parts, starts)
+    ranges = reduce(FeatureRanges.merged, _map(client, partial(_ranges, threads=threads), reading))
+    ranges.require_finite()
+    D = np.empty((classes.size, ranges.low.size))
+    for first, last in feature_groups(parts[0], bins, classes.size):
+        total = ClassHistograms.empty(np.arange(classes.size), last - first, bins)
+        count = partial(_histograms, ranges=ranges.part(first, last), bins=bins, threads=threads)
+        counting = (
+            _Shard(part[:, first:last], start, members[start : start + len(part)])
+            for part, start in zip(parts, starts, strict=False)
+        )
+        for counts in _map(client, count, counting):
+            total.add(counts)
+        D[:, first:last] = total.distances()
+    return D if features is None else labelled(D, classes, features, "signed_ks", bins=bins)
+
+
+def shards_of(X: xr.DataArray, n: int) -> list[xr.DataArray]:
+    """Cut a lazy array (images, features) between its chunks into ``n`` shards, or fewer."""
+    ends = np.cumsum([0, *X.chunksizes["image"]])
+    at = np.linspace(0, ends.size - 1, min(n, ends.size - 1) + 1).astype(int)
+    return [X.isel(image=slice(first, last)) for first, last in pairwise(ends[at].tolist())]
+
+
+def feature_groups(X: Conforming, bins: int, n_classes: int) -> list[tuple[int, int]]:
+    """First and last feature of groups whose counts fit in memory together."""
+    most = max(1, GROUP_BYTES // (4 * bins * n_classes))
+    if X.shape[1] <= most:
+        return [(0, X.shape[1])]
+    if isinstance(X, xr.DataArray):
+        return list(pairwise(bounds_of(X, most, most)))
+    return list(pairwise([*range(0, X.shape[1], most), X.shape[1]]))
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """Images and, for counting, the classes that they belong to; number of the first one."""
+
+    X: Conforming
+    first: int
+    members: Array | None = None
+
+
+def _ranges(shard: _Shard, *, threads: int | None) -> FeatureRanges:
+    return FeatureRanges.of(shard.X, threads=threads)
+
+
+def _histograms(
+    shard: _Shard, *, ranges: FeatureRanges, bins: int, threads: int | None
+) -> ClassHistograms:
+    assert shard.members is not None
+    return ClassHistograms.of(shard.X, shard.members, ranges, bins, threads=threads)
+
+
+def _map(client: Client | None, function: Any, tasks: Iterable[_Shard]) -> Iterator[Any]:
+    if client is None:
+        return map(function, tasks)
+    return map_in_order(
+        client, function, (replace(task, X=lean(require_lazy(task.X))) for task in tasks)
+    )
+
+
+def _cut(
+    shards: xr.DataArray | Sequence[xr.DataArray] | Sequence[Array], client: Client | None
+) -> Sequence[xr.DataArray] | Sequence[Array]:
+    """Shards as a sequence; one lazy array as some for each thread of the workers."""
+    if isinstance(shards, xr.DataArray):
+        if shards.chunks is None or client is None:
+            return [shards]
+        return shards_of(shards, _TASKS_PER_THREAD * slots(client))
+    if len(shards) == 0:
+        raise ValueError("expected at least one shard of images, got none")
+    return shards

@@ -1,5 +1,17 @@
 """From which distance on a feature is more than noise: the thresholds t+ and t-.
 
+Their estimates by shuffled labels and, without a shuffle, by the law of D_KS; how they depend on
+the size of classes; and what they leave of an embedding.
+
+Under shuffled labels the number of features beyond x has an expectation that needs no shuffle: the
+sum over features of P(D > x), a law that depends on the sizes of the class and of the dataset and
+on the feature's equal values. Put in the place of the shuffled counts in d_avg, it gives the
+thresholds. The paper has no such thing. This goes further than a fit to the number of images per
+class: a threshold depends on the real distances and on the ties as well.
+
+The paper fits thresholds to the logarithm of that number, over its datasets. A study has fewer
+datasets, so classes can be cut to several sizes as well.
+
 Conventions
 -----------
 d_avg
@@ -22,14 +34,36 @@ resolution
 spread
     Standard deviation (n - 1) of the thresholds that single shuffles give. Where d_avg is flat at
     its top these scatter widely and d_avg hardly: both belong to a threshold.
+conditional law
+    Given how many images share a feature's lowest value (zeros, after a rectifier) or its highest,
+    whichever are more. Other equal values are taken to differ.
+classical law
+    All values differ.
+accuracy
+    Distances at every 0.001. The law is exact at some 40 distances, some 40 numbers of zeros and at
+    most 8 class sizes (bridges from 250 images on, module ``significance``), and linear between
+    them; over the classes and features of an embedding this comes to less than 1 % of the expected
+    number of features, against every feature and class by itself.
+kept
+    A pair of a feature and a class is kept if D > t+ or D < t-. The paper's text leaves open what
+    becomes of pairs on a threshold; they are pruned here, so that as many features per class are
+    kept as d_avg counts.
+shares
+    Of all pairs of a layer, those at D = 0 and of constant features included.
+by chance
+    Features that the class keeps under shuffled labels, which leave its size as it is. Small
+    classes keep more of them, so classes of different sizes are compared by what they keep beyond
+    chance.
+under-described
+    A class that keeps no more features than it does under one of the shuffles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -37,15 +71,29 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.data.labels import checked_labels
-from analysis.statistics._on_cluster import over_feature_blocks, require_lazy, threads_of
 from analysis.statistics.blocks import conform
-from analysis.statistics.distances import signed_ks
-from analysis.statistics.labelling import classes_of
-from analysis.statistics.ranks import RankedFeatures, rank_features, ranked_parts
-from analysis.statistics.significance import tie_counts
+from analysis.statistics.histograms import over_feature_blocks, require_lazy, threads_of
+from analysis.statistics.ks import RankedFeatures, rank_features, ranked_parts, signed_ks
+from analysis.statistics.named import by_name, classes_of, feature_names
+from analysis.statistics.significance import (
+    false_discovery,
+    gaps_of,
+    ks_p_values,
+    scale_of,
+    signed_tails,
+    tie_counts,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
+
+__all__ = [
+    "LogFit",
+    "fit_threshold_to_size",
+    "fits_by_network",
+    "subsample_classes",
+    "thresholds_by_size",
+]
 
 Floats = NDArray[np.float64]
 
@@ -438,3 +486,718 @@ def _listed(thresholds: pd.DataFrame) -> str:
     """Name thresholds by side, dataset and network."""
     rows = thresholds.to_dict("records")
     return "; ".join(f"{r['side']} of {r['dataset']}, {r['network']}" for r in rows) or "none"
+
+
+Integers = NDArray[np.int64]
+Law = Literal["conditional", "classical"]
+
+STEP = 0.001
+EXPECTED_AT = np.linspace(0.0, 1.0, 1001)
+NODES = 8
+PATTERNS = 40
+NEXT = 0.8  # of the images that are not tied, from one number of them to the next
+_LEAST = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedThresholds:
+    """Thresholds from the expected counts, and these counts.
+
+    Attributes
+    ----------
+    t_plus, t_minus : float
+        In [0, 1] and [-1, 0], multiples of 0.001.
+    x : ndarray of float64, shape (1001,)
+        0 to 1.
+    d_avg_plus, d_avg_minus : ndarray of float64, shape (1001,)
+        Features per class with D > x, with D < -x, more than expected by chance.
+    chance_plus, chance_minus : ndarray of float64, shape (1001,)
+        Features per class expected there by chance.
+    """
+
+    t_plus: float
+    t_minus: float
+    x: Floats
+    d_avg_plus: Floats
+    d_avg_minus: Floats
+    chance_plus: Floats
+    chance_minus: Floats
+
+
+def expected_threshold(
+    D: ArrayLike, class_sizes: ArrayLike, tie_counts: ArrayLike, *, law: Law = "conditional"
+) -> ExpectedThresholds:
+    """Thresholds at which real labels differ most from what chance is expected to do.
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    class_sizes : array_like of int, shape (classes,)
+        Images of each class.
+    tie_counts : array_like of int, shape (features, 2)
+        As of :func:`tie_counts`.
+    law : {"conditional", "classical"}
+        Given the features' ties, or as if all values differed.
+
+    Returns
+    -------
+    ExpectedThresholds
+        To be compared with :func:`~analysis.statistics.noise_thresholds`.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not belong together, classes without images, ties of more images than there
+        are, another law.
+    """
+    real = checked_distances(D)
+    sizes, ties = np.asarray(class_sizes, np.int64), np.asarray(tie_counts, np.int64)
+    if law not in get_args(Law):
+        raise ValueError(f"expected law to be one of {get_args(Law)}, got {law!r}")
+    if sizes.shape != real.shape[:1] or ties.shape != (real.shape[1], 2):
+        raise ValueError(
+            f"expected {len(real)} class sizes and ties of shape {(real.shape[1], 2)} for "
+            f"distances of shape {real.shape}, got {sizes.shape} and {ties.shape}"
+        )
+    n_images = int(sizes.sum())
+    if sizes.size < 2 or sizes.min() < 1 or ties.min() < 1 or ties.max() > n_images:
+        raise ValueError(
+            "expected two classes or more, each with an image, and ties of 1 image up to all"
+        )
+    return Chance.of(sizes, ties, law).thresholds(real)
+
+
+class Chance(NamedTuple):
+    """What chance does to each feature, worked out once for all parts of an embedding.
+
+    Attributes
+    ----------
+    weights : ndarray of float64, shape (features, patterns)
+        How much of each law a feature has.
+    plus, minus : ndarray of float64, shape (patterns, points)
+        P(D > x) and P(D < -x) for some numbers of tied images, means over the classes.
+    """
+
+    weights: Floats
+    plus: Floats
+    minus: Floats
+
+    @classmethod
+    def of(cls, sizes: Integers, ties: Integers, law: Law) -> Chance:
+        """Laws for class sizes (classes,) and ties (features, 2), which are taken as checked."""
+        n_images = int(sizes.sum())
+        if law == "classical":
+            ties = np.ones_like(ties)
+        found, counts = np.unique(sizes, return_counts=True)
+        each = tuple(zip(found.tolist(), counts.tolist(), strict=True))
+        at_top, hidden = ties[:, 1] > ties[:, 0], ties.max(axis=1)
+        images = n_images - np.where(hidden > 1, hidden, 0)
+        parts = []
+        for top in np.unique(at_top):
+            own = at_top == top
+            free = _numbers_of_free_images(images[own], n_images)
+            laws = _laws_by_ties(each, n_images, tuple(free.tolist()), bool(top))
+            parts.append((_hats(images, free) * own[:, None], *laws))
+        weights, plus, minus = zip(*parts, strict=True)
+        return cls(np.hstack(weights), np.vstack(plus), np.vstack(minus))
+
+    def thresholds(self, D: Floats, features: Integers | slice = slice(None)) -> ExpectedThresholds:
+        """Thresholds from the distances D (classes, features) of some features alone."""
+        weights = self.weights[features].sum(axis=0)
+        null_plus, null_minus = weights @ self.plus, weights @ self.minus
+        plus, minus = (
+            _mean_above(sign * D) - null for sign, null in ((1, null_plus), (-1, null_minus))
+        )
+        return ExpectedThresholds(
+            t_plus=float(EXPECTED_AT[plus.argmax()]),
+            t_minus=0.0 - float(EXPECTED_AT[minus.argmax()]),
+            x=EXPECTED_AT,
+            d_avg_plus=plus,
+            d_avg_minus=minus,
+            chance_plus=null_plus,
+            chance_minus=null_minus,
+        )
+
+
+def _mean_above(D: Floats) -> Floats:
+    """Features per class above each x, in the mean over the classes."""
+    ordered = np.sort(D[D > 0])
+    return np.asarray((ordered.size - np.searchsorted(ordered, EXPECTED_AT, side="right")) / len(D))
+
+
+@lru_cache(maxsize=32)
+def _laws_by_ties(
+    sizes: tuple[tuple[int, int], ...], n_images: int, free: tuple[int, ...], at_top: bool
+) -> tuple[Floats, Floats]:
+    """P(D > x) and P(D < -x), each (patterns, points), for numbers of images that are not tied.
+
+    ``sizes`` are class sizes with the number of such classes; the laws are means over classes.
+    """
+    laws = np.zeros((2, len(free), EXPECTED_AT.size))
+    total = sum(count for _, count in sizes)
+    nodes = _size_nodes(np.array([size for size, _ in sizes]))
+    all_weights = _hats(np.log([size for size, _ in sizes]), np.log(nodes))
+    for (size, count), weights in zip(sizes, all_weights, strict=True):
+        places = _places_on_bridge(size, n_images)
+        for at in np.flatnonzero(weights):
+            for row, images in enumerate(free):
+                if images > 0:  # a constant feature has no distance
+                    both = _at(places, int(nodes[at]), n_images, n_images - images, at_top)
+                    laws[:, row] += weights[at] * count / total * both
+    return laws[0], laws[1]
+
+
+def _at(places: Floats, node: int, n_images: int, hidden: int, at_top: bool) -> Floats:
+    """Tails (2, points) of a class of ``node`` images, at places in units of the bridge."""
+    known = _middles(gaps_of(node, n_images), node, n_images)
+    tails = signed_tails(node, n_images, hidden, at_top)
+    logs = [np.log(np.maximum(tail, _LEAST)) for tail in tails]
+    found = np.exp([np.interp(places, known, log, right=np.log(_LEAST)) for log in logs])
+    return np.asarray(np.where(found > 2 * _LEAST, found, 0.0))
+
+
+def _places_on_bridge(size: int, n_images: int) -> Floats:
+    """Where the next wider distance than each x of the grid lies, in units of the bridge."""
+    step = np.gcd(size, n_images)
+    steps = np.floor(EXPECTED_AT * (size * (n_images - size) / step) + 1e-9).astype(np.int64) + 1
+    return _middles(steps * step, size, n_images)
+
+
+def _middles(gaps: Integers, size: int, n_images: int) -> Floats:
+    """Gaps in units of the bridge, less half a step, for which classes of any size are alike."""
+    return np.asarray((gaps - np.gcd(size, n_images) / 2) / scale_of(size, n_images))
+
+
+def _numbers_of_free_images(images: Integers, n_images: int) -> Integers:
+    """Those that occur, if few; else from none (a constant feature) to all, closer where few."""
+    found = np.unique(images)
+    if found.size <= PATTERNS:
+        return found
+    powers = n_images * NEXT ** np.arange(np.ceil(np.log(n_images) / -np.log(NEXT)) + 1)
+    return np.unique(np.append(np.maximum(np.round(powers), 1), 0).astype(np.int64))
+
+
+def _size_nodes(sizes: Integers) -> Integers:
+    if sizes.size <= NODES:
+        return sizes
+    return np.unique(np.round(np.geomspace(sizes.min(), sizes.max(), NODES)).astype(np.int64))
+
+
+def _hats(values: NDArray[Any], nodes: NDArray[Any]) -> Floats:
+    """Weights (values, nodes) of linear interpolation between ascending nodes."""
+    return np.stack([np.interp(values, nodes, unit) for unit in np.eye(np.size(nodes))], axis=-1)
+
+
+LAWS: tuple[Law, ...] = get_args(Law)
+WEAK = 0.02  # of the features
+
+
+def compare_thresholds(
+    D: xr.DataArray, shuffled: ArrayLike, class_sizes: ArrayLike, tie_counts: ArrayLike
+) -> pd.DataFrame:
+    """Set expected thresholds beside measured ones, for the embedding and for each layer.
+
+    Parameters
+    ----------
+    D : DataArray (class, feature) with the coordinate ``layer``
+        Signed distances under the labels.
+    shuffled : array_like, shape (shuffles, classes, features)
+        Under shuffled labels.
+    class_sizes, tie_counts
+        As for :func:`expected_threshold`.
+
+    Returns
+    -------
+    DataFrame
+        A row per part (``"all"``, then the layers) and side: ``part``, ``units``, ``side`` ("t+"
+        or "t-"); ``measured``, ``spread``, and ``d_avg``, the maximum in features per class; and
+        for both laws the expected threshold, ``LAW``, the measured d_avg there, ``LAW_d_avg``, and
+        ``LAW_within``, whether it is within two spreads (or 0.001, if that is more) of the
+        measured one. ``weak`` marks parts whose d_avg is nowhere above 2 % of their features: it is
+        then mostly what the shuffles drawn left over, and the place of its maximum means little.
+    """
+    real, noise, layers = checked_distances(D), np.asarray(shuffled), D["layer"].to_numpy()
+    sizes, ties = np.asarray(class_sizes, np.int64), np.asarray(tie_counts, np.int64)
+    chances = {law: Chance.of(sizes, ties, law) for law in LAWS}
+    rows = []
+    for part in ("all", *dict.fromkeys(layers.tolist())):
+        own = np.flatnonzero((layers == part) | (part == "all"))
+        laws = {law: chance.thresholds(real[:, own], own) for law, chance in chances.items()}
+        rows += _compared(str(part), real[:, own], noise[..., own], laws)
+    return pd.DataFrame(rows)
+
+
+def costs_by_law(table: pd.DataFrame) -> pd.DataFrame:
+    """Sum up how far expected thresholds are from measured ones, and what that costs.
+
+    Parameters
+    ----------
+    table
+        Rows of :func:`compare_thresholds`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each ``whole`` (embeddings, or single layers), ``weak`` and ``law``: ``number`` of
+        thresholds, their mean ``distance`` from the measured ones, ``cost`` (what the measured
+        d_avg lacks there of its maximum, as a mean share of the features) and the share
+        ``within``.
+    """
+    parts = []
+    for law in LAWS:
+        facts = table[["weak"]].assign(whole=table["part"] == "all", law=law, number=1)
+        facts["distance"] = (table[law] - table["measured"]).abs()
+        facts["cost"] = (table["d_avg"] - table[f"{law}_d_avg"]) / table["units"]
+        parts.append(facts.assign(within=table[f"{law}_within"]))
+    means = {"number": "sum", "distance": "mean", "cost": "mean", "within": "mean"}
+    groups = pd.concat(parts).groupby(["whole", "weak", "law"], sort=False)
+    return groups.agg(means).reset_index()
+
+
+def _compared(
+    part: str, real: Floats, noise: Floats, laws: Mapping[Law, ExpectedThresholds]
+) -> list[dict[str, Any]]:
+    found = thresholds_between(real, noise)
+    rows = []
+    for side, sign in (("plus", 1), ("minus", -1)):
+        measured, spread = getattr(found, f"t_{side}"), getattr(found.spread, f"t_{side}")
+        row: dict[str, Any] = {"part": part, "units": real.shape[1]}
+        row |= {"side": "t+" if sign == 1 else "t-", "measured": measured, "spread": spread}
+        row["d_avg"] = _d_avg_beyond(sign * measured, sign * real, sign * noise)
+        row["weak"] = bool(row["d_avg"] < WEAK * real.shape[1])
+        for law, expected in laws.items():
+            t = getattr(expected, f"t_{side}")
+            row[law] = t
+            row[f"{law}_d_avg"] = _d_avg_beyond(sign * t, sign * real, sign * noise)
+            row[f"{law}_within"] = bool(abs(t - measured) <= np.fmax(2 * spread, STEP))
+        rows.append(row)
+    return rows
+
+
+def _d_avg_beyond(x: float, real: Floats, noise: Floats) -> float:
+    """d_avg of one side at one distance."""
+    return float((real > x).sum() - (noise > x).sum() / len(noise)) / len(real)
+
+
+SIZES = (10, 20, 40, 80, 160)
+"""Images per class to which classes are cut."""
+
+
+class LogFit(NamedTuple):
+    """The curve t = intercept + slope · ln(size), and the share of the variance it explains.
+
+    ``r_squared_root`` is that of the line in 1/√size instead, as which distances by chance shrink.
+    """
+
+    intercept: float
+    slope: float
+    r_squared: float
+    r_squared_root: float
+
+
+def fit_threshold_to_size(sizes: ArrayLike, thresholds: ArrayLike) -> LogFit:
+    """Least-squares fit of thresholds to the logarithm of the number of images per class.
+
+    Section 7.1 of the paper has R² = 0.82 for t+ and 0.84 for t-, over eleven datasets. It does
+    not say which number of images stands for a dataset of unequal classes; their mean is assumed.
+
+    Parameters
+    ----------
+    sizes, thresholds : array_like, shape (datasets,)
+        Images per class (mean), above 0, and t+ or t-.
+
+    Returns
+    -------
+    LogFit
+        All NaN where the sizes are not at least three different ones, through which any curve
+        would go; R² is NaN where the thresholds are all equal.
+
+    Raises
+    ------
+    ValueError
+        Shapes that differ, sizes that are not above 0, thresholds that are not finite.
+    """
+    n, t = np.asarray(sizes, np.float64), np.asarray(thresholds, np.float64)
+    if n.shape != t.shape or n.ndim != 1:
+        raise ValueError(f"expected one threshold for each size, got {t.shape} and {n.shape}")
+    if not (n > 0).all() or not np.isfinite(t).all():
+        raise ValueError("expected sizes above 0 and finite thresholds")
+    if np.unique(n).size < 3:
+        return LogFit(np.nan, np.nan, np.nan, np.nan)
+    slope, intercept = np.polyfit(np.log(n), t, 1)
+    r_squared, by_root = (_explained(x, t) for x in (np.log(n), n**-0.5))
+    return LogFit(float(intercept), float(slope), r_squared, by_root)
+
+
+def _explained(x: Floats, t: Floats) -> float:
+    """R² of a straight line, which is the square of the correlation."""
+    return float(np.corrcoef(x, t)[0, 1] ** 2) if np.ptp(t) > 0 else float("nan")
+
+
+def subsample_classes(labels: ArrayLike, size: int, *, seed: int) -> NDArray[np.int64]:
+    """Positions of ``size`` images of each class, ascending, drawn with the seed.
+
+    Raises
+    ------
+    ValueError
+        If a class has fewer; the message names it.
+    """
+    y = checked_labels(labels)
+    classes, counts = np.unique(y, return_counts=True)
+    if size < 1 or counts.min() < size:
+        raise ValueError(
+            f"expected at least {size} images in each class and a size from 1, but class "
+            f"{classes[counts.argmin()]} has {counts.min()}"
+        )
+    rng = np.random.default_rng((seed, size))
+    drawn = [rng.permutation(np.flatnonzero(y == name))[:size] for name in classes]
+    return np.sort(np.concatenate(drawn))
+
+
+def thresholds_by_size(
+    X: Any,
+    labels: ArrayLike,
+    sizes: Sequence[int] = SIZES,
+    *,
+    n_shuffles: int = 5,
+    seed: int = 0,
+    whole: NoiseThresholds | None = None,
+    threads: int | None = None,
+) -> pd.DataFrame:
+    """Thresholds of a dataset, and of the same with all classes cut to one number of images.
+
+    Parameters
+    ----------
+    X : array_like or DataArray, shape (images, features)
+        Not ranked, as images are left out.
+    labels : array_like, shape (images,)
+        Class of each image.
+    sizes : sequence of int
+        Images per class; those of which a class has fewer are passed over, so that all classes are
+        always there, and those that leave no image out.
+    n_shuffles, seed, threads
+        As for :func:`~analysis.statistics.noise_thresholds`; the seed draws the images as well.
+    whole : NoiseThresholds, optional
+        Thresholds of all images with this seed and number of shuffles, where they are known.
+
+    Returns
+    -------
+    DataFrame
+        A row per size and one for all images: ``cut``, whether classes were;
+        ``images_per_class`` (mean), ``t_plus``, ``t_minus``, ``spread_plus``, ``spread_minus``.
+    """
+    y = checked_labels(labels)
+    counts = np.unique(y, return_counts=True)[1]
+    fitting = [n for n in sizes if n <= counts.min() and n * counts.size < y.size]
+    samples = [subsample_classes(y, size, seed=seed) for size in fitting]
+    rows = []
+    for chosen in (*samples, np.arange(y.size)):
+        t = whole if chosen.size == y.size else None
+        t = t or noise_thresholds(X[chosen], y[chosen], n_shuffles, seed, threads=threads)
+        row: dict[str, Any] = {"cut": chosen.size < y.size}
+        row["images_per_class"] = chosen.size / counts.size
+        row |= {"t_plus": t.t_plus, "t_minus": t.t_minus}
+        rows.append(row | {"spread_plus": t.spread.t_plus, "spread_minus": t.spread.t_minus})
+    return pd.DataFrame(rows)
+
+
+def fits_by_network(table: pd.DataFrame) -> pd.DataFrame:
+    """Logarithmic fits of both thresholds, for each network.
+
+    Parameters
+    ----------
+    table
+        Rows of :func:`thresholds_by_size` with the column ``network`` as well.
+
+    Returns
+    -------
+    DataFrame
+        Four rows per network: ``network``, ``side`` ("t+" or "t-"), ``points`` ("datasets" alone,
+        as in the paper, or "with cut classes"), their ``number``, ``intercept``, ``slope``,
+        ``r_squared`` and ``r_squared_root``.
+    """
+    rows = []
+    for network, own in table.groupby("network", sort=False):
+        for side, name in (("t+", "t_plus"), ("t-", "t_minus")):
+            for points, part in (("datasets", own[~own["cut"]]), ("with cut classes", own)):
+                fit = fit_threshold_to_size(part["images_per_class"], part[name])
+                row = {"network": network, "side": side, "points": points, "number": len(part)}
+                rows.append(row | fit._asdict())
+    return pd.DataFrame(rows)
+
+
+def kept(D: Any, thresholds: NoiseThresholds) -> Any:
+    """Tell which pairs lie beyond the thresholds.
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances.
+    thresholds : NoiseThresholds
+        Of which t+ and t- are used.
+
+    Returns
+    -------
+    ndarray or DataArray of bool, shape (classes, features)
+        True where D > t+ or D < t-; a DataArray keeps its coordinates.
+    """
+    values = D if isinstance(D, xr.DataArray) else np.asarray(D)
+    beyond = (values > thresholds.t_plus) | (values < thresholds.t_minus)
+    return beyond.rename("kept") if isinstance(beyond, xr.DataArray) else beyond
+
+
+def beyond_by_class(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.02) -> pd.DataFrame:
+    """Features of each class beyond every distance, under both labellings (figure 9).
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    shuffled : array_like, shape (classes, features)
+        Under labels shuffled once, as in the paper.
+    step : float
+        Between two distances, from 0 up to 1 and down to -1.
+
+    Returns
+    -------
+    DataFrame
+        ``labels`` ("real" or "shuffled"), ``class`` (position), ``x`` (ascending) and ``features``:
+        how many have D > x for x >= 0, and D < x for x < 0 and for x = -0.0, which comes first.
+    """
+    x = np.linspace(0, 1, round(1 / step) + 1)
+    parts = []
+    for name, distances in (("real", D), ("shuffled", shuffled)):
+        values = checked_distances(distances)
+        below, above = _counts(-values, x), _counts(values, x)
+        columns = {
+            "labels": name,
+            "class": np.repeat(np.arange(len(values)), 2 * x.size),
+            "x": np.tile(np.concatenate([-x[::-1], x]), len(values)),
+            "features": np.concatenate([below[:, ::-1], above], axis=1).ravel(),
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _counts(values: Floats, x: Floats) -> NDArray[np.int64]:
+    """Values of each row above each x, shape (rows, points)."""
+    return np.stack([row.size - np.searchsorted(np.sort(row), x, side="right") for row in values])
+
+
+def stand_out(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.005) -> pd.DataFrame:
+    """How far noise reaches, and whether all classes stand out from it somewhere (figure 9).
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    shuffled : array_like, shape (classes, features)
+        Under labels shuffled once, as in the paper.
+    step : float
+        Between two of the distances at which features are counted.
+
+    Returns
+    -------
+    DataFrame
+        One row, each column for presence (``_plus``, D > x) and for absence (``_minus``, D < -x):
+        ``reach_low`` and ``reach_high``, quartiles over the shuffled classes of the widest
+        distance, beyond which a class has no feature; and ``lead``, how many features more than
+        its shuffled version a class has at least, at the x where that is most.
+    """
+    real, noise = checked_distances(D), checked_distances(shuffled)
+    x = np.linspace(0, 1, round(1 / step) + 1)
+    row: dict[str, float] = {}
+    for side, sign in (("plus", 1), ("minus", -1)):
+        low, high = np.quantile((sign * noise).max(axis=1).clip(0), [0.25, 0.75])
+        row |= {f"reach_low_{side}": float(low), f"reach_high_{side}": float(high)}
+        leads = _counts(sign * real, x) - _counts(sign * noise, x)
+        row[f"lead_{side}"] = int(leads.min(axis=0).max())
+    return pd.DataFrame([row])
+
+
+def summarise_thresholds(
+    D: ArrayLike, shuffled: ArrayLike, thresholds: NoiseThresholds, labels: ArrayLike
+) -> pd.DataFrame:
+    """Thresholds of a dataset and what they keep (table 3).
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    shuffled : array_like, shape (shuffles, classes, features)
+        Under shuffled labels.
+    thresholds : NoiseThresholds
+        Of both.
+    labels : array_like, shape (images,)
+        Class of each image.
+
+    Returns
+    -------
+    DataFrame
+        One row: ``classes``, ``images_per_class`` (mean), ``features``; ``t_plus``, ``t_minus``,
+        ``spread_plus``, ``spread_minus``; features kept per class, in the mean, by t+
+        (``kept_plus``), t- (``kept_minus``) and either (``kept``), and of the class that keeps
+        fewest (``least_plus``, ``least_minus``, ``least``); and the mean of either under shuffled
+        labels (``kept_shuffled``).
+    """
+    values, t = checked_distances(D), thresholds
+    sizes = np.unique(checked_labels(labels), return_counts=True)[1]
+    row: dict[str, Any] = {"classes": len(values), "images_per_class": float(sizes.mean())}
+    row |= {"features": values.shape[1], "t_plus": t.t_plus, "t_minus": t.t_minus}
+    row |= {"spread_plus": t.spread.t_plus, "spread_minus": t.spread.t_minus}
+    sides = {"_plus": values > t.t_plus, "_minus": values < t.t_minus, "": kept(values, t)}
+    counts = {side: beyond.sum(axis=1) for side, beyond in sides.items()}
+    row |= {f"kept{side}": float(count.mean()) for side, count in counts.items()}
+    row |= {f"least{side}": int(count.min()) for side, count in counts.items()}
+    row["kept_shuffled"] = float(kept(np.asarray(shuffled), t).mean() * values.shape[1])
+    return pd.DataFrame([row])
+
+
+def kept_by_part(
+    D: xr.DataArray,
+    shuffled: ArrayLike,
+    thresholds: NoiseThresholds,
+    parts: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Share of the pairs that thresholds keep, layer by layer (figure 10).
+
+    Parameters
+    ----------
+    D : DataArray (class, feature) with the coordinate ``layer``
+        Signed distances under the labels.
+    shuffled : array_like, shape (shuffles, classes, features)
+        Under shuffled labels.
+    thresholds : NoiseThresholds
+        Of the whole embedding, one pair for all layers.
+    parts : mapping of str to str, optional
+        Part that each layer belongs to, such as its kind; by default each layer is one.
+
+    Returns
+    -------
+    DataFrame
+        A row per part, in order of appearance: ``part``, ``units``, and the shares of its pairs
+        kept by t+ (``kept_plus``), by t- (``kept_minus``), by either (``kept``), and by either
+        under shuffled labels (``kept_shuffled``).
+
+    Raises
+    ------
+    ValueError
+        If D has no layers, or a layer belongs to no part.
+    """
+    if "layer" not in D.coords:
+        raise ValueError(f"expected the coordinate 'layer', got {list(D.coords)}")
+    layers = [str(layer) for layer in D["layer"].to_numpy()]
+    parts = parts or {layer: layer for layer in layers}
+    without = [layer for layer in dict.fromkeys(layers) if layer not in parts]
+    if without:
+        raise ValueError(f"layers that belong to no part: {', '.join(without)}")
+    of_feature = np.array([parts[layer] for layer in layers])
+    real, noise = checked_distances(D), np.asarray(shuffled)
+    rows = []
+    for part in dict.fromkeys(of_feature.tolist()):
+        own = of_feature == part
+        values = real[:, own]
+        rows.append(
+            {
+                "part": part,
+                "units": int(own.sum()),
+                "kept_plus": float((values > thresholds.t_plus).mean()),
+                "kept_minus": float((values < thresholds.t_minus).mean()),
+                "kept": float(kept(values, thresholds).mean()),
+                "kept_shuffled": float(kept(noise[..., own], thresholds).mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compare_with_discoveries(
+    D: ArrayLike,
+    thresholds: NoiseThresholds,
+    X: ArrayLike | RankedFeatures | xr.DataArray,
+    labels: ArrayLike,
+    *,
+    q: float = 0.05,
+) -> pd.DataFrame:
+    """How many features per class thresholds keep, and how many a false-discovery rate.
+
+    Parameters
+    ----------
+    D : array_like or DataArray, shape (classes, features)
+        Signed distances under the labels.
+    thresholds : NoiseThresholds
+        What :func:`kept` goes by.
+    X, labels
+        As for :func:`~analysis.statistics.ks_p_values`.
+    q : float
+        False-discovery rate over the features of each class.
+
+    Returns
+    -------
+    DataFrame
+        One row: ``thresholds``, ``discoveries`` and ``both``, features per class, in the mean.
+    """
+    beyond, P = np.asarray(kept(D, thresholds)), ks_p_values(X, labels)
+    found = np.asarray(by_name(false_discovery(P), feature_names(D), "X")) <= q
+    sets = {"thresholds": beyond, "discoveries": found, "both": beyond & found}
+    return pd.DataFrame([{name: pairs.sum() / len(pairs) for name, pairs in sets.items()}])
+
+
+def describe_classes(
+    D: xr.DataArray, shuffled: ArrayLike, thresholds: NoiseThresholds, labels: ArrayLike
+) -> pd.DataFrame:
+    """Count the features that each class keeps, and find its widest ones.
+
+    Parameters
+    ----------
+    D : DataArray (class, feature) with the coordinates ``class``, ``layer`` and ``unit``
+        Signed distances.
+    shuffled : array_like, shape (shuffles, classes, features)
+        Under shuffled labels, as of :func:`analysis.statistics.shuffled_distances`.
+    thresholds : NoiseThresholds
+        Of both.
+    labels : array_like, shape (images,)
+        Class of each image.
+
+    Returns
+    -------
+    DataFrame
+        A row per class, that with most features beyond chance first: ``class`` (as in the
+        coordinate), ``images``, ``presence``, ``absence`` and ``kept`` (features beyond t+, beyond
+        t- and either), ``by_chance`` (mean over the shuffles), ``beyond_chance`` (the difference),
+        ``under_described``; and of the highest distance ``presence_layer``, ``presence_unit`` and
+        ``presence_distance``, of the lowest the same with ``absence``.
+    """
+    D = D.transpose("class", "feature")
+    values, noise = checked_distances(D), np.asarray(shuffled)
+    counts = kept(noise, thresholds).sum(axis=2)  # (shuffles, classes)
+    classes, sizes = np.unique(checked_labels(labels), return_counts=True)
+    table = pd.DataFrame(
+        {
+            "class": D["class"].to_numpy(),
+            "images": sizes[np.searchsorted(classes, D["class"].to_numpy())],
+            "presence": (values > thresholds.t_plus).sum(axis=1),
+            "absence": (values < thresholds.t_minus).sum(axis=1),
+            "kept": kept(values, thresholds).sum(axis=1),
+            "by_chance": counts.mean(axis=0),
+        }
+    )
+    table["beyond_chance"] = table["kept"] - table["by_chance"]
+    table["under_described"] = table["kept"].to_numpy() <= counts.max(axis=0)
+    for sign, side in ((1, "presence"), (-1, "absence")):
+        widest = (sign * values).argmax(axis=1)
+        table[f"{side}_layer"] = D["layer"].to_numpy()[widest]
+        table[f"{side}_unit"] = D["unit"].to_numpy()[widest]
+        table[f"{side}_distance"] = values[np.arange(len(values)), widest]
+    return table.sort_values("beyond_chance", ascending=False, kind="stable", ignore_index=True)
+
+
+def ends_of(n: int, most: int) -> NDArray[np.int64]:
+    """Positions of the first and the last of ``n`` rows, ``most`` together; all if they are fewer.
+
+    Of an odd number, the first ones are one more.
+    """
+    if n <= most:
+        return np.arange(n)
+    first = (most + 1) // 2
+    return np.concatenate([np.arange(first), np.arange(n - most + first, n)])

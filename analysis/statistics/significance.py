@@ -98,9 +98,14 @@ from scipy.stats import false_discovery_control, kstwo
 
 from analysis.statistics._kernels import jit
 from analysis.statistics.blocks import conform, features_of, run_in_threads
-from analysis.statistics.distances import signed_ks
-from analysis.statistics.labelling import classes_of, labelled
-from analysis.statistics.ranks import RankedBlock, RankedFeatures, rank_features, ranked_blocks
+from analysis.statistics.ks import (
+    RankedBlock,
+    RankedFeatures,
+    rank_features,
+    ranked_blocks,
+    signed_ks,
+)
+from analysis.statistics.named import classes_of, labelled
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

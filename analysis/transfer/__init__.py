@@ -4,28 +4,13 @@ from analysis.transfer.adaptation import (
     CorrelationAlignment,
     FeatureAugmentation,
     GeodesicFlowKernel,
-    MaxMarginDomainTransform,
     SubspaceAlignment,
 )
-from analysis.transfer.batched import BatchedLinearSVC, BatchedLogisticRegression
-from analysis.transfer.caltech import caltech_protocol, training_size_curve
-from analysis.transfer.candidates import (
-    Candidate,
-    candidate_embeddings,
-    choose_smallest,
-    judge_candidates,
-)
-from analysis.transfer.classifiers import WideLinearSVC, linear_svm
-from analysis.transfer.comparison import (
-    compare_features,
-    paired_differences,
-    summarise_accuracies,
-)
-from analysis.transfer.contrasts import (
-    contrast,
-    contrast_full_network,
-    summarise_contrasts,
-    tabulate_accuracies,
+from analysis.transfer.classifiers import (
+    BatchedLinearSVC,
+    BatchedLogisticRegression,
+    WideLinearSVC,
+    linear_svm,
 )
 from analysis.transfer.descriptors import (
     bag_of_words,
@@ -36,27 +21,46 @@ from analysis.transfer.descriptors import (
     llc,
     raw_pixels,
 )
-from analysis.transfer.losses import (
-    explain_losses,
-    layers_kept,
-    state_verdicts,
-    summarise_losses,
-)
+from analysis.transfer.mmdt import MaxMarginDomainTransform
 from analysis.transfer.office_protocol import (
     office_n_source,
     office_protocol,
     table_of_office,
 )
+from analysis.transfer.paired_tests import (
+    compare_features,
+    contrast,
+    contrast_full_network,
+    explain_losses,
+    layers_kept,
+    paired_differences,
+    state_verdicts,
+    summarise_accuracies,
+    summarise_contrasts,
+    summarise_losses,
+    tabulate_accuracies,
+)
 from analysis.transfer.protocols import (
     affordable_n_train,
     best_layer_over_pixels,
+    caltech_protocol,
     one_shot_accuracy,
     one_shot_by_layer,
+    protocol_on_splits,
     split_accuracies,
+    summarise_protocol,
+    training_size_curve,
 )
-from analysis.transfer.recommendation import RECOMMENDED, Recommendation, recommend
-from analysis.transfer.reuse import RecommendedEmbedding
-from analysis.transfer.split_protocol import protocol_on_splits, summarise_protocol
+from analysis.transfer.recommendation import (
+    RECOMMENDED,
+    Candidate,
+    Recommendation,
+    RecommendedEmbedding,
+    candidate_embeddings,
+    choose_smallest,
+    judge_candidates,
+    recommend,
+)
 from analysis.transfer.tca import TransferComponentAnalysis
 
 __all__ = [

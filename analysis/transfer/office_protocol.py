@@ -66,11 +66,17 @@ from analysis.transfer.adaptation import (
     CorrelationAlignment,
     FeatureAugmentation,
     GeodesicFlowKernel,
-    MaxMarginDomainTransform,
     SubspaceAlignment,
+    labelled_domains,
+    principal_components,
 )
-from analysis.transfer.adaptation._domains import labelled_domains, principal_components
-from analysis.transfer.batched import linear_machine, logistic_regression, mean_norm, standardise
+from analysis.transfer.classifiers import (
+    linear_machine,
+    logistic_regression,
+    mean_norm,
+    standardise,
+)
+from analysis.transfer.mmdt import MaxMarginDomainTransform
 
 Labels = NDArray[Any]
 

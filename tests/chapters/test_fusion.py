@@ -16,8 +16,7 @@ from analysis.chapters.domains import domain_pairs
 from analysis.chapters.fusion import describe_tuned
 from analysis.data import load_dataset
 from analysis.figures import fusion as figures
-from analysis.transfer.fusion import Domains
-from analysis.transfer.fusion_protocol import Alignment
+from analysis.transfer.fusion import Alignment, Domains
 from analysis.transfer.published import published_fusion
 
 HOW = Alignment((8, 4))

@@ -28,8 +28,8 @@ from analysis.data import ImageDataset
 from analysis.features import store as feature_store
 from analysis.features.store import Builder, open_features
 from analysis.figures import scale as figures
-from analysis.statistics import blocks, shards, signed_ks
-from analysis.statistics.shards import shards_of, signed_ks_of_shards
+from analysis.statistics import blocks, histograms, signed_ks
+from analysis.statistics.histograms import shards_of, signed_ks_of_shards
 
 LAYERS = {"conv1": 30, "conv2": 50, "fc3": 120}
 ONES = Rates(*[1.0] * len(Rates.__dataclass_fields__))
@@ -48,7 +48,7 @@ def small_pieces(monkeypatch):
     monkeypatch.setattr(feature_store, "CHUNK_BYTES", 4 * 16 * 40)
     monkeypatch.setattr(blocks, "BLOCK_VALUES", 100 * 16)
     monkeypatch.setattr(blocks, "MOST_VALUES", 100 * 16)
-    monkeypatch.setattr(shards, "GROUP_BYTES", 4 * 100 * 5 * 24)
+    monkeypatch.setattr(histograms, "GROUP_BYTES", 4 * 100 * 5 * 24)
 
 
 def test_layout_is_that_of_a_store(small_pieces, tmp_path):

@@ -7,9 +7,12 @@ import pytest
 import xarray as xr
 from scipy.stats import ks_2samp
 
-from analysis.statistics import class_pairs
-from analysis.statistics.class_pairs import compare_nearest_classes, nearest_classes
-from analysis.statistics.duplicates import standard_projection
+from analysis.statistics import similarity
+from analysis.statistics.similarity import (
+    compare_nearest_classes,
+    nearest_classes,
+    standard_projection,
+)
 
 
 def drawn(shifts: list[float], n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +63,7 @@ def test_by_chance_one_pair_in_twenty_is_told_apart() -> None:
 
 
 def test_large_classes_are_compared_by_some_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(class_pairs, "MOST", 10)
+    monkeypatch.setattr(similarity, "MOST", 10)
     X, labels = drawn([0, 30], 25)
     (row,) = compare_nearest_classes(X, labels).itertuples()
     assert row.images == 20
@@ -86,7 +89,7 @@ def test_blocks_of_features_change_nothing(lazily: bool, monkeypatch: pytest.Mon
     values, labels = values[order], labels[order]
     expected = one_pair_after_the_other(values, labels)
     X = xr.DataArray(values, dims=("image", "feature"))
-    monkeypatch.setattr(class_pairs, "_BLOCK", 3 * labels.size)  # three features at a time
+    monkeypatch.setattr(similarity, "_VALUES_AT_ONCE", 3 * labels.size)  # three features at a time
     found = compare_nearest_classes(X.chunk(image=5, feature=4) if lazily else values, labels)
     columns = ["first", "second", "widest", "widest_shuffled"]
     np.testing.assert_allclose(sorted(found[columns].to_numpy().tolist()), sorted(expected))

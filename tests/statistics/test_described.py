@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from analysis.statistics import thresholds_between
-from analysis.statistics.pruning import describe_classes, ends_of
+from analysis.statistics.noise import describe_classes, ends_of
 
 
 def test_counts_and_ends_are_those_of_every_pair() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.statistics import duplicates
-from analysis.statistics.duplicates import (
+from analysis.statistics import similarity
+from analysis.statistics.similarity import (
     DIMENSIONS,
     NEAR,
     near_duplicates,
@@ -47,7 +47,7 @@ def naive_nearest(D: np.ndarray, labels: np.ndarray, image: int, *, own: bool) -
 def test_agrees_with_a_search_through_all_pairs(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "_BLOCK", block)
+    monkeypatch.setattr(similarity, "_BLOCK", block)
     X, labels = drawn(30, 40), np.arange(30) % 4 + 3
     X[:, 7] = 2.5
     D = naive_distances(X)

@@ -25,7 +25,7 @@ from analysis.statistics import (
     tie_counts,
 )
 from analysis.statistics import significance as law
-from analysis.statistics.expected import GRID, STEP
+from analysis.statistics.noise import EXPECTED_AT, STEP
 from analysis.statistics.significance import exact_tail
 
 
@@ -191,7 +191,9 @@ def test_expected_counts_are_sums_over_every_class_and_feature():
         for n_inner in sizes.tolist():
             for low, high in ties.tolist():
                 if max(low, high) < n_images:
-                    naive += exceeding(GRID[place], n_inner, n_images, max(low, high), high > low)
+                    naive += exceeding(
+                        EXPECTED_AT[place], n_inner, n_images, max(low, high), high > low
+                    )
         wanted = naive / len(sizes)
         chance = np.array([found.chance_plus[place], found.chance_minus[place]])
         np.testing.assert_allclose(chance, wanted, rtol=0.03, atol=0.02)

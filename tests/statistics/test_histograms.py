@@ -13,9 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from analysis.statistics import blocks, signed_ks
-from analysis.statistics import shards as module
-from analysis.statistics.histograms import ClassHistograms, FeatureRanges
-from analysis.statistics.shards import feature_groups, shards_of, signed_ks_of_shards
+from analysis.statistics import histograms as module
+from analysis.statistics.histograms import (
+    ClassHistograms,
+    FeatureRanges,
+    feature_groups,
+    shards_of,
+    signed_ks_of_shards,
+)
 
 VALUES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, 1e-45]), st.floats(-1e6, 1e6, width=32)

@@ -6,7 +6,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.statistics.invariance import change_by_layer, relative_change
+from analysis.statistics.neighbours import change_by_layer, relative_change
 
 
 def naive(before, after):

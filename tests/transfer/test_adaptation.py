@@ -27,8 +27,8 @@ from analysis.transfer import (
     MaxMarginDomainTransform,
     SubspaceAlignment,
 )
-from analysis.transfer.adaptation._domains import principal_axes
-from analysis.transfer.adaptation.max_margin import dual_weights
+from analysis.transfer.adaptation import principal_axes
+from analysis.transfer.mmdt import dual_weights
 
 DOMAINS = ("amazon", "caltech10", "dslr", "webcam")
 
@@ -369,7 +369,7 @@ class TestDualWeights:
         assert (margins[a > 1 - 1e-7] <= 1 + 1e-3).all()
 
     def test_says_when_it_is_not_solved(self, monkeypatch):
-        monkeypatch.setattr("analysis.transfer.adaptation.max_margin._STEPS", 2)
+        monkeypatch.setattr("analysis.transfer.mmdt._STEPS", 2)
         with pytest.warns(ConvergenceWarning, match="of 3 samples was not solved"):
             dual_weights(np.eye(3), np.ones(3), np.full(3, 5.0))
 

@@ -5,8 +5,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from analysis.transfer.batched import BatchedLinearSVC, BatchedLogisticRegression
-from analysis.transfer.solvers import principal_basis, solve_softmax, solve_squared_hinge
+from analysis.transfer.classifiers import (
+    BatchedLinearSVC,
+    BatchedLogisticRegression,
+    principal_basis,
+    solve_softmax,
+    solve_squared_hinge,
+)
 
 SHAPES = {  # images, features, classes
     "tall": (60, 8, 3),

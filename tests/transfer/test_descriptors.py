@@ -20,7 +20,7 @@ from analysis.transfer.descriptors import (
     llc,
     raw_pixels,
 )
-from analysis.transfer.descriptors.gabor import describe_gist
+from analysis.transfer.descriptors.gradients import describe_gist
 from analysis.transfer.descriptors.words import (
     FAINT,
     dense_sift,

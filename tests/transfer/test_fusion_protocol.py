@@ -13,12 +13,14 @@ from analysis.transfer import (
     GeodesicFlowKernel,
     TransferComponentAnalysis,
 )
-from analysis.transfer.fusion import Descriptor, Domains, fusion_descriptors
-from analysis.transfer.fusion_protocol import (
+from analysis.transfer.fusion import (
     ALIGNMENTS,
     SIZES,
     Alignment,
+    Descriptor,
+    Domains,
     classify_targets,
+    fusion_descriptors,
     fusion_table,
     predict_linear,
     table_of_fusion,

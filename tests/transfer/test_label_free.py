@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import KNeighborsClassifier
 
-from analysis.transfer import label_free
-from analysis.transfer.label_free import (
+from analysis.transfer import fusion
+from analysis.transfer.fusion import (
     RULES,
     choose_without_labels,
     domain_gap,
@@ -58,7 +58,7 @@ class TestGap:
         assert np.isfinite(domain_gap(source, np.zeros((9, 2))))
 
     def test_many_images_are_drawn_by_seed(self, monkeypatch):
-        monkeypatch.setattr(label_free, "_AT_MOST", 20)
+        monkeypatch.setattr(fusion, "_AT_MOST", 20)
         source, target = samples(80), samples(70, 1.0, seed=1)
         gaps = [domain_gap(source, target, seed=seed) for seed in (0, 0, 1)]
         assert gaps[0] == gaps[1] != gaps[2]
@@ -80,7 +80,7 @@ class TestSourceAccuracy:
 
     def test_classes_are_spread_evenly(self):
         y = np.repeat([*"abc"], [10, 7, 4])
-        folds = label_free._folds(y, 4, seed=0)
+        folds = fusion._folds(y, 4, seed=0)
         for name in "abc":
             counts = np.bincount(folds[y == name], minlength=4)
             assert counts.max() - counts.min() <= 1

@@ -23,9 +23,8 @@ from analysis.statistics import (
     signed_ks_of_shards,
     subsample_classes,
 )
-from analysis.statistics.class_pairs import compare_nearest_classes
-from analysis.statistics.duplicates import nearest_images
 from analysis.statistics.neighbours import neighbour_shares
+from analysis.statistics.similarity import compare_nearest_classes, nearest_images
 from analysis.transfer import (
     BatchedLinearSVC,
     BatchedLogisticRegression,
@@ -50,10 +49,17 @@ from analysis.transfer import (
     split_accuracies,
     training_size_curve,
 )
-from analysis.transfer.chunked_pca import ChunkedPCA
-from analysis.transfer.fusion import Descriptor, Domains, local_descriptors, segment_means
-from analysis.transfer.fusion_protocol import Alignment, fusion_table
-from analysis.transfer.label_free import domain_gap, source_accuracy
+from analysis.transfer.fusion import (
+    Alignment,
+    Descriptor,
+    Domains,
+    domain_gap,
+    fusion_table,
+    local_descriptors,
+    segment_means,
+    source_accuracy,
+)
+from analysis.transfer.pca import ChunkedPCA
 
 RNG = np.random.default_rng(0)
 X, Z = RNG.normal(size=(40, 12)), RNG.normal(size=(30, 12))

@@ -27,9 +27,15 @@ from analysis.transfer import (
     linear_svm,
     office_protocol,
 )
-from analysis.transfer.chunked_pca import ChunkedPCA
-from analysis.transfer.fusion import SELECTIONS, Domains, fuse, keep_features, local_descriptors
-from analysis.transfer.label_free import domain_gap
+from analysis.transfer.fusion import (
+    SELECTIONS,
+    Domains,
+    domain_gap,
+    fuse,
+    keep_features,
+    local_descriptors,
+)
+from analysis.transfer.pca import ChunkedPCA
 from analysis.transfer.tca import StoredDomains
 
 LAYERS = np.repeat(["conv1", "conv2", "fc"], [3, 4, 5])

@@ -19,14 +19,14 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import analysis
 from analysis.statistics.threads import in_threads, one_blas_thread
 from analysis.transfer import FeatureAugmentation, split_accuracies, tca
-from analysis.transfer.label_free import source_accuracy
+from analysis.transfer.fusion import source_accuracy
 
 PACKAGE = Path(analysis.__file__).parent
 SOLVERS = ("numpy.linalg", "scipy.linalg")
 
 # Whole matrices, factorised once or product after product of whole blocks: as many threads as there
 # are, since on an idle machine two are faster and on a busy one hardly slower.
-WITH_ALL_THREADS = {"analysis.transfer.chunked_pca"}
+WITH_ALL_THREADS = {"analysis.transfer.pca"}
 
 WATCH = """
 import sys
@@ -63,9 +63,9 @@ from analysis import statistics, transfer
 from analysis.data import load_dataset
 from analysis.statistics.neighbours import neighbour_map
 from analysis.transfer import *
-from analysis.transfer import chunked_pca, fusion, fusion_protocol, label_free
-from analysis.transfer.split_fits import fit_split
-from analysis.transfer.split_fits import reduced_images
+from analysis.transfer import fusion, pca
+from analysis.transfer.protocols import fit_split
+from analysis.transfer.protocols import reduced_images
 
 rng = np.random.default_rng(0)
 ys, yt = np.arange(48) % 3, np.arange(36) % 3
@@ -77,7 +77,7 @@ images = load_dataset("digits_rendered").subset(range(0, 60, 6))
 descriptors = [fusion.Descriptor("global", "fc", "", fusion.Domains(Xs, Xt))]
 both = fusion.Domains(*(np.hstack([X] * 9) for X in (Xs, Xt)))
 wider = [fusion.Descriptor("global", "fc", "", both)]
-how = fusion_protocol.Alignment(sizes=[4])
+how = fusion.Alignment(sizes=[4])
 books = []
 
 ENTRIES = {
@@ -102,13 +102,13 @@ ENTRIES = {
     ),
     "caltech_protocol": lambda: caltech_protocol({"a": wide}, ys, seed=0, n_train=5, n_validate=2),
     "fit_split": lambda: fit_split(whole, ys[:30], seed=0),
-    "fusion_table": lambda: fusion_protocol.fusion_table(
-        descriptors, ys, yt, alignments=[*fusion_protocol.ALIGNMENTS], how=how, label_free=True
+    "fusion_table": lambda: fusion.fusion_table(
+        descriptors, ys, yt, alignments=[*fusion.ALIGNMENTS], how=how, label_free=True
     ),
-    "fusion_table, wide": lambda: fusion_protocol.fusion_table(
+    "fusion_table, wide": lambda: fusion.fusion_table(
         wider, ys, yt, alignments=["CORAL", "geodesic flow"], how=how
     ),
-    "source_accuracy": lambda: label_free.source_accuracy(Xs, ys, fusion_protocol.predict_linear),
+    "source_accuracy": lambda: fusion.source_accuracy(Xs, ys, fusion.predict_linear),
     "neighbour_map": lambda: neighbour_map(Xs, seed=0),
     "learn_codebook": lambda: books.append(
         learn_codebook(images, 8, seed=0, n_patches=200, patches=(16,))
@@ -116,7 +116,7 @@ ENTRIES = {
     "bag_of_words": lambda: bag_of_words(images, books[0]),
     "llc": lambda: llc(images, books[0]),
     "gist": lambda: gist(images),
-    "ChunkedPCA": lambda: chunked_pca.ChunkedPCA(3).fit(Xs),
+    "ChunkedPCA": lambda: pca.ChunkedPCA(3).fit(Xs),
 }
 threadpool_limits(2, user_api="blas")
 with threadpool_limits(1):
@@ -152,7 +152,7 @@ def test_every_solver_runs_on_one_thread(watched):
         if numbers != [1] and module not in WITH_ALL_THREADS
     }
     assert not several
-    assert watched["ChunkedPCA"] == {"analysis.transfer.chunked_pca": [2]}  # so they were seen
+    assert watched["ChunkedPCA"] == {"analysis.transfer.pca": [2]}  # so they were seen
 
 
 def test_every_module_that_solves_was_watched(watched):

@@ -29,8 +29,7 @@ from analysis.transfer import (
     summarise_losses,
 )
 from analysis.transfer import recommendation as module
-from analysis.transfer.candidates import LeftOut
-from analysis.transfer.recommendation import Bench, _balanced, telling_features
+from analysis.transfer.recommendation import Bench, LeftOut, _balanced, telling_features
 
 LAYERS = np.repeat(["first", "middle", "last"], [4, 6, 14])
 

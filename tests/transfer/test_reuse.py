@@ -12,7 +12,7 @@ import xarray as xr
 from plain_embedding import embedded
 
 from analysis.transfer import RecommendedEmbedding
-from analysis.transfer.candidates import Candidate
+from analysis.transfer.recommendation import Candidate
 
 LAYERS = np.repeat(["conv1", "conv2", "fc6"], [3, 5, 10])
 UNITS = np.concatenate([np.arange(3), np.arange(5), np.arange(10)])

@@ -10,8 +10,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.chapters import split_network
-from analysis.transfer.recommendation import BEST_CANDIDATE, Recommendation, recommend
-from analysis.transfer.reuse import RecommendedEmbedding
+from analysis.transfer.recommendation import (
+    BEST_CANDIDATE,
+    Recommendation,
+    RecommendedEmbedding,
+    recommend,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.data.images import identical_images
 from analysis.data.readers import left_out_by_reason
 from analysis.figures.dataset_report import ImagePair
-from analysis.statistics.pruning import ends_of
+from analysis.statistics.noise import ends_of
 
 if TYPE_CHECKING:
     from analysis.book.dataset_report.study import DatasetStudy
@@ -117,7 +117,7 @@ def pairs_by_class(data: ImageDataset, pairs: pd.DataFrame) -> pd.DataFrame:
     data
         The images.
     pairs
-        Of :func:`analysis.statistics.duplicates.near_duplicates`.
+        Of :func:`analysis.statistics.similarity.near_duplicates`.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def strongest_of_classes(
     study
         Names the network and the dataset.
     described
-        Of :func:`analysis.statistics.pruning.describe_classes`.
+        Of :func:`analysis.statistics.noise.describe_classes`.
     side
         ``"presence"`` or ``"absence"``.
     most

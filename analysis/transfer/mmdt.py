@@ -39,7 +39,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._samples import KnownFeatures
-from analysis.transfer.adaptation._domains import Floats, labelled_domains
+from analysis.transfer.adaptation import Floats, labelled_domains
 
 
 class MaxMarginDomainTransform(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[misc]

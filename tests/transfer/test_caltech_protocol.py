@@ -10,13 +10,15 @@ from sklearn.svm import LinearSVC
 
 from analysis.data import stratified_splits
 from analysis.statistics import FullNetworkEmbedding
-from analysis.transfer import split_fits, split_protocol
-from analysis.transfer.caltech import caltech_protocol, training_size_curve
-from analysis.transfer.split_fits import fit_split, reduced_images
-from analysis.transfer.split_protocol import (
+from analysis.transfer import protocols
+from analysis.transfer.protocols import (
+    caltech_protocol,
     derived_seed,
+    fit_split,
     protocol_on_splits,
+    reduced_images,
     summarise_protocol,
+    training_size_curve,
 )
 
 SIZES = (14, 9, 23, 11)
@@ -192,7 +194,7 @@ def test_a_transformer_is_fitted_to_the_training_images_alone():
 def test_features_wider_than_a_block_are_summed_up(monkeypatch):
     X, y = problem(60)
     whole = caltech_protocol({"a": X}, y, seed=0, dropout=[False], **QUICK)
-    monkeypatch.setattr(split_fits, "_BLOCK", 17)
+    monkeypatch.setattr(protocols, "_BLOCK", 17)
     parts = caltech_protocol({"a": X}, y, seed=0, dropout=[False], **QUICK)
     pd.testing.assert_frame_equal(whole.drop(columns="seconds"), parts.drop(columns="seconds"))
 
@@ -200,7 +202,7 @@ def test_features_wider_than_a_block_are_summed_up(monkeypatch):
 def test_products_shared_by_all_splits_are_those_of_unit_vectors_and_change_nothing():
     X, y = problem(60)
     X[3] = 0
-    shared = split_fits.inner_products(X)
+    shared = protocols.inner_products(X)
     np.testing.assert_allclose(shared, normalize(X) @ normalize(X).T, atol=1e-12)
     train, test = stratified_splits(y, n_train=6, n_splits=1, seed=0)[0]
     alone = reduced_images(X, train, test)
@@ -224,7 +226,7 @@ def test_products_shared_by_all_splits_are_those_of_unit_vectors_and_change_noth
     ],
 )
 def test_the_search_ends_after_two_values_below_the_best(accuracies, declined):
-    assert split_fits._declined(accuracies) is declined
+    assert protocols._declined(accuracies) is declined
 
 
 def test_small_classes_are_trained_on_half_and_validated_in_proportion():
@@ -251,13 +253,13 @@ def test_the_summary_is_mean_and_sample_deviation():
 def test_the_curve_shares_test_images_and_nests_training_images(monkeypatch):
     X, y = problem()
     seen = []
-    honest = split_protocol.reduced_images
+    honest = protocols.reduced_images
 
     def remembered(values, train, test, **options):
         seen.append((set(train.tolist()), test.tolist()))
         return honest(values, train, test, **options)
 
-    monkeypatch.setattr(split_protocol, "reduced_images", remembered)
+    monkeypatch.setattr(protocols, "reduced_images", remembered)
     curve = training_size_curve({"a": X}, y, seed=0, sizes=[1, 3, 8], n_splits=2)
     first = [split for split in seen if split[1] == seen[0][1]]
     one, three, eight = sorted(first, key=lambda split: len(split[0]))

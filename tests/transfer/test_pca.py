@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
-from analysis.transfer import chunked_pca
-from analysis.transfer.chunked_pca import ChunkedPCA, column_blocks, read_block
+from analysis.transfer import pca
+from analysis.transfer.pca import ChunkedPCA, column_blocks, read_block
 
 SHAPES = {"wide": (30, 400), "tall": (90, 20), "square": (40, 40)}
 
@@ -38,8 +38,8 @@ def alike(ours, theirs, **tolerance):
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch):
     """Blocks of these small arrays are cut like those of large ones."""
-    monkeypatch.setattr(chunked_pca, "_SUMMED", 7)
-    monkeypatch.setattr(chunked_pca, "_PIECE", 9000)
+    monkeypatch.setattr(pca, "_SUMMED", 7)
+    monkeypatch.setattr(pca, "_PIECE", 9000)
 
 
 def small(n_components=10, **options):
@@ -161,7 +161,7 @@ class TestKindsOfArrays:
         for name, array in kinds_of_array(X, tmp_path).items():
             if name == "list":
                 continue
-            array = chunked_pca.two_dimensional(array)
+            array = pca.two_dimensional(array)
             for max_bytes in (9000, 10**6):
                 blocks = [*column_blocks(max_bytes, array)]
                 assert_array_equal(np.hstack([read_block(array, each) for each in blocks]), X)
@@ -169,7 +169,7 @@ class TestKindsOfArrays:
 
     def test_one_block_is_held_at_a_time(self, tmp_path, monkeypatch):
         """Of 32 MB on disk, little more than the block of 4 MB, and matrices of images × images."""
-        monkeypatch.setattr(chunked_pca, "_SUMMED", 500)
+        monkeypatch.setattr(pca, "_SUMMED", 500)
         X = np.memmap(tmp_path / "map", np.float32, "w+", shape=(200, 40_000))
         X[:] = np.random.default_rng(0).normal(size=X.shape)
         tracemalloc.start()
