@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from analysis.data import ImageDataset, load_dataset
 from analysis.networks import Backbone, FineTuning, fine_tune, load_backbone
-from analysis.networks.crops import cut_crops
-from analysis.networks.fine_tuning import free_parts, replace_class_layer, shown
+from analysis.networks.preprocessing import cut_crops
+from analysis.networks.training import free_parts, replace_class_layer, shown
 from benchmarks.extraction import row
 
 Row = dict[str, Any]

@@ -41,7 +41,7 @@ from analysis.features import extract
 from analysis.features.store import Builder, open_features
 from analysis.features.stream import Engine
 from analysis.networks import Backbone, load_backbone
-from analysis.networks.crops import n_crops
+from analysis.networks.preprocessing import n_crops
 from analysis.statistics import noise_thresholds, rank_features, signed_ks, thresholds_between
 from analysis.statistics.blocks import read_here
 from analysis.statistics.histograms import (

@@ -6,7 +6,7 @@ from analysis.features.extraction import extract
 from analysis.features.pooling import Pooling
 from analysis.features.store import DamagedStoreError, open_features
 from analysis.features.units import StrongCrop, UnitAtlas, strongest_crops, unit_atlas
-from analysis.networks.crops import CROPS, cut_crops
+from analysis.networks.preprocessing import CROPS, cut_crops
 
 __all__ = [
     "CROPS",

@@ -83,7 +83,7 @@ def extract(
         Network, from :func:`analysis.load_backbone`.
     crops
         ``"ten"`` (features are averaged over the crops), ``"center"``, ``"warp"`` or
-        ``"whole"``, see :mod:`analysis.networks.crops`.
+        ``"whole"``, see :mod:`analysis.networks.preprocessing`.
     layers
         Names of layers; None for the network's default embedding.
     pooling

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from analysis.networks.crops import cut_crops, n_crops
+from analysis.networks.preprocessing import cut_crops, n_crops
 from analysis.networks.trace import copy_structure, reading
 
 if TYPE_CHECKING:

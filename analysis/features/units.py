@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from analysis.features.stream import Device, Engine
 from analysis.networks import receptive_field
-from analysis.networks.crops import cut_crops
+from analysis.networks.preprocessing import cut_crops
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -152,7 +152,7 @@ class StrongCrop:
     path : str
         The dataset's name of the image.
     crop : int
-        Which crop of the image, from 0, in the order of :mod:`analysis.networks.crops`.
+        Which crop of the image, from 0, in the order of :mod:`analysis.networks.preprocessing`.
     activation : float
         The unit's highest value over the crop.
     position : (int, int)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from analysis.networks.backbone import Backbone
+from analysis.networks.backbone import Backbone, Layer, Tap
 from analysis.networks.cards import NETWORKS, NetworkCard
-from analysis.networks.fine_tuning import FineTuned, fine_tune
-from analysis.networks.layers import Layer, Tap
 from analysis.networks.loading import load_backbone
 from analysis.networks.preprocessing import Preprocessing
-from analysis.networks.receptive import receptive_field
 from analysis.networks.timing import time_by_layer
-from analysis.networks.training import FineTuning
+from analysis.networks.trace import receptive_field
+from analysis.networks.training import FineTuned, FineTuning, fine_tune
 
 __all__ = [
     "NETWORKS",

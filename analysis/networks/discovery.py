@@ -14,7 +14,7 @@ from math import prod
 
 from torch import nn
 
-from analysis.networks.layers import Kind, Layer, Layout, Tap
+from analysis.networks.backbone import Kind, Layer, Layout, Tap
 from analysis.networks.trace import NORMALISATIONS, Operation, Trace, record
 
 __all__ = ["Discovery", "UnreadableLayerError", "permutation", "unit_axes"]

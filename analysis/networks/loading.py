@@ -15,14 +15,21 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from analysis.networks import weights as files
-from analysis.networks.backbone import Backbone
+from analysis.networks.backbone import Backbone, Layer
 from analysis.networks.cards import NetworkCard
 from analysis.networks.discovery import Discovery, UnreadableLayerError
-from analysis.networks.layers import Layer
 from analysis.networks.preprocessing import Preprocessing
-from analysis.networks.sources import SOURCES, Network, find_network, weights_file
-from analysis.networks.state_dicts import State, load_state, match_names, read_state
 from analysis.networks.trace import copy_structure
+from analysis.networks.weights import (
+    SOURCES,
+    Network,
+    State,
+    find_network,
+    load_state,
+    match_names,
+    read_state,
+    weights_file,
+)
 
 __all__ = ["assemble", "load_backbone"]
 
@@ -51,7 +58,7 @@ def load_backbone(
         ``minivgg16``, trained on 200 classes of photographs and 26 drawn ones, or on living things
         alone. Else a ``.safetensors``, ``.pth``, ``.pt``, ``.pth.tar``, ``.ckpt`` or ``.bin`` file:
         absolute, relative to the working folder, or in one of the weights folders. It may be a
-        checkpoint of a training (:mod:`analysis.networks.state_dicts`), have another number of
+        checkpoint of a training (:mod:`analysis.networks.weights`), have another number of
         classes, or lack its head: then layers that depend on what is missing are not available.
     layers
         The embedding: names from ``Backbone.available``, module paths, or :class:`Layer` objects.

@@ -22,11 +22,9 @@ import torchvision
 from safetensors.torch import save
 
 from analysis.data.source_tasks import Part, SourceTask
-from analysis.networks import sources
 from analysis.networks.minivgg import fold_batch_norm
-from analysis.networks.sources import BUNDLED
 from analysis.networks.training import Recipe, Training, measure, write_whole
-from analysis.networks.weights import find_file
+from analysis.networks.weights import BUNDLED, SHIPPED, find_file
 
 __all__ = [
     "ModelCard",
@@ -185,8 +183,8 @@ def read_model_card(weights: str | Path) -> ModelCard:
     ValueError
         If the file is no model card, or the one of other weights than those beside it.
     """
-    if str(weights) in sources.SHIPPED:
-        file = sources.BUNDLED / f"{_NETWORK}-{weights}.safetensors"
+    if str(weights) in SHIPPED:
+        file = BUNDLED / f"{_NETWORK}-{weights}.safetensors"
     else:
         file = find_file(weights) or Path(weights)
     written = file.with_suffix(".json")

@@ -1,4 +1,10 @@
-"""Training: recipes, changes of images, checkpoints, and the pre-training of ``minivgg16``.
+"""Training: recipes, changes of images, checkpoints; pre-training and fine-tuning.
+
+``minivgg16`` is trained from nothing. In fine-tuning, the last layers of a network learn the
+classes of a dataset, the others stay. The frozen layers give the same answer in every epoch, since
+images are not changed, so that it is computed once. An image goes through them alone: on a CPU a
+convolution of a batch may differ in its last bits with the number of images in it. So what is kept
+is what would be computed again, bit for bit, whatever batch an image comes in.
 
 Conventions
 -----------
@@ -11,38 +17,67 @@ changes
     Are drawn anew for every batch. The scale of an image stays near what it will be when features
     are taken (72 pixels, of which 64 are seen): a network that was trained on enlarged images is
     lost on plain ones.
+layer
+    One function that a recorded forward pass applies: a convolution, a normalisation, an activation
+    function, a pooling, a sum, a concatenation, a flattening, a linear layer. Keras counts so, in
+    which dos Santos and Ponti (2019, section IV) leave "the last seven layers" free; dropout, which
+    does nothing while features are taken, is not counted.
+the last seven
+    Of ResNet-50 the last convolution with its normalisation, and the class layer (``conv3``,
+    ``bn3``, sum, ReLU, average pool, flatten, ``fc``); of VGG16 and ``minivgg16`` fc6, fc7 and fc8;
+    of SqueezeNet the 3 × 3 filters of fire9, and conv10.
+frozen
+    Everything before: neither weights nor running statistics change, and dropout there is off. A
+    module that is called more than once counts where it is called last; weights whose use a forward
+    pass does not show (none in torchvision's networks but a transformer's class token) are frozen.
 """
 
 from __future__ import annotations
 
+import copy
 import csv
 import errno
+import hashlib
 import io
 import json
 import logging
 import math
 import os
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from math import log, prod
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
-from torch import nn
+import torchvision
+from safetensors.torch import save
+from torch import fx, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from analysis.networks.crops import CROPS
+from analysis.networks.backbone import Backbone
+from analysis.networks.cards import NETWORKS
+from analysis.networks.loading import assemble
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING, MiniVGG
-from analysis.networks.preprocessing import Preprocessing
+from analysis.networks.preprocessing import CROPS, Preprocessing, cut_crops
+from analysis.networks.trace import Trace, record
 
 if TYPE_CHECKING:
+    from analysis.data import ImageDataset
     from analysis.data.source_tasks import Part, SourceTask
 
 __all__ = [
+    "FineTuned",
     "FineTuning",
+    "FreeLayers",
     "Recipe",
     "Row",
     "Training",
@@ -50,12 +85,18 @@ __all__ = [
     "centre",
     "channel_statistics",
     "check_seed",
+    "class_layer",
+    "cut_before",
     "epoch_seed",
+    "fine_tune",
+    "free_parts",
     "measure",
     "pretrain",
     "read_checkpoint",
+    "replace_class_layer",
     "require_finite",
     "run_epochs",
+    "shown",
     "write_checkpoint",
     "write_whole",
 ]
@@ -125,7 +166,7 @@ class FineTuning:
         Of stochastic gradient descent, without Nesterov's.
     crops
         What is seen of an image: ``"whole"``, as in that paper, ``"center"`` or ``"warp"``, see
-        :mod:`analysis.networks.crops`.
+        :mod:`analysis.networks.preprocessing`.
     """
 
     epochs: int = 100
@@ -711,3 +752,723 @@ def _grouped(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
     ]
+
+
+_MEMORY = 2 * 2**30
+
+
+def fine_tune(
+    net: Backbone,
+    data: ImageDataset,
+    *,
+    seed: int = 0,
+    free: int | str = 7,
+    recipe: FineTuning | None = None,
+    rates: Sequence[float] = (),
+    validation: ImageDataset | None = None,
+    checkpoint: str | Path | None = None,
+    cache: bool = True,
+    memory: int = _MEMORY,
+    progress: bool = True,
+) -> FineTuned:
+    """Train the last layers of a network on the classes of a dataset.
+
+    The class layer is replaced by a new one; it and the layers before it that are free learn by
+    stochastic gradient descent (dos Santos and Ponti 2019, section IV). All others stay as they
+    are, bit for bit, running statistics included.
+
+    Parameters
+    ----------
+    net
+        Any backbone; it is not changed.
+    data
+        Images with their classes, each class with at least one. An image is opened once.
+    seed
+        Of the new class layer, the order of the images and the dropout.
+    free
+        How many of the last layers learn, counted as at the top of this module (which says what
+        the paper's seven are in each network), or the first layer that does, by name:
+        ``free="fire8"``.
+    recipe
+        How to train; None for that of the paper, ``FineTuning()``.
+    rates
+        Learning rates to try for two epochs each, the greatest first, before the training starts
+        afresh at the first one after which the loss is below that of saying all classes with the
+        same probability, and at the last if none is. None are tried if there are fewer than two.
+        They take the place of that of ``recipe``, and the one taken is in the provenance
+        (``tuned_recipe``).
+    validation
+        Images of the same classes, measured after every epoch. Nothing is chosen by them.
+    checkpoint
+        Folder for ``checkpoint.pt`` and ``history.csv``, written after every epoch; a checkpoint of
+        the same network, images, recipe and seed is taken up. None for no checkpoints.
+    cache
+        Compute what the frozen layers give once. False computes it for every step: the same bits,
+        many times slower.
+    memory
+        Bytes of a dataset's cache that are held in memory; a larger one goes to a temporary file,
+        in the folder of the checkpoint if there is one.
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    FineTuned
+        A backbone to extract from, with :attr:`FineTuned.history`.
+
+    Raises
+    ------
+    ValueError
+        If a class has no images or there is only one, the class layer would not be free or is not
+        found, weights in front of it are missing, a layer is unknown, or the folder holds a damaged
+        checkpoint or that of another run.
+    FloatingPointError
+        If the loss grows out of bounds; the checkpoint of the last good epoch stays.
+
+    Notes
+    -----
+    Where the forward pass depends on values, it cannot be cut in front of the free layers; then the
+    whole network runs in every step (which ``cache`` does not change).
+    """
+    recipe = FineTuning() if recipe is None else recipe
+    _check_fine_tuning(data, validation)
+    check_seed(seed)
+    crop = net.preprocessing.crop
+    module = copy.deepcopy(net.module).to(memory_format=torch.channels_last)
+    replace_class_layer(module, len(data.classes), crop=crop, seed=seed)
+    if any(value.isnan().any() for value in module.state_dict().values()):
+        raise ValueError(
+            f"{net.weights} lacks weights of {net.name} in front of its class layer, such as "
+            f"{str(net.provenance.get('lacking')).partition(',')[0]}: there are features, but no "
+            "class scores to learn. Take weights that have all but the class layer"
+        )
+    module.eval().requires_grad_(False)
+    parts = free_parts(module, free if isinstance(free, int) else _path(net, free), crop=crop)
+    folder = None if checkpoint is None else Path(checkpoint)
+    rng = np.random.default_rng(0)
+    probe = shown(rng.integers(0, 256, (2, crop, crop, 3), dtype=np.uint8), net.preprocessing)
+    cut = cut_before(module, parts, probe)
+    way = Way(net.preprocessing, recipe.crops, cut.front if cut else None, cache, memory, folder)
+    sets = [Examples(one, way, progress=progress) for one in (data, validation) if one is not None]
+
+    def trainer(rate: float, recipe: FineTuning = recipe) -> FreeLayers:
+        tail = cut.tail if cut else module
+        return FreeLayers(module, tail, parts, sets, replace(recipe, learning_rate=rate), seed)
+
+    rate = rate_that_learns(trainer, rates or [recipe.learning_rate], progress=progress)
+    recipe = replace(recipe, learning_rate=rate)
+    described: dict[str, Any] = {  # tells this run from others
+        "network": net.name,
+        "stem": net.provenance.get("stem"),
+        "weights": net.weights_hash,
+        "preprocessing": str(net.preprocessing),
+        "task": data.fingerprint,
+        "validation": validation.fingerprint if validation is not None else None,
+        "free": free,
+        "seed": seed,
+        "recipe": asdict(recipe),
+    }
+    history = run_epochs(
+        trainer(rate),
+        recipe.epochs,
+        folder,
+        json.dumps(described),
+        told=lambda row: f"loss {row['loss']:.3g}, accuracy {row['accuracy']:.1%}",
+        progress=progress,
+    )
+    label = f"{net.weights} tuned on {data.name}"
+    kept = {key: value for key, value in net.provenance.items() if key in ("network", "stem")}
+    base = {f"base_{key}": net.provenance[key] for key in net.provenance.keys() - kept.keys()}
+    provenance: dict[str, str | int] = {
+        **kept,
+        "weights": label,
+        **dict(sorted(base.items())),
+        "base_weights": net.weights,
+        "base_weights_hash": net.weights_hash,
+        "tuned_on": data.name,
+        "tuned_fingerprint": data.fingerprint,
+        "tuned_free": str(free),
+        "tuned_recipe": json.dumps(described["recipe"]),
+        "tuned_seed": seed,
+        "tuned_torch": str(torch.__version__),
+        "tuned_torchvision": torchvision.__version__,
+        "tuned_threads": torch.get_num_threads(),
+    }
+    module = module.to(memory_format=torch.contiguous_format)
+    card = NETWORKS.get(net.name) if net.weights != "own" else None
+    n_before = len(_last_weighted(net.module)[1].weight)
+    layers = [layer.name if layer.units == n_before else layer for layer in net.layers]
+    found = assemble(net.name, module, net.preprocessing, label, provenance, layers, card)
+    return FineTuned(
+        **{each.name: getattr(found, each.name) for each in fields(Backbone)},
+        classes=data.classes,
+        free=parts,
+        history=pd.DataFrame(history).astype({"epoch": int}),
+    )
+
+
+def _check_fine_tuning(data: ImageDataset, validation: ImageDataset | None) -> None:
+    """Refuse images from which nothing can be learnt."""
+    counts = np.bincount(data.labels, minlength=len(data.classes))
+    empty = [name for name, count in zip(data.classes, counts, strict=True) if not count]
+    if empty:
+        raise ValueError(
+            f"no images of {', '.join(empty)} in {data.name!r}: a class without images cannot be "
+            "learnt; leave it out of the classes"
+        )
+    if len(data.classes) < 2:
+        raise ValueError(f"expected at least two classes, got {', '.join(data.classes)} alone")
+    if validation is not None and validation.classes != data.classes:
+        raise ValueError(
+            "expected validation images of the same classes in the same order: "
+            f"{', '.join(data.classes)}; got {', '.join(validation.classes)}"
+        )
+    if validation is not None and not len(validation):
+        raise ValueError(f"{validation.name!r} holds no images to validate by")
+
+
+def _path(net: Backbone, name: str) -> str:
+    """Path of the module of a layer that is given by name."""
+    card = NETWORKS.get(net.name)
+    modules = dict(card.modules) if card else {}
+    aliases = dict(card.aliases) if card else {}
+    path = modules.get(aliases.get(name, name), name)
+    if path not in dict(net.module.named_modules()):
+        (layer,) = net.select([name])  # says which are known
+        path = (layer.pre or layer.post)[0].module
+    return path
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned(Backbone):
+    """A backbone whose last layers were trained on; made by ``fine_tune``.
+
+    ``provenance`` says of the base its weights and their hash (``base_weights``,
+    ``base_weights_hash``, ``base_file``), and of the training ``tuned_on``, ``tuned_fingerprint``,
+    ``tuned_free``, ``tuned_recipe`` (JSON), ``tuned_seed`` and versions.
+
+    Parameters
+    ----------
+    classes
+        Names of the classes, in the order of the class scores.
+    free
+        Paths of the modules that were free to learn, or to drop.
+    history
+        A row per epoch: ``epoch`` (from 1), ``loss`` (cross-entropy, nats) and ``accuracy`` of the
+        images as they were trained on, dropout on, ``val_loss`` and ``val_accuracy`` after the
+        epoch (not a number without validation images), ``seconds``.
+    """
+
+    classes: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def save(self, file: str | Path) -> Path:
+        """Write the weights, and beside them, as ``.json``, where they come from.
+
+        Parameters
+        ----------
+        file
+            Ends in ``.safetensors``; ``load_backbone(name, weights=file)`` reads it.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        file = Path(file)
+        if file.suffix != ".safetensors":
+            raise ValueError(f"expected the name of a .safetensors file, got {file.name!r}")
+        state = {key: value.contiguous() for key, value in self.module.state_dict().items()}
+        content = save(state, metadata={"format": "pt"})
+        card = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "classes": list(self.classes),
+            "free": list(self.free),
+            **self.provenance,
+            "history": [
+                {name: value if value == value else None for name, value in row.items()}
+                for row in self.history.to_dict("records")
+            ],  # JSON has no NaN
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+        written = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        write_whole(file.with_suffix(".json"), written.encode())
+        return file
+
+
+_TRIED_EPOCHS = 2
+
+
+class FreeLayers:
+    """The state of a run: the free layers and their optimiser."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tail: nn.Module,
+        parts: Sequence[str],
+        sets: Sequence[Examples],
+        recipe: FineTuning,
+        seed: int,
+    ) -> None:
+        self.module, self.tail, self.recipe, self.seed = module, tail, recipe, seed
+        self.train, self.validation = sets[0], sets[1:]
+        self.free = [module.get_submodule(path) for path in parts]
+        self.names = [name for name in module.state_dict() if name.rpartition(".")[0] in parts]
+        weights = [weight for part in self.free for weight in part.parameters(recurse=False)]
+        for weight in weights:
+            weight.requires_grad_(True)
+        self.optimiser = torch.optim.SGD(
+            weights,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+
+    def epoch(self, number: int, progress: bool) -> Row:
+        """Train one epoch; give its row of the history."""
+        started = perf_counter()
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, number))
+        order = torch.randperm(len(self.train), generator=generator)
+        batches = torch.tensor_split(order, _n_steps(len(order), self.recipe.batch_size))
+        self._learning(True)
+        losses, hits = 0.0, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(epoch_seed(self.seed, number))  # dropout draws from here
+            for chosen in tqdm(
+                batches, desc=f"epoch {number + 1}", leave=False, disable=not progress
+            ):
+                loss, correct = self._step(chosen)
+                losses, hits = losses + loss * len(chosen), hits + correct
+        self._learning(False)
+        val_loss, val_accuracy = self._measured() if self.validation else (np.nan, np.nan)
+        return {
+            "epoch": number + 1,
+            "loss": losses / len(order),
+            "accuracy": hits / len(order),
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "seconds": round(perf_counter() - started, 3),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Give the free layers and the optimiser's momentum."""
+        return {"free": self.weights(), "optimiser": self.optimiser.state_dict()}
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Give the tensors of the free layers, buffers included; they are not copied."""
+        held = self.module.state_dict()
+        return {name: held[name] for name in self.names}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up a state."""
+        if state["free"].keys() != set(self.names):  # it could change what is frozen
+            raise ValueError(f"expected {len(self.names)} free tensors, got {len(state['free'])}")
+        self.module.load_state_dict(state["free"], strict=False)
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def _step(self, chosen: torch.Tensor) -> tuple[float, int]:
+        scores, labels = self.tail(*self.train.batch(chosen)), self.train.labels[chosen]
+        loss = functional.cross_entropy(scores, labels)
+        value = float(loss.detach())
+        require_finite(value, self.recipe.learning_rate)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return value, int((scores.argmax(1) == labels).sum())
+
+    def _learning(self, on: bool) -> None:
+        """Free layers in training mode or not; all others, and what holds them, never are."""
+        for part in self.free:
+            part.training = on
+
+    def _measured(self) -> tuple[float, float]:
+        """Loss and accuracy of the validation images."""
+        (held_out,) = self.validation
+        positions = torch.split(torch.arange(len(held_out)), _EVALUATION_BATCH)
+        with torch.no_grad():
+            scores = torch.cat([self.tail(*held_out.batch(chosen)) for chosen in positions])
+        loss = float(functional.cross_entropy(scores, held_out.labels))
+        require_finite(loss, self.recipe.learning_rate)
+        return loss, float((scores.argmax(1) == held_out.labels).double().mean())
+
+
+def _n_steps(images: int, batch_size: int) -> int:
+    """Count the steps of an epoch; none has a single image, which a batch cannot normalise."""
+    return max(1, min(-(-images // batch_size), images // 2))
+
+
+def rate_that_learns(
+    trainer: Callable[[float], FreeLayers], rates: Sequence[float], *, progress: bool = False
+) -> float:
+    """Give the first rate at which two epochs are enough to learn something; the last if none is.
+
+    Parameters
+    ----------
+    trainer
+        Gives the trainer of a learning rate, in its first state.
+    rates
+        The greatest first.
+    progress
+        Show progress bars.
+
+    Notes
+    -----
+    Something is learnt when the loss is below that of saying all classes with the same probability.
+    The free layers are left as they were.
+    """
+    for rate in rates[:-1]:
+        tried = trainer(rate)
+        before = copy.deepcopy(tried.weights())
+        try:
+            rows = [tried.epoch(number, progress) for number in range(_TRIED_EPOCHS)]
+        except FloatingPointError:
+            continue
+        finally:
+            tried.module.load_state_dict(before, strict=False)
+            tried.module.eval()  # whatever epoch was broken off
+        if rows[-1]["loss"] < log(int(tried.train.labels.max()) + 1):
+            return rate
+    return rates[-1]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How images come to the layers that learn.
+
+    Attributes
+    ----------
+    preprocessing, crops
+        How they are cut and normalised, see :mod:`analysis.networks.preprocessing`.
+    front
+        The frozen layers, see :func:`cut_before`; None for none.
+    cache
+        Keep what the frozen layers give; else only the pixels, and compute it for every step.
+    memory
+        Bytes up to which a dataset is kept in memory; what is larger goes to a file without a name,
+        which the system removes when the process ends, however it ends.
+    folder
+        Of that file; None for the system's folder of temporary files.
+    """
+
+    preprocessing: Preprocessing
+    crops: str
+    front: nn.Module | None
+    cache: bool
+    memory: int
+    folder: Path | None
+
+
+def shown(pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> torch.Tensor:
+    """Normalise crops (n, side, side, 3): what the network sees, (n, 3, side, side), float32."""
+    mean, std = channel_statistics(preprocessing)
+    values = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()
+    return (values.div_(255) - mean) / std
+
+
+class Examples:
+    """Images of a dataset as the layers that learn are given them.
+
+    Parameters
+    ----------
+    data
+        At least one image; each is opened once.
+    way
+        How they come.
+    progress
+        Show a progress bar.
+    """
+
+    def __init__(self, data: ImageDataset, way: Way, *, progress: bool = False) -> None:
+        self.labels = torch.from_numpy(np.array(data.labels))
+        self._way = way
+        self._kept: list[npt.NDArray[np.generic]] = []
+        rows = tqdm(
+            self._rows(data), desc=data.name, total=len(data), unit="image", disable=not progress
+        )
+        for number, row in enumerate(rows):
+            if not self._kept:
+                shapes = [((len(data), *one.shape), one.dtype) for one in row]
+                n_bytes = sum(prod(shape) * dtype.itemsize for shape, dtype in shapes)
+                in_memory = n_bytes <= way.memory
+                self._kept = [_room(shape, dtype, in_memory, way.folder) for shape, dtype in shapes]
+            for kept, one in zip(self._kept, row, strict=True):
+                kept[number] = one
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, chosen: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Give what the layers that learn are shown of some images, by position."""
+        way, rows = self._way, [kept[chosen.numpy()] for kept in self._kept]
+        if way.front is not None and way.cache:
+            return tuple(torch.from_numpy(values) for values in rows)
+        (pixels,) = rows
+        images = shown(pixels, way.preprocessing)
+        if way.front is None:
+            return (images,)
+        singly = [_passed(way.front, image) for image in torch.split(images, 1)]
+        return tuple(torch.cat(parts) for parts in zip(*singly, strict=True))
+
+    def _rows(self, data: ImageDataset) -> Iterator[list[npt.NDArray[np.generic]]]:
+        """Compute what is kept of every image."""
+        way = self._way
+        for image in data:
+            pixels = cut_crops(image, way.crops, way.preprocessing)
+            if way.front is None or not way.cache:
+                yield [pixels[0]]
+            else:
+                passed = _passed(way.front, shown(pixels, way.preprocessing))
+                yield [values[0].numpy() for values in passed]
+
+
+def _passed(front: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    with torch.no_grad():
+        passed: tuple[torch.Tensor, ...] = front(image)
+    return passed
+
+
+def _room(
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], in_memory: bool, folder: Path | None
+) -> npt.NDArray[np.generic]:
+    if in_memory:
+        return np.empty(shape, dtype)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:  # the array keeps it open, without a name
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
+_DROPPING = (nn.modules.dropout._DropoutNd, torchvision.ops.StochasticDepth)
+_FIRST_SCORES_STD = 0.01  # as torchvision draws the class layers of VGG and SqueezeNet
+
+
+def class_layer(module: nn.Module) -> str:
+    """Path of the layer that gives the class scores: the last that convolves or connects.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    return _last_weighted(module)[0]
+
+
+def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: int) -> None:
+    """Put a new class layer into a network.
+
+    Parameters
+    ----------
+    module
+        Changed in place.
+    n_classes
+        Class scores of the new layer.
+    crop
+        Side of the network's input, in pixels.
+    seed
+        Of its weights: normal, standard deviation 0.01. Biases are zero.
+
+    Raises
+    ------
+    ValueError
+        If the network's last layer does not give its result.
+    """
+    path, old = _last_weighted(module)
+    trace = record(module, (2, 3, crop, crop))
+    result = None if trace.result is None else trace.shapes[trace.result]
+    if result != (2, old.weight.shape[0]):
+        raise ValueError(
+            f"expected {path!r}, the last layer of {type(module).__name__}, to give its class "
+            f"scores ({old.weight.shape[0]} per image); it returns an array of shape {result} for "
+            "2 images"
+        )
+    new = copy.deepcopy(old)
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.empty(n_classes, *old.weight.shape[1:])
+    first.normal_(0, _FIRST_SCORES_STD, generator=generator)
+    new.weight, new.bias = nn.Parameter(first), nn.Parameter(torch.zeros(n_classes))
+    setattr(new, "out_channels" if isinstance(new, nn.Conv2d) else "out_features", n_classes)
+    module.set_submodule(path, new)
+
+
+def free_parts(module: nn.Module, free: int | str, *, crop: int) -> tuple[str, ...]:
+    """Paths of the modules that learn or drop when the last layers are free.
+
+    Parameters
+    ----------
+    module
+        The network.
+    free
+        How many of the last layers, counted as at the top of this module; or the path of a module,
+        from which on everything is free.
+    crop
+        Side of the network's input, in pixels.
+
+    Returns
+    -------
+    tuple of str
+        Modules with weights of their own, and dropouts, in the order of the definition.
+
+    Raises
+    ------
+    ValueError
+        If the class layer would not be free.
+    """
+    uses = _Uses(module, record(module, (2, 3, crop, crop)))
+    first = uses.first_of(free) if isinstance(free, str) else uses.first_of_last(free)
+    scores = class_layer(module)
+    if uses.position(scores) < first:
+        least = len(uses.trace.operations) - uses.position(scores)
+        raise ValueError(
+            f"free={free!r} leaves the class scores ({scores}), which are new, frozen; expected at "
+            f"least {least}, or a layer up to {scores}"
+        )
+    return tuple(
+        path
+        for path, part in module.named_modules()
+        if _learns_or_drops(part) and uses.position(path) >= first
+    )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network in two pieces that share its modules.
+
+    Attributes
+    ----------
+    front
+        From images (n, 3, side, side) to a tuple of tensors, each of n rows.
+    tail
+        From these tensors to class scores (n, classes).
+    """
+
+    front: nn.Module
+    tail: nn.Module
+
+
+def cut_before(module: nn.Module, parts: Collection[str], images: torch.Tensor) -> Cut | None:
+    """Cut a network in front of the first of some parts, if that gives the same bits.
+
+    Parameters
+    ----------
+    module
+        In evaluation mode.
+    parts
+        Paths of modules.
+    images
+        (n, 3, side, side), at least two: what the pieces give is compared with what the network
+        gives.
+
+    Returns
+    -------
+    Cut or None
+        None where nothing is in front, the forward pass depends on values, or what passes the cut
+        is not a row per image.
+    """
+    try:
+        nodes = list(_Tracer().trace(module).nodes)
+    except Exception:  # whatever a forward pass does that cannot be followed without values
+        return None
+    first = next((i for i, node in enumerate(nodes) if _calls(node, parts)), 0)
+    if not any(node.op == "call_module" for node in nodes[:first]):
+        return None
+    cut = _cut(module, nodes[:first], nodes[first:])
+    with torch.no_grad():
+        passed = cut.front(images)
+        rows = [len(one) if isinstance(one, torch.Tensor) and one.ndim else -1 for one in passed]
+        if set(rows) != {len(images)} or not torch.equal(cut.tail(*passed), module(images)):
+            return None
+    return cut
+
+
+class _Tracer(fx.Tracer):
+    """Follows a forward pass, but not into what behaves otherwise in training."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _DROPPING) or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Uses:
+    """Where in a recorded forward pass each module does its work."""
+
+    def __init__(self, module: nn.Module, trace: Trace) -> None:
+        self.module, self.trace = module, trace
+
+    def position(self, path: str) -> int:
+        """Position of a module's function among the operations; -1 where it is not known."""
+        if path in self._known:
+            return self._known[path]
+        return self.position(path.rpartition(".")[0]) if path else -1
+
+    def first_of(self, path: str) -> int:
+        """Position of the first function of a module and of what is inside it."""
+        inside = [at for name, at in self._known.items() if f"{name}.".startswith(f"{path}.")]
+        if not inside:
+            raise ValueError(f"the forward pass does not call module {path!r}; free another layer")
+        return min(inside)
+
+    def first_of_last(self, free: int) -> int:
+        """Position of the first of so many last functions; -1 if there are no more than that."""
+        total = len(self.trace.operations)
+        if free < 1:
+            raise ValueError(f"expected at least 1 free layer, got {free}")
+        return total - free if free < total else -1
+
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        made = {
+            value: at for at, op in enumerate(self.trace.operations) for value in op.outputs
+        } | {self.trace.image: -1}
+        taken: dict[int, int] = {}
+        for at, op in enumerate(self.trace.operations):
+            for value in op.inputs:
+                taken.setdefault(value, at)
+        known = {}
+        for path, part in self.module.named_modules():
+            output, taken_in = self.trace.outputs.get(path), self.trace.inputs.get(path)
+            if output in made and not list(part.children()):
+                known[path] = made[output]
+            elif taken_in in taken:  # what has modules inside begins where its input is taken
+                known[path] = taken[taken_in]
+        return known
+
+
+def _last_weighted(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
+    weighted = [
+        (path, part)
+        for path, part in module.named_modules()
+        if isinstance(part, nn.Conv2d | nn.Linear)
+    ]
+    if not weighted:
+        raise ValueError(f"{type(module).__name__} has neither convolutions nor linear layers")
+    return weighted[-1]
+
+
+def _learns_or_drops(part: nn.Module) -> bool:
+    own = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
+    return bool(own) or isinstance(part, _DROPPING)
+
+
+def _calls(node: fx.Node, parts: Collection[str]) -> bool:
+    """Whether a step of the forward pass uses one of the parts or something inside it."""
+    if node.op == "get_attr":
+        return str(node.target).rpartition(".")[0] in parts
+    called = f"{node.target}."
+    return node.op == "call_module" and any(f"{part}.".startswith(called) for part in parts)
+
+
+def _cut(module: nn.Module, before: list[fx.Node], after: list[fx.Node]) -> Cut:
+    later = set(after)
+    wanted = [node for node in before if later & node.users.keys()]
+    passed = [node for node in wanted if node.op != "get_attr"]
+    front, tail = fx.Graph(), fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in before:
+        copies[node] = front.node_copy(node, copies.__getitem__)
+    front.output(tuple(copies[node] for node in passed))
+    copies = {node: tail.placeholder(f"passed_{i}") for i, node in enumerate(passed)}
+    for node in [*(node for node in wanted if node.op == "get_attr"), *after]:
+        copies[node] = tail.node_copy(node, copies.__getitem__)
+    return Cut(fx.GraphModule(module, front), fx.GraphModule(module, tail))

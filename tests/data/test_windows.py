@@ -15,7 +15,7 @@ from analysis.data.changes import CHANGES, UNCHANGED, change_images
 from analysis.data.source_tasks import thumbnails
 from analysis.data.windows import grows_too_large, resized_window
 from analysis.networks import Preprocessing
-from analysis.networks.crops import CROPS, cut_crops
+from analysis.networks.preprocessing import CROPS, cut_crops
 
 SIZES = [(1, 3000), (3000, 1), (2, 999), (1777, 3), (7, 2000), (50, 70), (5, 5), (257, 900)]
 
@@ -59,7 +59,7 @@ def test_ordinary_images_are_resized_as_ever(monkeypatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("analysis.networks.crops.resized_window", never)
+    monkeypatch.setattr("analysis.networks.preprocessing.resized_window", never)
     for size in ((6000, 4000), (100, 4000), (12_000, 900), (1, 1)):
         for crops in CROPS:
             cut_crops(Image.new("RGB", size), crops, Preprocessing(256, 224))
@@ -69,7 +69,7 @@ THIN = """
 import json, resource, sys
 from PIL import Image
 from analysis.networks import Preprocessing
-from analysis.networks.crops import CROPS, cut_crops
+from analysis.networks.preprocessing import CROPS, cut_crops
 from analysis.data.changes import ChangedImages
 from analysis.data.images import ImageFiles
 def peak():

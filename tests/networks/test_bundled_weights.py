@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis import extract, load_backbone, load_dataset
-from analysis.networks import sources
+from analysis.networks import weights as files
 from analysis.networks.model_cards import ModelCard, read_model_card
 
 ARCHIVE = "tiny_imagenet.tar.gz"
@@ -27,15 +27,15 @@ def photographs(lent_data, tmp_path_factory) -> Path:
     return folder / "tiny_imagenet" / "val"
 
 
-@pytest.fixture(scope="module", params=sources.SHIPPED)
+@pytest.fixture(scope="module", params=files.SHIPPED)
 def card(request) -> ModelCard:
-    if not (sources.BUNDLED / f"minivgg16-{request.param}.safetensors").is_file():
+    if not (files.BUNDLED / f"minivgg16-{request.param}.safetensors").is_file():
         pytest.skip(f"weights {request.param!r} are not shipped yet")
     return read_model_card(request.param)
 
 
 def test_a_card_is_that_of_its_file(card):
-    file = sources.BUNDLED / f"minivgg16-{card.name}.safetensors"
+    file = files.BUNDLED / f"minivgg16-{card.name}.safetensors"
     assert card.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert file.stat().st_size <= 4e6
     assert len(card.history) == card.recipe.epochs

@@ -6,8 +6,8 @@ import pytest
 
 from analysis.networks import model_cards
 from analysis.networks.model_cards import ModelCard
-from analysis.networks.sources import BUNDLED
 from analysis.networks.training import Recipe
+from analysis.networks.weights import BUNDLED
 
 
 @pytest.fixture

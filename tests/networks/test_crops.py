@@ -7,7 +7,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from analysis.networks import Preprocessing
-from analysis.networks.crops import cut_crops
+from analysis.networks.preprocessing import cut_crops
 
 # (width, height): landscape, portrait, odd margins, exact, tiny, a panorama
 SIZES = [(301, 200), (200, 333), (257, 256), (256, 257), (256, 256), (7, 9), (2000, 61)]

@@ -17,17 +17,18 @@ from analysis.__main__ import app
 from analysis.data import load_dataset
 from analysis.data.images import ImageArrays, ImageDataset
 from analysis.features import extract
-from analysis.networks import FineTuning, Preprocessing, fine_tune, fine_tuning, load_backbone
-from analysis.networks.crops import cut_crops
-from analysis.networks.fine_tuning import (
+from analysis.networks import FineTuning, Preprocessing, fine_tune, load_backbone, training
+from analysis.networks.preprocessing import cut_crops
+from analysis.networks.training import (
     FreeLayers,
+    Recipe,
     _n_steps,
     class_layer,
     cut_before,
+    epoch_seed,
     free_parts,
     replace_class_layer,
 )
-from analysis.networks.training import Recipe, epoch_seed
 
 RECIPE = FineTuning(epochs=2, batch_size=5, learning_rate=0.05)
 
@@ -117,7 +118,7 @@ def tuned():
 )
 def test_the_last_layers_are_counted_as_keras_counts_them(network, free, expected, random_backbone):
     net = random_backbone(network)
-    path = fine_tuning._path(net, free) if isinstance(free, str) else free
+    path = training._path(net, free) if isinstance(free, str) else free
     crop = net.preprocessing.crop
     parts = free_parts(net.module, path, crop=crop)
     assert " ".join(parts) == expected

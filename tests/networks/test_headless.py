@@ -16,10 +16,10 @@ from analysis.chapters import split_network
 from analysis.data import ImageDataset, load_dataset
 from analysis.features import extract
 from analysis.networks import FineTuning, Preprocessing, fine_tune, load_backbone
-from analysis.networks.crops import cut_crops
 from analysis.networks.loading import assemble
 from analysis.networks.minivgg import minivgg16
-from analysis.networks.state_dicts import load_state, match_names
+from analysis.networks.preprocessing import cut_crops
+from analysis.networks.weights import load_state, match_names
 
 EDGES = "vgg16_features-edges.safetensors"
 CONVOLUTIONS = [

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from small_tasks import small_task
 
 from analysis.data.source_tasks import Part
-from analysis.networks import load_backbone, model_cards, sources
+from analysis.networks import load_backbone, model_cards
 from analysis.networks.minivgg import MiniVGG, fold_batch_norm
 from analysis.networks.model_cards import export, read_model_card, weights_name
 from analysis.networks.training import Recipe, Training, measure, pretrain
@@ -137,7 +137,7 @@ def test_a_card_is_read_as_it_was_written(exported, trained, monkeypatch):
     assert read_model_card(file.name) == card
     for end in (".safetensors", ".json"):
         file.with_suffix(end).rename(file.with_name(f"minivgg16-bundled{end}"))
-    monkeypatch.setattr(sources, "BUNDLED", file.parent)
+    monkeypatch.setattr(model_cards, "BUNDLED", file.parent)
     assert read_model_card("bundled") == card
 
 

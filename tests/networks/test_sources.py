@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from analysis.chapters import split_network
-from analysis.networks import load_backbone, sources
+from analysis.networks import load_backbone
+from analysis.networks import weights as files
 from analysis.networks.minivgg import minivgg16
 
 
@@ -19,7 +20,7 @@ def shipped(tmp_path, monkeypatch):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         save_file(minivgg16(5).state_dict(), tmp_path / "minivgg16-bundled-living.safetensors")
-    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    monkeypatch.setattr(files, "BUNDLED", tmp_path)
     return tmp_path
 
 

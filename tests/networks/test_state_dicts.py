@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from analysis.networks import load_backbone
 from analysis.networks.minivgg import minivgg16
-from analysis.networks.state_dicts import load_state, match_names, read_state
+from analysis.networks.weights import load_state, match_names, read_state
 
 
 def drawn(seed: int, n_classes: int = 5) -> dict[str, torch.Tensor]:

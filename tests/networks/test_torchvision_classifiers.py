@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.ops.misc import Conv2dNormActivation
 
 from analysis.networks import load_backbone
-from analysis.networks.sources import find_network
+from analysis.networks.weights import find_network
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
 FOLLOWING = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, nn.Tanh)

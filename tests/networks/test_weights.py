@@ -15,8 +15,7 @@ from safetensors.torch import save_file
 
 from analysis.networks import Preprocessing, load_backbone
 from analysis.networks.minivgg import minivgg16
-from analysis.networks.state_dicts import match_names
-from analysis.networks.weights import retrieve, weights_hash
+from analysis.networks.weights import match_names, retrieve, weights_hash
 
 
 @pytest.fixture

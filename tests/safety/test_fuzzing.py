@@ -38,8 +38,8 @@ from analysis.data.archives import unpack
 from analysis.data.birds import read_bird_annotations
 from analysis.data.decoding import BrokenImageError, open_image
 from analysis.data.surf import surf_features
-from analysis.networks.state_dicts import load_state, match_names, read_state
 from analysis.networks.training import read_checkpoint, write_checkpoint
+from analysis.networks.weights import load_state, match_names, read_state
 from analysis.statistics import FullNetworkEmbedding
 from analysis.statistics.embedding import FACTS, NUMBERS
 from analysis.transfer import RecommendedEmbedding

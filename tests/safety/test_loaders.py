@@ -48,7 +48,7 @@ ONLY_IN = {
     "loadmat": "data/matlab.py",
     "Image.open": "data/decoding.py",
     "tarfile.open": "data/archives.py",
-    "zipfile.ZipFile": ("data/archives.py", "networks/state_dicts.py", "networks/training.py"),
+    "zipfile.ZipFile": ("data/archives.py", "networks/weights.py", "networks/training.py"),
     "subprocess.Popen": "book/book.py",
     "subprocess.run": "data/matlab.py",
 }

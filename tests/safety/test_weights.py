@@ -19,8 +19,8 @@ import torch
 from safetensors.numpy import load_file, save
 from torch import nn
 
-from analysis.networks.state_dicts import match_names, read_state
 from analysis.networks.training import read_checkpoint, run_epochs, write_checkpoint
+from analysis.networks.weights import match_names, read_state
 from analysis.statistics import FullNetworkEmbedding
 from analysis.transfer import RecommendedEmbedding
 
