@@ -25,7 +25,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.random_projection import GaussianRandomProjection
 
 from analysis.chapters.study import split_network
-from analysis.data.wordnet_groups import COARSE_GROUPS, coarse_groups
+from analysis.data.source_tasks import COARSE_GROUPS, coarse_groups
 from analysis.figures.decaf import SemanticMap
 from analysis.statistics import FullNetworkEmbedding
 from analysis.statistics.neighbours import neighbour_map

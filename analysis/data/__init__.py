@@ -1,5 +1,6 @@
 """Images: dataset cards, verified downloads, lazy readers, offline datasets and seeded splits."""
 
+from analysis.data.annotations import surf_features
 from analysis.data.cards import CARDS, DatasetCard
 from analysis.data.decoding import BrokenImageError
 from analysis.data.download import fetch_dataset
@@ -7,7 +8,6 @@ from analysis.data.images import ImageDataset, join_datasets
 from analysis.data.pairs import PAIRS, Pair, load_pair
 from analysis.data.readers import load_dataset
 from analysis.data.splits import Split, shuffle_labels, stratified_splits
-from analysis.data.surf import surf_features
 
 __all__ = [
     "CARDS",

@@ -1,4 +1,20 @@
-"""The labelled set of images that every other room works on, and where its images come from."""
+"""The labelled set of images that every other room works on, and where its images come from.
+
+Labels are a vector, one for each image: none missing, all of one kind.
+
+:func:`change_images` makes small changes that leave what an image shows as it is. A person sees the
+same thing in a photograph and in its changed copy; how much the features of a network move says
+what a layer ignores. Every change happens at the size at which the network sees the image, so that
+its strength means the same for photographs of any size.
+
+Conventions
+-----------
+missing
+    NaN, NaT, None, what pandas calls missing, and what a masked array hides, in any container.
+kinds
+    Numbers (truth values among them), text, dates. 1 and ``"1"`` are not the same class, so kinds
+    are never mixed, neither within a dataset nor between two.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +22,109 @@ import hashlib
 import operator
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property, reduce
+from numbers import Number
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+import pandas as pd
+from PIL import Image, ImageEnhance, ImageOps
 
 from analysis.data.cards import OverlapGroup
 from analysis.data.decoding import BrokenImageError, as_rgb, open_image, open_ordinary
-from analysis.data.labels import checked_labels
 from analysis.data.listing import composed, is_there, is_unicode
 
 __all__ = [
+    "CHANGES",
+    "UNCHANGED",
     "BoxedImages",
     "ChangedImageError",
+    "ChangedImages",
     "ImageArrays",
     "ImageDataset",
     "ImageFiles",
     "ImageSource",
     "JoinedImages",
+    "change_images",
+    "checked_labels",
     "cut_boxes",
     "hashing_threads",
     "identical_images",
     "join_datasets",
 ]
+
+Array = npt.NDArray[Any]
+
+_KINDS = dict(zip("biufUTSM", ["numbers"] * 4 + ["text"] * 2 + ["bytes", "dates"], strict=True))
+_TYPES = {str: "text", bytes: "bytes", Number: "numbers", np.bool_: "numbers", date: "dates"}
+
+
+def checked_labels(
+    labels: npt.ArrayLike,
+    n: int | None = None,
+    of: str = "the {} images",
+    *,
+    like: Array | None = None,
+) -> Array:
+    """Take labels as a vector.
+
+    Parameters
+    ----------
+    labels : array_like, shape (n,)
+        Class of each image: any values that NumPy can sort.
+    n : int, optional
+        How many images there are; by default as many as labels, at least one.
+    of : str
+        What the labels belong to, for the message; ``{}`` stands for ``n``.
+    like : ndarray, optional
+        Checked labels of other images, whose classes these are to be compared with.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        As ``numpy.asarray`` gives them.
+
+    Raises
+    ------
+    ValueError
+        Labels of another shape, missing ones (the message says where), or kinds that are mixed.
+    """
+    # From a list, NumPy would make text of numbers among text, and of what is missing there.
+    given: Any = np.ma.asarray(labels, None if hasattr(labels, "dtype") else object)
+    values = given.data
+    if values.ndim != 1 or (values.size != n if n is not None else not values.size):
+        wanted = "a vector of labels" if n is None else f"one label for each of {of.format(n)}"
+        raise ValueError(f"expected {wanted}, got labels of shape {values.shape}")
+    missing = np.flatnonzero(pd.isna(values) | np.ma.getmaskarray(given))
+    if missing.size:
+        raise ValueError(
+            f"expected a label for every image, got {missing.size} NaN, None or otherwise missing, "
+            f"the first at position {missing[0]}: leave these images out"
+        )
+    kinds = _kinds(values) if like is None else _kinds(like) | _kinds(values)
+    if len(kinds) > 1:
+        examples = " and ".join(f"{kind} such as {example!r}" for kind, example in kinds.items())
+        raise ValueError(f"expected labels of one kind, got {examples}: name classes in one way")
+    return np.asarray(labels)
+
+
+def _kinds(values: Array) -> dict[str, Any]:
+    """Kinds of labels, and an example of each."""
+    if values.dtype != object:
+        kind = _KINDS.get(values.dtype.kind, str(values.dtype))
+        return dict(zip([kind], values[:1].tolist(), strict=False))
+    found: dict[str, Any] = {}
+    for value in values:
+        names = (name for known, name in _TYPES.items() if isinstance(value, known))
+        found.setdefault(next(names, type(value).__name__), value)
+    return found
+
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -658,3 +748,118 @@ def _rgb(image: Any, position: int) -> Pixels:
             f"{position}"
         )
     return np.stack([values] * 3, axis=2) if values.ndim == 2 else values.copy()
+
+
+UNCHANGED = "unchanged"
+SHIFT, ANGLE, BRIGHTER, NOISE = 1 / 16, 8.0, 1.3, 12.0
+_LONGEST = 64  # sides: of an image thinner than this, the middle is taken
+
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
+
+
+def _shift(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    step = round(SHIFT * min(image.size))
+    return image.transform(image.size, Image.Transform.AFFINE, (1, 0, -step, 0, 1, 0))
+
+
+def _turn(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return image.rotate(ANGLE, resample=Image.Resampling.BILINEAR)
+
+
+def _add_noise(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    pixels = np.asarray(image)
+    noisy = pixels + rng.normal(0.0, NOISE, pixels.shape)
+    return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+
+
+CHANGES: dict[str, Change] = {
+    "mirrored": lambda image, rng: ImageOps.mirror(image),
+    "shifted by 1/16": _shift,
+    "turned by 8°": _turn,
+    "30 % brighter": lambda image, rng: ImageEnhance.Brightness(image).enhance(BRIGHTER),
+    "noise (s.d. 12 of 255)": _add_noise,
+    "without colour": lambda image, rng: image.convert("L").convert("RGB"),
+}
+"""Name → change. The shift is a share of the shorter side, to the right."""
+
+
+@dataclass(frozen=True)
+class ChangedImages:
+    """Images of another source, resized and then changed.
+
+    Attributes
+    ----------
+    source : ImageSource
+        Where the images come from.
+    change : str
+        Key of ``CHANGES``, or ``"unchanged"``.
+    side : int
+        Shorter side after resizing, in pixels.
+    seed : int
+        Seed of the noise. The same image gets the same noise wherever it stands in a dataset.
+    """
+
+    source: ImageSource
+    change: str
+    side: int
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def image(self, index: int) -> Image.Image:
+        """Image number ``index``, resized and changed."""
+        image = self.source.image(index)
+        width, height = (min(edge, _LONGEST * min(image.size)) for edge in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        scale = self.side / min(width, height)
+        size = (max(self.side, round(scale * width)), max(self.side, round(scale * height)))
+        box = (left, top, left + width, top + height)
+        resized = image.crop(box).resize(size, Image.Resampling.BILINEAR)
+        if self.change == UNCHANGED:
+            return resized
+        rng = np.random.default_rng([self.seed, *self.source.digest(index)[:16]])
+        return CHANGES[self.change](resized, rng)
+
+    def digest(self, index: int) -> bytes:
+        """Hash of the original image and of what is done to it."""
+        done = f"{self.change}|{self.side}|{self.seed}".encode()
+        return hashlib.sha256(self.source.digest(index) + done).digest()
+
+    def take(self, indices: npt.NDArray[np.int64]) -> ChangedImages:
+        """Restrict to some of the images."""
+        return replace(self, source=self.source.take(indices))
+
+
+def change_images(data: ImageDataset, change: str, *, side: int, seed: int = 0) -> ImageDataset:
+    """Dataset of changed copies, in the same order and with the same labels and paths.
+
+    Parameters
+    ----------
+    data
+        Images to change. They are changed when they are opened.
+    change
+        Key of ``CHANGES``, or ``"unchanged"`` for copies that are resized only.
+    side
+        Shorter side in pixels at which the change happens: the ``resize`` of a network's
+        preprocessing. A shift leaves a black edge of 1/16 of ``side`` and a turn black corners;
+        a central crop of 7/8 of ``side`` does not see them.
+    seed
+        Seed of the noise.
+
+    Returns
+    -------
+    ImageDataset
+
+    Raises
+    ------
+    ValueError
+        If the change is unknown or ``side`` is not positive.
+    """
+    if change != UNCHANGED and change not in CHANGES:
+        known = ", ".join([UNCHANGED, *CHANGES])
+        raise ValueError(f"unknown change {change!r}; known: {known}")
+    if side <= 0:
+        raise ValueError(f"expected a positive side in pixels, got {side}")
+    source = ChangedImages(data.source, change, side, seed)
+    return replace(data, name=f"{data.name}, {change}", source=source)

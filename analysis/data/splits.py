@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 
 __all__ = ["Split", "shuffle_labels", "stratified_splits"]
 

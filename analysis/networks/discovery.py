@@ -15,9 +15,9 @@ from math import prod
 from torch import nn
 
 from analysis.networks.backbone import Kind, Layer, Layout, Tap
-from analysis.networks.trace import NORMALISATIONS, Operation, Trace, record
+from analysis.networks.trace import MOVING, NORMALISATIONS, Operation, Trace, permutation, record
 
-__all__ = ["Discovery", "UnreadableLayerError", "permutation", "unit_axes"]
+__all__ = ["Discovery", "UnreadableLayerError", "unit_axes"]
 
 _TO_SCORES = {
     "flatten", "reshape", "view", "squeeze", "unsqueeze", "softmax", "log_softmax", "cat", "concat",
@@ -423,7 +423,6 @@ _ON_AXIS_1 = {
 }  # fmt: skip
 _ON_LAST_AXIS = {"linear", "layer_norm", "rms_norm"}
 _RESHAPING = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
-_MOVING = {"permute", "transpose", "swapaxes", "swapdims"}
 # Joining, cutting and padding: what comes out lies as what went in, as after additions and other
 # element-wise operations.
 _KEEPING = {"dropout2d", "alpha_dropout", "pad", "cat", "concat", "chunk", "split", "softmax"}
@@ -451,30 +450,13 @@ def unit_axes(trace: Trace) -> dict[int, int]:
     return axes
 
 
-def permutation(op: Operation, rank: int) -> tuple[int, ...] | None:
-    """Old axis at each new place, for an operation that only moves axes; else None."""
-    order = [value for value in op.arguments[1:] if value is not None] or [
-        op.options[key] for key in ("dims", "dim0", "dim1") if key in op.options
-    ]
-    if len(order) == 1 and isinstance(order[0], tuple):
-        order = list(order[0])
-    if op.name not in _MOVING or not all(isinstance(axis, int) for axis in order):
-        return None
-    order = [axis % rank for axis in order]
-    if op.name == "permute":
-        return tuple(order)
-    places = list(range(rank))
-    places[order[0]], places[order[1]] = order[1], order[0]
-    return tuple(places)
-
-
 def _axis(op: Operation, output: int, trace: Trace, axes: dict[int, int]) -> int | None:
     rank = len(trace.shapes[output])
     if op.name in _ON_AXIS_1 and rank >= 3:
         return 1
     if op.name in _ON_LAST_AXIS:
         return rank - 1
-    if op.name in _MOVING:
+    if op.name in MOVING:
         order = permutation(op, rank)
         known = axes.get(op.inputs[0])
         return order.index(known) if order is not None and known is not None else None

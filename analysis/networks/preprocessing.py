@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from analysis.data.windows import grows_too_large, resized_window
+from analysis.data.decoding import grows_too_large, resized_window
 
 if TYPE_CHECKING:
     import numpy.typing as npt

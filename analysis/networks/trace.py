@@ -34,18 +34,20 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from analysis.networks.backbone import Backbone, Layer, Tap
-from analysis.networks.discovery import permutation
 
 __all__ = [
+    "MOVING",
     "NORMALISATIONS",
     "Operation",
     "Trace",
     "copy_structure",
+    "permutation",
     "reading",
     "receptive_field",
     "record",
 ]
 
+MOVING = frozenset({"permute", "transpose", "swapaxes", "swapdims"})
 NORMALISATIONS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 # Operators that work element by element, or only lay an operand out for one that does, without
 # PyTorch's mark. Where shapes differ before and after, a function never counts as element-wise.
@@ -672,6 +674,23 @@ _WINDOWS = {"conv2d", "max_pool2d", "avg_pool2d", "lp_pool2d"}
 _ADAPTIVE = {"adaptive_avg_pool2d", "adaptive_max_pool2d"}
 
 _traces: WeakKeyDictionary[Backbone, Trace] = WeakKeyDictionary()
+
+
+def permutation(op: Operation, rank: int) -> tuple[int, ...] | None:
+    """Old axis at each new place, for an operation that only moves axes; else None."""
+    order = [value for value in op.arguments[1:] if value is not None] or [
+        op.options[key] for key in ("dims", "dim0", "dim1") if key in op.options
+    ]
+    if len(order) == 1 and isinstance(order[0], tuple):
+        order = list(order[0])
+    if op.name not in MOVING or not all(isinstance(axis, int) for axis in order):
+        return None
+    order = [axis % rank for axis in order]
+    if op.name == "permute":
+        return tuple(order)
+    places = list(range(rank))
+    places[order[0]], places[order[1]] = order[1], order[0]
+    return tuple(places)
 
 
 def receptive_field(

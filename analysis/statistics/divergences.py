@@ -55,7 +55,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 from analysis.statistics._kernels import TILE, histogram_columns
 from analysis.statistics.blocks import blocks_of, conform, features_of, run_in_threads
 from analysis.statistics.ks import binning_bound, refuse_infinite, refuse_nan, signed_ks

@@ -1,13 +1,9 @@
 """Signed distances on bins, from shards of images whose histograms merge exactly.
 
 The exact distance needs every value of a feature in one place. On bins it needs only counts, which
-each shard of images gives by itself and which add up. So features that lie on several machines, in
-several stores, or in more images than fit anywhere, stay where they are: every shard is read twice,
-and what travels are counts.
-
-On a cluster, what travels is how to read a part of a stored array, not its values. A worker reads
-what its task needs from the store, by the path that the caller has. Results come back in order, so
-that they do not depend on the number of workers or on which of them were lost.
+each shard of images gives by itself and which add up. So
+features that lie on several machines, in several stores, or in more images than fit anywhere, stay
+where they are: every shard is read twice, and what travels are counts.
 
 Conventions
 -----------
@@ -30,32 +26,29 @@ do, keep it as small as the shard itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-import dask.base
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.cluster import map_in_order
-from analysis.data.labels import checked_labels
-from analysis.statistics._kernels import TILE, count_columns, range_columns, table_columns
+from analysis.data.images import checked_labels
+from analysis.statistics._kernels import count_columns, range_columns, table_columns
 from analysis.statistics.blocks import (
-    BLOCK_VALUES,
-    DIMS,
-    MOST_VALUES,
-    as_float,
-    blocks_of,
     bounds_of,
     conform,
     features_of,
     image_blocks_of,
-    read_here,
+    lean,
+    require_lazy,
     run_in_threads,
+    slots,
+    threads_of,
 )
 from analysis.statistics.ks import refuse_infinite, refuse_nan
 from analysis.statistics.named import by_name, classes_of, feature_names, labelled, order_by_name
@@ -68,13 +61,8 @@ __all__ = [
     "FeatureRanges",
     "checked_bins",
     "feature_groups",
-    "lean",
-    "over_feature_blocks",
-    "require_lazy",
     "shards_of",
     "signed_ks_of_shards",
-    "slots",
-    "threads_of",
 ]
 
 Floats = NDArray[np.float64]
@@ -315,108 +303,12 @@ def _refuse_outside(counts: NDArray[np.int64]) -> None:
 
 
 R = TypeVar("R")
-
-_TASKS_PER_THREAD = 4
-_LEAST_WIDTH = 64  # features: narrower blocks read too many chunks for what they use of them
-_LARGEST_MESSAGE = 2**20
-
-
-def require_lazy(X: Any) -> xr.DataArray:
-    """Take an array that workers can read for themselves.
-
-    Raises
-    ------
-    ValueError
-        If its values are in memory.
-    """
-    if not isinstance(X, xr.DataArray) or X.chunks is None:
-        raise ValueError(_in_memory(getattr(X, "nbytes", 0)))
-    return X
-
-
-def lean(X: xr.DataArray) -> xr.DataArray:
-    """Leave of a lazy array (image, feature) what a worker needs to read it.
-
-    Raises
-    ------
-    ValueError
-        If its values are in memory and would have to travel.
-    """
-    from distributed.protocol.pickle import dumps
-
-    optimize: Any = dask.base.optimize  # carries no types
-    (culled,) = optimize(X.data)
-    made = xr.DataArray(culled, dims=DIMS)
-    size = len(dumps(made))
-    if size > _LARGEST_MESSAGE and size > X.nbytes / 10:
-        raise ValueError(_in_memory(size))
-    return made
-
-
-def _in_memory(size: int) -> str:
-    return (
-        "expected a lazy DataArray of the store with a client, as extract() returns it, got "
-        f"values in memory ({size / 1e6:,.1f} MB), which would have to travel to the workers: "
-        "leave client out"
-    )
-
-
-def over_feature_blocks(
-    X: NDArray[Any] | xr.DataArray,
-    measure: Callable[[NDArray[Any], int], R],
-    client: Client | None,
-) -> Iterator[tuple[int, R]]:
-    """Measure a conforming X block by block; yields the number of a first feature, and the result.
-
-    Parameters
-    ----------
-    X : ndarray or DataArray, shape (images, features)
-        Lazy, if there is a client.
-    measure : callable
-        Of a block, as of :func:`~analysis.statistics.blocks.blocks_of`, and the number of its first
-        feature.
-    client : distributed.Client or None
-        Cluster on which to measure.
-    """
-    if client is None:
-        yield from ((first, measure(block, first)) for first, block in blocks_of(X))
-    else:
-        task = partial(_measured, measure=measure)
-        yield from map_in_order(client, task, _feature_blocks(client, require_lazy(X)))
-
-
-def _measured(
-    block: tuple[int, xr.DataArray], measure: Callable[[NDArray[Any], int], R]
-) -> tuple[int, R]:
-    first, lazy = block
-    return first, measure(as_float(read_here(lazy.variable)), first)
-
-
-def threads_of(threads: int | None, client: Client | None) -> int | None:
-    """Threads of a computation: on a cluster, one of each task unless more are asked for."""
-    return 1 if client is not None and threads is None else threads
-
-
-def _feature_blocks(client: Client, X: xr.DataArray) -> Iterator[tuple[int, xr.DataArray]]:
-    """Blocks of the features of a conforming lazy X, some for each thread of the workers."""
-    n_images, n_features = X.shape
-    share = max(_LEAST_WIDTH, n_features // (_TASKS_PER_THREAD * slots(client)))
-    wanted = min(share, max(TILE, BLOCK_VALUES // n_images))
-    most = min(2 * share, max(TILE, MOST_VALUES // n_images))
-    for first, last in pairwise(bounds_of(X, wanted, most)):
-        yield first, lean(X[:, first:last])
-
-
-def slots(client: Client) -> int:
-    """How many tasks the workers run at once, at least 1."""
-    threads: dict[str, int] = client.nthreads()
-    return max(1, sum(threads.values()))
-
-
 Conforming = NDArray[Any] | xr.DataArray
 
 GROUP_BYTES = 2**29
 """Counts of all classes that the caller holds at once: features are taken in groups of so much."""
+
+_TASKS_PER_THREAD = 4
 
 
 @overload

@@ -68,8 +68,16 @@ from analysis.statistics._kernels import (
     histogram_columns,
     rank_columns,
 )
-from analysis.statistics.blocks import BLOCK_VALUES, blocks_of, conform, features_of, run_in_threads
-from analysis.statistics.histograms import over_feature_blocks, require_lazy, threads_of
+from analysis.statistics.blocks import (
+    BLOCK_VALUES,
+    blocks_of,
+    conform,
+    features_of,
+    over_feature_blocks,
+    require_lazy,
+    run_in_threads,
+    threads_of,
+)
 from analysis.statistics.named import by_name, classes_of, feature_names, labelled
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import _get_feature_names, check_is_fitted
 
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 
 __all__ = ["NamedFeatures", "by_name", "feature_names", "order_by_name", "places_of"]
 
@@ -149,7 +149,7 @@ def classes_of(labels: ArrayLike, n_images: int) -> tuple[Array, Array, NDArray[
     Raises
     ------
     ValueError
-        What :func:`~analysis.data.labels.checked_labels` refuses, fewer than two classes.
+        What :func:`~analysis.data.images.checked_labels` refuses, fewer than two classes.
     """
     labels = checked_labels(labels, n_images)
     classes, members, sizes = np.unique(labels, return_inverse=True, return_counts=True)

@@ -34,7 +34,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 from analysis.statistics.blocks import dense
 from analysis.statistics.named import by_name, feature_names
 from analysis.statistics.threads import one_blas_thread

@@ -70,9 +70,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.data.labels import checked_labels
-from analysis.statistics.blocks import conform
-from analysis.statistics.histograms import over_feature_blocks, require_lazy, threads_of
+from analysis.data.images import checked_labels
+from analysis.statistics.blocks import conform, over_feature_blocks, require_lazy, threads_of
 from analysis.statistics.ks import RankedFeatures, rank_features, ranked_parts, signed_ks
 from analysis.statistics.named import by_name, classes_of, feature_names
 from analysis.statistics.significance import (

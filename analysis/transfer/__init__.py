@@ -12,6 +12,16 @@ from analysis.transfer.classifiers import (
     WideLinearSVC,
     linear_svm,
 )
+from analysis.transfer.contrasts import (
+    contrast,
+    contrast_full_network,
+    explain_losses,
+    layers_kept,
+    state_verdicts,
+    summarise_contrasts,
+    summarise_losses,
+    tabulate_accuracies,
+)
 from analysis.transfer.descriptors import (
     bag_of_words,
     describe_dataset,
@@ -29,16 +39,8 @@ from analysis.transfer.office_protocol import (
 )
 from analysis.transfer.paired_tests import (
     compare_features,
-    contrast,
-    contrast_full_network,
-    explain_losses,
-    layers_kept,
     paired_differences,
-    state_verdicts,
     summarise_accuracies,
-    summarise_contrasts,
-    summarise_losses,
-    tabulate_accuracies,
 )
 from analysis.transfer.protocols import (
     affordable_n_train,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 from analysis.statistics.blocks import dense
 from analysis.statistics.named import NamedFeatures
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 from analysis.statistics.named import by_name, feature_names
 from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._samples import Floats, KnownFeatures, checked_samples, whole_number

@@ -99,7 +99,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 from analysis.statistics.named import by_name, feature_names
 from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._samples import Floats, checked_samples, whole_number

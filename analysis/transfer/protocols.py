@@ -54,7 +54,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import balanced_accuracy_score
 
 from analysis.data import stratified_splits
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 from analysis.statistics.blocks import dense
 from analysis.statistics.threads import in_threads, one_blas_thread
 from analysis.transfer._samples import images_and_labels

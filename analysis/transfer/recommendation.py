@@ -79,7 +79,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from analysis.data import stratified_splits
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 from analysis.paths import written_whole
 from analysis.statistics import (
     FullNetworkEmbedding,

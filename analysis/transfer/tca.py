@@ -76,8 +76,7 @@ from scipy.linalg import eigh, svd
 from sklearn.base import BaseEstimator
 
 from analysis.cluster import map_in_order
-from analysis.statistics.blocks import conform, image_blocks_of, image_bounds_of
-from analysis.statistics.histograms import lean, require_lazy
+from analysis.statistics.blocks import conform, image_blocks_of, image_bounds_of, lean, require_lazy
 from analysis.statistics.named import by_name, feature_names
 from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._samples import Floats, KnownFeatures, checked_samples, whole_number

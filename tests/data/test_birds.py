@@ -7,15 +7,16 @@ import pytest
 from PIL import Image
 
 from analysis.data import load_dataset, stratified_splits
-from analysis.data.birds import (
+from analysis.data.annotations import (
     BirdAnnotations,
     concatenate_regions,
     crop_birds,
     crop_regions,
     read_bird_annotations,
+    read_partitions,
+    scene_splits,
 )
 from analysis.data.images import cut_boxes
-from analysis.data.scenes import read_partitions, scene_splits
 
 FILES = ("001.Albatross/A_1.png", "001.Albatross/A_2.png", "002.Wren/W_1.png")
 PARTS = ("back", "beak", "left wing", "right wing", "tail")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.data.changes import CHANGES, UNCHANGED, change_images
-from analysis.data.images import ImageArrays, ImageDataset
+from analysis.data.images import CHANGES, UNCHANGED, ImageArrays, ImageDataset, change_images
 
 SIDE = 64
 

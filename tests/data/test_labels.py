@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from analysis.data import shuffle_labels, stratified_splits
-from analysis.data.labels import checked_labels
+from analysis.data.images import checked_labels
 
 DAYS = [datetime.date(2020, 1, day) for day in (1, 2, 3)]
 STRING = np.dtypes.StringDType(na_object=np.nan)

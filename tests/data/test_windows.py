@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.data import ImageDataset, windows
-from analysis.data.changes import CHANGES, UNCHANGED, change_images
+from analysis.data import ImageDataset, decoding
+from analysis.data.decoding import grows_too_large, resized_window
+from analysis.data.images import CHANGES, UNCHANGED, change_images
 from analysis.data.source_tasks import thumbnails
-from analysis.data.windows import grows_too_large, resized_window
 from analysis.networks import Preprocessing
 from analysis.networks.preprocessing import CROPS, cut_crops
 
@@ -48,7 +48,7 @@ def test_a_window_is_that_of_the_whole(size, resample, whole) -> None:
 def test_crops_of_thin_images_are_those_of_others(size, interpolation, crops, monkeypatch) -> None:
     image, way = noise(size), Preprocessing(64, 49, interpolation=interpolation)
     reference = cut_crops(image, crops, way).astype(int)
-    monkeypatch.setattr(windows, "_MOST", 3000)  # as if all of these grew to gigabytes
+    monkeypatch.setattr(decoding, "_MOST", 3000)  # as if all of these grew to gigabytes
     assert grows_too_large(size, (64, 64))
     difference = np.abs(cut_crops(image, crops, way) - reference)
     assert difference.max() <= 2
@@ -70,7 +70,7 @@ import json, resource, sys
 from PIL import Image
 from analysis.networks import Preprocessing
 from analysis.networks.preprocessing import CROPS, cut_crops
-from analysis.data.changes import ChangedImages
+from analysis.data.images import ChangedImages
 from analysis.data.images import ImageFiles
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from analysis.data import CARDS, fetch_dataset
-from analysis.data.archives import most_unpacked, unpack
 from analysis.data.cards import Source
+from analysis.data.download import most_unpacked, unpack
 
 OUTSIDE = (
     "../out.jpg",

@@ -34,10 +34,9 @@ from scipy.io import savemat
 
 from analysis import load_dataset
 from analysis.chapters.study import read_study
-from analysis.data.archives import unpack
-from analysis.data.birds import read_bird_annotations
+from analysis.data.annotations import read_bird_annotations, surf_features
 from analysis.data.decoding import BrokenImageError, open_image
-from analysis.data.surf import surf_features
+from analysis.data.download import unpack
 from analysis.networks.training import read_checkpoint, write_checkpoint
 from analysis.networks.weights import load_state, match_names, read_state
 from analysis.statistics import FullNetworkEmbedding

@@ -47,8 +47,8 @@ NEEDED = {
 ONLY_IN = {
     "loadmat": "data/matlab.py",
     "Image.open": "data/decoding.py",
-    "tarfile.open": "data/archives.py",
-    "zipfile.ZipFile": ("data/archives.py", "networks/weights.py", "networks/training.py"),
+    "tarfile.open": "data/download.py",
+    "zipfile.ZipFile": ("data/download.py", "networks/weights.py", "networks/training.py"),
     "subprocess.Popen": "book/book.py",
     "subprocess.run": "data/matlab.py",
 }

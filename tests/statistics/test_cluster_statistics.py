@@ -17,7 +17,8 @@ from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
 from analysis.features.store import Builder, open_features
 from analysis.statistics import blocks, noise_thresholds, rank_features, signed_ks
-from analysis.statistics.histograms import lean, shards_of, signed_ks_of_shards
+from analysis.statistics.blocks import lean
+from analysis.statistics.histograms import shards_of, signed_ks_of_shards
 
 N, LAYERS = 200, {"conv1": 70, "conv2": 130, "fc3": 300}
 LABELS = np.arange(N) * 7 // N

@@ -5,7 +5,8 @@ the codebook of words is learnt from images, and none knows labels.
 """
 
 from analysis.transfer.descriptors.gradients import gist, hog
-from analysis.transfer.descriptors.kept import DESCRIPTORS, describe_dataset, raw_pixels
+from analysis.transfer.descriptors.kept import DESCRIPTORS, describe_dataset
+from analysis.transfer.descriptors.reading import raw_pixels
 from analysis.transfer.descriptors.words import Codebook, bag_of_words, learn_codebook, llc
 
 __all__ = [

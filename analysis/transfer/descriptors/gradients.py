@@ -35,7 +35,7 @@ from scipy.fft import fft2, fftfreq, ifft2
 from skimage.feature import hog as _hog
 
 from analysis.data import ImageDataset
-from analysis.transfer.descriptors.kept import centre_square, describe_images
+from analysis.transfer.descriptors.reading import centre_square, describe_images
 
 __all__ = ["GIST_WIDTH", "SIDE", "describe_gist", "gist", "hog"]
 

@@ -46,7 +46,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from analysis.data import ImageDataset
 from analysis.statistics.threads import one_blas_thread
-from analysis.transfer.descriptors.kept import describe_each, describe_images
+from analysis.transfer.descriptors.reading import describe_each, describe_images
 
 Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from analysis.data import load_dataset
-from analysis.data.wordnet_groups import COARSE_GROUPS, coarse_groups
+from analysis.data.source_tasks import COARSE_GROUPS, coarse_groups
 
 KNOWN = {
     "n01440764_tench": "other animals",
