@@ -29,7 +29,7 @@ __all__ = [
     "run_notebooks",
 ]
 
-_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _LOCATIONS = ("LAYERBOOK_HOME", "LAYERBOOK_DATA", "LAYERBOOK_WEIGHTS")
 
 
@@ -111,7 +111,7 @@ def run_notebooks(
     """Execute notebooks, each as :func:`run_notebook` does.
 
     The first runs alone, as it takes the features, with every processor. The others find these in
-    the store and run side by side, each with one thread for matrix products unless the environment
+    the store and run side by side, each with one thread for its arithmetic unless the environment
     says otherwise: threads that wait for a processor which another notebook has cost both time.
 
     Parameters
@@ -144,7 +144,7 @@ def run_notebooks(
             for notebook in others
         ]
         bar = tqdm(total=len(tasks), desc="notebooks", unit="notebook", disable=not progress)
-        with _single_blas_thread(), bar:
+        with _single_thread(), bar:
             return done + in_stoppable_threads(
                 tasks, kernels, at_once=processors(), each_done=bar.update
             )
@@ -259,9 +259,9 @@ def _absolute_locations() -> Iterator[None]:
 
 
 @contextmanager
-def _single_blas_thread() -> Iterator[None]:
-    """Give kernels that begin meanwhile one thread for NumPy's matrix products."""
-    unset = [name for name in _BLAS_THREADS if name not in os.environ]
+def _single_thread() -> Iterator[None]:
+    """Give kernels that begin meanwhile one thread each, for matrix products and all of OpenMP."""
+    unset = [name for name in _THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(unset, "1"))
     try:
         yield

@@ -223,16 +223,16 @@ def test_notebooks_side_by_side_run_in_their_own_folders(tmp_path, monkeypatch):
     assert Path.cwd() == tmp_path
 
 
-def test_notebooks_side_by_side_have_one_thread_each_for_matrix_products(tmp_path, monkeypatch):
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+def test_notebooks_side_by_side_have_one_thread_each(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     notebooks = [tmp_path / f"{number}.ipynb" for number in range(2)]
-    asks = "import os, pathlib; n = os.environ.get('OPENBLAS_NUM_THREADS', 'all')"
+    asks = "import os, pathlib; n = os.environ.get('OMP_NUM_THREADS', 'all')"
     for notebook in notebooks:
         write_notebook(notebook, asks, "pathlib.Path('threads').write_text(n)")
     keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
     done = execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
     assert [(folder / "threads").read_text() for folder in done] == ["all", "1"]
-    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_of_notebooks_side_by_side_the_broken_one_is_named(tmp_path):
