@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from analysis.commands import (
+from analysis.cli import (
     dks,
     extract,
     fine_tune,

@@ -1,33 +1,203 @@
-"""Running a notebook for a study: checked beforehand, whole or not at all, and only when needed."""
+"""Running a notebook for a study: checked beforehand, whole or not at all, and only when needed.
+
+Notebooks run in threads that Ctrl-C can end, their kernels with them, in folders that one process
+at a time builds in and that are cleared of what a dead one left. What readers get is an executed
+notebook without what its widgets and errors leave behind.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from analysis.book.published import make_publishable, read_json
-from analysis.book.stopping import Kernels, in_stoppable_threads
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
 from analysis.statistics.blocks import processors
 
 __all__ = [
+    "Kernels",
     "NotebookError",
     "check_parameters",
     "environment_hash",
     "execution_key",
+    "in_stoppable_threads",
+    "make_publishable",
+    "one_at_a_time",
+    "read_json",
+    "remove_leftovers",
     "run_notebook",
     "run_notebooks",
 ]
+
+Result = TypeVar("Result")
+
+
+class Kernels:
+    """The kernels of some notebooks that run, which can all be ended at once.
+
+    In the main thread nbclient takes Ctrl-C for itself and then says that a kernel died; in other
+    threads nobody tells a kernel to stop, and its notebook is awaited to its end.
+    """
+
+    def __init__(self) -> None:
+        self._managers: list[Any] = []
+        self._ended = threading.Event()
+
+    @property
+    def ended(self) -> bool:
+        """Whether :meth:`end` was called: no notebook should begin any more."""
+        return self._ended.is_set()
+
+    def manager_class(self) -> type:
+        """Class for nbclient's ``kernel_manager_class``, whose kernels belong to these."""
+        from jupyter_client.manager import AsyncKernelManager
+
+        managers = self._managers
+
+        class Remembered(AsyncKernelManager):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                managers.append(self)
+
+        return Remembered
+
+    def end(self) -> None:
+        """Kill the kernels that run."""
+        self._ended.set()
+        for manager in self._managers:
+            process = getattr(manager.provisioner, "process", None)
+            if process is not None and process.poll() is None:
+                process.kill()
+
+
+def in_stoppable_threads(
+    tasks: Sequence[Callable[[], Result]],
+    kernels: Kernels,
+    *,
+    at_once: int,
+    each_done: Callable[[], object],
+) -> list[Result]:
+    """Do tasks side by side, in threads; the main thread stays free for Ctrl-C.
+
+    Parameters
+    ----------
+    tasks
+        What to do. A task may start kernels that belong to ``kernels``.
+    kernels
+        Ended when the user stops the program, so that the tasks fail at once.
+    at_once
+        Number of threads.
+    each_done
+        Called in this thread after each task.
+
+    Returns
+    -------
+    list
+        Results in the order of the tasks.
+
+    Raises
+    ------
+    Exception
+        The first that a task raised. Tasks that have not begun are left out; the others end.
+    KeyboardInterrupt
+        If the user stopped the program. No task is left running.
+    """
+    with ThreadPoolExecutor(at_once) as pool:
+        running = [pool.submit(task) for task in tasks]
+        try:
+            for finished in as_completed(running):
+                finished.result()
+                each_done()
+        except BaseException as error:
+            for future in running:
+                future.cancel()
+            if not isinstance(error, Exception):
+                _end(running, kernels)
+            raise
+    return [future.result() for future in running]
+
+
+def _end(running: Sequence[Future[Any]], kernels: Kernels) -> None:
+    """Kill kernels until no task runs: one may be about to start its own."""
+    unfinished = set(running)
+    while unfinished:
+        kernels.end()
+        unfinished = wait(unfinished, timeout=0.1).not_done
+
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def read_json(notebook: Path) -> dict[str, Any]:
+    """Content of a notebook's file, as it is."""
+    content: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
+    return content
+
+
+def make_publishable(executed: Path) -> None:
+    """Take out what readers have no use for: paths and times of this run, and dead widgets.
+
+    What is left is the same, byte for byte, in every run that shows the same.
+    """
+    content = read_json(executed)
+    for key in ("papermill", "widgets"):
+        content["metadata"].pop(key, None)
+    for cell in content["cells"]:
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+        if "injected-parameters" in cell["metadata"].get("tags", ()):
+            cell["id"] = "injected-parameters"  # papermill draws one
+        if cell["cell_type"] == "code":
+            outputs = [out for out in map(_without_widget, cell["outputs"]) if out]
+            cell["outputs"] = [_with_stable_ids(output) for output in outputs]
+    executed.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without_widget(output: dict[str, Any]) -> dict[str, Any] | None:
+    """Leave the picture that stands in for a widget; nothing where there is none."""
+    data = output.get("data", {})
+    if _WIDGET not in data:
+        return output
+    pictures = {kind: content for kind, content in data.items() if kind.startswith("image/")}
+    return {**output, "data": pictures} if pictures else None
+
+
+def _with_stable_ids(output: dict[str, Any]) -> dict[str, Any]:
+    """Name styled tables by what they show, and objects without their place in memory.
+
+    pandas draws the names of styled tables anew in every run.
+    """
+    data = {kind: _joined(content) for kind, content in output.get("data", {}).items()}
+    if "text/plain" in data:
+        data["text/plain"] = re.sub(r" at 0x[0-9a-fA-F]+>", ">", data["text/plain"])
+    for name in re.findall(r'<table id="T_([0-9a-f]{5})"', data.get("text/html", "")):
+        shown = data["text/html"].replace(f"T_{name}", "T_")
+        digest = hashlib.sha256(shown.encode()).hexdigest()[:8]
+        data["text/html"] = data["text/html"].replace(f"T_{name}", f"T_{digest}")
+    return {**output, "data": data} if data else output
+
+
+def _joined(content: Any) -> Any:
+    """Lines of a text as one, as nbformat allows as well; other content as it is."""
+    if isinstance(content, list) and all(isinstance(line, str) for line in content):
+        return "".join(content)
+    return content
+
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _LOCATIONS = ("LAYERBOOK_HOME", "LAYERBOOK_DATA", "LAYERBOOK_WEIGHTS")
@@ -68,7 +238,7 @@ def environment_hash(package: Path) -> str:
         Folder of the ``analysis`` package.
     """
     digest = hashlib.sha256(platform.python_version().encode())
-    command_line = {package / "__main__.py", package / "commands.py"}
+    command_line = {package / "__main__.py", package / "cli.py"}
     for module in sorted(
         path for ending in ("py", "toml") for path in package.rglob(f"*.{ending}")
     ):
@@ -276,3 +446,40 @@ def _explain(notebook: Path, error: Any) -> str:
         f"{notebook.name} failed in cell [{error.exec_count}]:\n{source}\n"
         f"{error.ename}: {error.evalue}"
     )
+
+
+_LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def one_at_a_time(lock: Path, folder: Path, *, progress: bool = True) -> Iterator[None]:
+    """Wait until no other process builds into a folder, then keep others waiting.
+
+    Parameters
+    ----------
+    lock
+        File that stands for the folder; the system frees it when a process dies.
+    folder
+        What to call it, should it be taken.
+    progress
+        Whether to say that it is taken.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            tqdm.write(f"Another process builds into {folder}; waiting until it has finished.")
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove sub-folders of unfinished work, while their lock is held: their process is dead."""
+    for leftover in folder.glob(f"{prefix}*"):
+        _LOG.info("removing %s, left by a process that was killed", leftover)
+        shutil.rmtree(leftover, ignore_errors=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_root import write_root
 
-from analysis.book import book, sources
+from analysis.book import build, sources
 
 
 @pytest.fixture
@@ -15,5 +15,5 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Sources of a book of one short notebook, which ``build_book`` takes for its own."""
     root = tmp_path / "root"
     write_root(root)
-    monkeypatch.setattr(book, "find_sources", lambda: sources.BookSources(root))
+    monkeypatch.setattr(build, "find_sources", lambda: sources.BookSources(root))
     return root

@@ -21,7 +21,7 @@ from forked import disturb, ended, files, start
 from small_root import write_notebook, write_root
 
 import analysis.chapters  # noqa: F401
-from analysis.book import book, sources
+from analysis.book import build, sources
 
 RANDOM_KILLS = 25
 SLOW_CELL = """
@@ -172,9 +172,9 @@ if __name__ == "__main__":
     write_root(ROOT)
     cell = SLOW_CELL.format(runs=str(ROOT / "runs.txt"))
     write_notebook(ROOT / "notebooks" / "01-question.ipynb", cell)
-    book.find_sources = lambda: sources.BookSources(ROOT)
-    book._run_jupyter_book = pages_slowly
-    book.announce_cost = lambda study: None
+    build.find_sources = lambda: sources.BookSources(ROOT)
+    build._run_jupyter_book = pages_slowly
+    build.announce_cost = lambda study: None
     WHOLE = Place(FOLDER / "whole")
     assert ended(WHOLE.build()) == 0, WHOLE.said()
     kinds = {each.__name__: each for each in (killed, killed_at_random, interrupted, raced)}

@@ -18,7 +18,7 @@ from forked import disturb, ended, files, start
 from small_root import PARAMETERS, write_images, write_notebook
 
 import analysis.chapters  # noqa: F401
-from analysis.book.dataset_report import command
+from analysis.book.report import command
 from analysis.book.sources import BookSources
 
 SLOW = """

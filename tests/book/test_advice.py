@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.book.dataset_report.advice import _doubt, _worth_testing
+from analysis.book.report import _doubt, _worth_testing
 
 
 @pytest.mark.parametrize("most", [1_000, 130, 60])

@@ -13,6 +13,7 @@ import xarray as xr
 
 from analysis.book.claims import (
     CLAIMS,
+    PAPER_DATASETS,
     check_claims,
     gather_evidence,
     lacking_table,
@@ -20,8 +21,7 @@ from analysis.book.claims import (
     verdict_counts,
     verdict_table,
 )
-from analysis.book.claims.claim import PAPER_DATASETS
-from analysis.book.claims.evidence import ALL, CONV, FC, Evidence
+from analysis.book.evidence import ALL, CONV, FC, Evidence
 from analysis.chapters import Pair
 from analysis.data import shuffle_labels
 from analysis.statistics import (

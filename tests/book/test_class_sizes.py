@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from analysis.book.dataset_report import what_was_read
-from analysis.book.dataset_report.advice import advise
+from analysis.book.report import advise, what_was_read
 from analysis.chapters import describe_datasets
 from analysis.data import ImageDataset
 from analysis.figures.fusion import plot_runs
@@ -73,7 +72,7 @@ def test_tables(sizes):
 @pytest.mark.parametrize("sizes", [[2, 2], [2, 2, 2], [2, 3], [2, 5, 9]])
 def test_too_few_for_advice(sizes, monkeypatch):
     monkeypatch.setattr(
-        "analysis.book.dataset_report.advice.RecommendedEmbedding",
+        "analysis.book.report.RecommendedEmbedding",
         lambda **_: type("Nothing", (), {"fit": lambda self, X: self})(),
     )
     because = advise(study_of(sizes)).because

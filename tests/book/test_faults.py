@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from analysis import book as reports
 from analysis.__main__ import app
-from analysis.book import book as book_module
+from analysis.book import build as book_module
 from analysis.book import sources
 from analysis.chapters import write_csv
 

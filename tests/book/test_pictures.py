@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output, writes
 from small_root import write_notebook
 
 from analysis import figures
-from analysis.book.book import study_parameters
+from analysis.book.build import study_parameters
 from analysis.book.execution import run_notebook, run_notebooks
 from analysis.book.sources import find_sources
 

@@ -15,9 +15,15 @@ from typer.testing import CliRunner
 
 from analysis import load_dataset
 from analysis.__main__ import app
-from analysis.book.dataset_report import DatasetStudy, command, report_dataset
-from analysis.book.dataset_report.findings import broken_files, identical_files, warnings_of
+from analysis.book import report as report_module
 from analysis.book.execution import NotebookError
+from analysis.book.report import (
+    DatasetStudy,
+    broken_files,
+    identical_files,
+    report_dataset,
+    warnings_of,
+)
 from analysis.data.decoding import FORMATS
 from analysis.data.listing import composed
 
@@ -64,13 +70,13 @@ def no_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise AssertionError("a notebook was started")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "run_notebook", run)
+    monkeypatch.setattr(report_module, "run_notebook", run)
 
 
 @pytest.fixture
 def cells_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the kernel: one report of this file has one, and so has that of the small book."""
-    monkeypatch.setattr(command, "run_notebook", run_here)
+    monkeypatch.setattr(report_module, "run_notebook", run_here)
 
 
 @pytest.fixture
@@ -81,7 +87,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
         def run(*_: Any, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr(command, "run_notebook", run)
+        monkeypatch.setattr(report_module, "run_notebook", run)
 
     return fail
 
@@ -166,7 +172,7 @@ def test_the_study_looks_at_one_dataset_and_leaves_out_what_it_is_told(tmp_path:
     images = draw(tmp_path / "images", ["a", "b"], 3)
     (tmp_path / "images" / "a" / "01.png").write_bytes(b"no image")
     read = load_dataset(images, on_error="skip")
-    broken = command.write_broken(read, tmp_path / "broken.json")
+    broken = report_module.write_broken(read, tmp_path / "broken.json")
     for how in (str(broken), ""):
         study = DatasetStudy(
             "T",
@@ -229,7 +235,7 @@ def test_what_is_left_out_is_on_the_page_and_in_the_summary(
     assert len(made.left_out) == 4
     assert "4 of 12 images (33.3%) are left out" in page
     assert all(path in page for path in ("a/IMG_2.CR3", "b/older/1.png", "b/older/deep/2.png"))
-    monkeypatch.setattr("analysis.book.dataset_report.report_dataset", lambda *_, **__: made)
+    monkeypatch.setattr("analysis.book.report.report_dataset", lambda *_, **__: made)
     assert report(images).output.splitlines()[2:] == [f"Left out: {each}" for each in made.left_out]
 
 

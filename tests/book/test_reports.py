@@ -14,8 +14,8 @@ from PIL import Image
 from small_root import PARAMETERS, write_notebook, write_root
 
 from analysis import book as reports
-from analysis.book import book as book_module
-from analysis.book import cost, execution, pages, sources
+from analysis.book import build as book_module
+from analysis.book import execution, pages, sources
 from analysis.chapters import Study
 from analysis.data import CARDS
 
@@ -246,10 +246,10 @@ def test_of_notebooks_side_by_side_the_broken_one_is_named(tmp_path):
 
 
 def test_environment_follows_the_package_but_not_the_command_line(tmp_path):
-    for name in ("__main__.py", "commands.py", "paths.py"):
+    for name in ("__main__.py", "cli.py", "paths.py"):
         (tmp_path / name).write_text("1")
     before = execution.environment_hash(tmp_path)
-    for name in ("__main__.py", "commands.py"):
+    for name in ("__main__.py", "cli.py"):
         (tmp_path / name).write_text("2")
     assert execution.environment_hash(tmp_path) == before
     (tmp_path / "paths.py").write_text("2")
@@ -356,7 +356,7 @@ def test_page_of_what_was_withstood(tmp_path):
 def test_expected_cost_counts_all_images_and_features(root):
     images = sources.BookSources(root).root / "images"
     study = Study("x", f"folder:{images},photographs", "minivgg16@random", crops="center")
-    seconds, size = cost.expected_cost(study)
+    seconds, size = book_module.expected_cost(study)
     assert size == (4 + len(study.data("photographs"))) * 2080 * 4
     assert seconds > 0
 
@@ -367,10 +367,10 @@ def test_expected_cost_counts_all_images_and_features(root):
 )
 def test_long_runs_are_announced_and_short_ones_are_not(monkeypatch, capsys, seconds, told):
     study = SimpleNamespace(title="Orchids")
-    monkeypatch.setattr(cost, "expected_cost", lambda _: (seconds, 3_000_000_000))
-    cost.announce_cost(study)
+    monkeypatch.setattr(book_module, "expected_cost", lambda _: (seconds, 3_000_000_000))
+    book_module.announce_cost(study)
     said = capsys.readouterr().out
     assert f"about {told} and up to 3.00 GB" in said
-    monkeypatch.setattr(cost, "expected_cost", lambda _: (59, 1))
-    cost.announce_cost(study)
+    monkeypatch.setattr(book_module, "expected_cost", lambda _: (59, 1))
+    book_module.announce_cost(study)
     assert capsys.readouterr().out == ""

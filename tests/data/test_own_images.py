@@ -502,7 +502,7 @@ def test_every_way_gives_the_same_features(folder: Path, tmp_path: Path, monkeyp
 
 
 def test_a_book_is_told_of_tables_by_their_full_path(monkeypatch, tmp_path: Path) -> None:
-    from analysis.book.book import study_parameters
+    from analysis.book.build import study_parameters
 
     (tmp_path / "study.yml").write_text("title: T\nnetworks: minivgg16@random\ndatasets: digits\n")
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
 from analysis import ImageDataset, extract, load_backbone, load_dataset
-from analysis.book.book import study_parameters
+from analysis.book.build import study_parameters
 from analysis.book.sources import find_sources
 from analysis.chapters import Study
 from analysis.data.drawn import (

@@ -16,7 +16,7 @@ from base64 import b64decode
 from collections.abc import Iterable
 from pathlib import Path
 
-from analysis.book.book import study_parameters
+from analysis.book.build import study_parameters
 from analysis.book.execution import run_notebooks
 from analysis.book.sources import find_sources
 

@@ -26,7 +26,7 @@ ROOMS = (
     "figures",
     "chapters",
     "book",
-    "commands",
+    "cli",
     "__main__",
 )
 WITHOUT_TORCH = ("paths", "cluster", "data", "statistics", "transfer", "figures")

@@ -208,7 +208,7 @@ def watch(event, args):
 
 from analysis import load_dataset
 from analysis.data.images import identical_images
-from analysis.book.dataset_report import broken_files, warnings_of
+from analysis.book.report import broken_files, warnings_of
 from PIL import Image
 Image.init()
 sys.addaudithook(watch)

@@ -49,7 +49,7 @@ ONLY_IN = {
     "Image.open": "data/decoding.py",
     "tarfile.open": "data/download.py",
     "zipfile.ZipFile": ("data/download.py", "networks/weights.py", "networks/training.py"),
-    "subprocess.Popen": "book/book.py",
+    "subprocess.Popen": "book/build.py",
     "subprocess.run": "data/matlab.py",
 }
 """Calls that have one place, where they are guarded."""

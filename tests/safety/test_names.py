@@ -24,10 +24,10 @@ from typer.testing import CliRunner
 
 from analysis import figures
 from analysis.__main__ import app
-from analysis.book.dataset_report import command, report_dataset
 from analysis.book.pages import _code, _plain, _table
+from analysis.book.report import command, report_dataset
 from analysis.chapters import sectioned, slug, write_csv
-from analysis.commands import printable
+from analysis.cli import printable
 from analysis.data.listing import composed
 from analysis.figures import (
     dataset_report,

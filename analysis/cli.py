@@ -217,7 +217,7 @@ def report(
 
     Example: `layerbook report folder:/path/to/images --out my-report`
     """
-    from analysis.book.dataset_report import report_dataset
+    from analysis.book.report import report_dataset
 
     made = report_dataset(dataset, network, weights=weights, crops=crops, out=out)
     typer.echo(f"Open {made.page}\nThe recommended embedding is in {made.embedding}")
