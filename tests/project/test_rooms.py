@@ -83,7 +83,7 @@ def f():
     found = set(imported_modules(source, "analysis.networks.cards", is_package=False))
     assert found == {
         "analysis.data.cards",
-        "analysis.networks.backbone",
+        "analysis.networks.layers",
         "analysis.statistics.signed_ks",
         "analysis.extract",
         "torch.nn",
