@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -319,6 +318,8 @@ def _set_stem(module: nn.Module, stem: str | None, name: str) -> None:
         return
     if stem != "unpadded":
         raise ValueError(f"unknown stem {stem!r}; known: 'unpadded', or None as published")
-    if not isinstance(module, torchvision.models.ResNet):
+    from torchvision.models import ResNet
+
+    if not isinstance(module, ResNet):
         raise ValueError(f"stem='unpadded' is for ResNets; {name} has no such first pooling")
     module.maxpool.padding = 0

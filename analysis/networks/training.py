@@ -48,6 +48,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from importlib.metadata import version
 from math import log, prod
 from pathlib import Path
 from time import perf_counter
@@ -57,7 +58,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-import torchvision
 from safetensors.torch import save
 from torch import fx, nn
 from torch.nn import functional
@@ -891,7 +891,7 @@ def fine_tune(
         "tuned_recipe": json.dumps(described["recipe"]),
         "tuned_seed": seed,
         "tuned_torch": str(torch.__version__),
-        "tuned_torchvision": torchvision.__version__,
+        "tuned_torchvision": version("torchvision"),
         "tuned_threads": torch.get_num_threads(),
     }
     module = module.to(memory_format=torch.contiguous_format)
@@ -1241,7 +1241,6 @@ def _room(
         return np.memmap(file, dtype, "w+", shape=shape)
 
 
-_DROPPING = (nn.modules.dropout._DropoutNd, torchvision.ops.StochasticDepth)
 _FIRST_SCORES_STD = 0.01  # as torchvision draws the class layers of VGG and SqueezeNet
 
 
@@ -1383,11 +1382,17 @@ def cut_before(module: nn.Module, parts: Collection[str], images: torch.Tensor) 
     return cut
 
 
+def _drops(part: nn.Module) -> bool:
+    """Whether a module is dropout, or torchvision's stochastic depth."""
+    named = type(part).__name__ == "StochasticDepth"
+    return named or isinstance(part, nn.modules.dropout._DropoutNd)
+
+
 class _Tracer(fx.Tracer):
     """Follows a forward pass, but not into what behaves otherwise in training."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _DROPPING) or super().is_leaf_module(m, module_qualified_name)
+        return _drops(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Uses:
@@ -1448,7 +1453,7 @@ def _last_weighted(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
 
 def _learns_or_drops(part: nn.Module) -> bool:
     own = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
-    return bool(own) or isinstance(part, _DROPPING)
+    return bool(own) or _drops(part)
 
 
 def _calls(node: fx.Node, parts: Collection[str]) -> bool:

@@ -42,7 +42,6 @@ from typing import Any
 
 import pooch
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -265,7 +264,9 @@ def find_network(name: str, weights: str = "") -> Network:
     """
     if name == "minivgg16":
         return Network(name, minivgg16, MINIVGG_PREPROCESSING, "", NETWORKS[name])
-    classifiers = torchvision.models.list_models(module=torchvision.models)
+    from torchvision import models  # takes as long to load as PyTorch itself
+
+    classifiers = models.list_models(module=models)
     if name not in classifiers:
         close = get_close_matches(str(name), {**NETWORKS, **dict.fromkeys(classifiers)}, n=3)
         hint = f" (did you mean {', '.join(close)}?)" if close else ""
@@ -273,18 +274,18 @@ def find_network(name: str, weights: str = "") -> Network:
             f"unknown network {name!r}{hint}; known: {', '.join(NETWORKS)}, and every other "
             "classifier of torchvision (torchvision.models.list_models)"
         )
-    published = [*torchvision.models.get_model_weights(name)]
+    published = [*models.get_model_weights(name)]
     alone = [entry for entry in published if entry.name == "IMAGENET1K_V1"]
     by_size = sorted(published, key=lambda entry: entry.transforms().crop_size[0])
     named = [entry for entry in published if entry.url.endswith(f"/{Path(weights).name}")]
     preprocessing = Preprocessing.from_torchvision([*named, *alone, *by_size][0].transforms())
     options = dict(_OPTIONS.get(name, {}))
-    kind = signature(torchvision.models.get_model_builder(name)).return_annotation
+    kind = signature(models.get_model_builder(name)).return_annotation
     if "image_size" in signature(kind).parameters:  # a transformer sees one size only
         options["image_size"] = preprocessing.crop
     return Network(
         name,
-        partial(torchvision.models.get_model, name, weights=None, **options),
+        partial(models.get_model, name, weights=None, **options),
         preprocessing,
         alone[0].url if alone else "",
         NETWORKS.get(name),
