@@ -34,8 +34,9 @@ from torchvision import transforms
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from analysis.data import ImageDataset, load_dataset
-from analysis.features import cut_crops, extract
+from analysis.features import extract
 from analysis.networks import Backbone, load_backbone
+from analysis.networks.preprocessing import cut_crops
 from analysis.paths import data_roots
 
 Row = dict[str, Any]

@@ -1,6 +1,5 @@
 """Reports: assemble, execute and build the book of a study."""
 
-from analysis.book.build import BookError, build_book
-from analysis.book.execution import NotebookError
+import lazy_loader
 
-__all__ = ["BookError", "NotebookError", "build_book"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,9 +12,10 @@ from torch import nn
 
 from analysis.data import ImageDataset
 from analysis.data.images import ImageArrays
-from analysis.features import UnitAtlas, cut_crops, strongest_crops, unit_atlas
+from analysis.features import UnitAtlas, strongest_crops, unit_atlas
 from analysis.features.units import peaks_of
 from analysis.networks import Layer, Preprocessing, load_backbone, receptive_field
+from analysis.networks.preprocessing import cut_crops
 
 SIDE, CROP, IMAGES = 12, 8, 11
 WHOLE = Preprocessing(SIDE, CROP, mean=(0.0,) * 3, std=(1 / 255,) * 3)  # pixels as they are

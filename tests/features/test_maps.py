@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from analysis.data import load_dataset
-from analysis.features import cut_crops, extract, strongest_crops
+from analysis.features import extract, strongest_crops
 from analysis.features.units import (
     describe_outputs,
     describe_strongest,
@@ -14,6 +14,7 @@ from analysis.features.units import (
     most_varied_units,
 )
 from analysis.networks import Preprocessing, load_backbone
+from analysis.networks.preprocessing import cut_crops
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,10 @@
+from .chapters import Study as Study
+from .data import ImageDataset as ImageDataset
+from .data import load_dataset as load_dataset
+from .features import extract as extract
+from .features import strongest_crops as strongest_crops
+from .networks import Backbone as Backbone
+from .networks import Preprocessing as Preprocessing
+from .networks import load_backbone as load_backbone
+from .statistics import rank_features as rank_features
+from .statistics import signed_ks as signed_ks

@@ -1,0 +1,17 @@
+from .explorer import Explorer as Explorer
+from .explorer import marked_classes as marked_classes
+from .study import PARAMETERS as PARAMETERS
+from .study import Pair as Pair
+from .study import Study as Study
+from .study import read_study as read_study
+from .study import refuse_unknown_parameters as refuse_unknown_parameters
+from .study import split_network as split_network
+from .tables import SafeHtml as SafeHtml
+from .tables import caveats as caveats
+from .tables import describe_datasets as describe_datasets
+from .tables import describe_layers as describe_layers
+from .tables import describe_networks as describe_networks
+from .tables import describe_overlaps as describe_overlaps
+from .tables import sectioned as sectioned
+from .tables import slug as slug
+from .tables import write_csv as write_csv

@@ -1,0 +1,14 @@
+from .annotations import surf_features as surf_features
+from .cards import CARDS as CARDS
+from .cards import DatasetCard as DatasetCard
+from .decoding import BrokenImageError as BrokenImageError
+from .download import fetch_dataset as fetch_dataset
+from .images import ImageDataset as ImageDataset
+from .images import join_datasets as join_datasets
+from .pairs import PAIRS as PAIRS
+from .pairs import Pair as Pair
+from .pairs import load_pair as load_pair
+from .readers import load_dataset as load_dataset
+from .splits import Split as Split
+from .splits import shuffle_labels as shuffle_labels
+from .splits import stratified_splits as stratified_splits

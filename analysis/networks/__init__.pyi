@@ -1,0 +1,12 @@
+from .backbone import Backbone as Backbone
+from .backbone import Layer as Layer
+from .backbone import Tap as Tap
+from .cards import NETWORKS as NETWORKS
+from .cards import NetworkCard as NetworkCard
+from .loading import load_backbone as load_backbone
+from .preprocessing import Preprocessing as Preprocessing
+from .timing import time_by_layer as time_by_layer
+from .trace import receptive_field as receptive_field
+from .training import FineTuned as FineTuned
+from .training import FineTuning as FineTuning
+from .training import fine_tune as fine_tune
