@@ -23,9 +23,11 @@ from tqdm.auto import tqdm
 import analysis
 from analysis.book import pages
 from analysis.book.execution import (
+    EXECUTION,
     check_parameters,
     environment_hash,
     execution_key,
+    find_execution,
     one_at_a_time,
     remove_leftovers,
     run_notebooks,
@@ -167,12 +169,12 @@ def build_book(
     with one_at_a_time(output / ".lock", output, progress=progress):
         remove_leftovers(output, _PARTIAL)
         remove_leftovers(cache, _PARTIAL)
-        missing = [cache / key for key in keys.values() if not (cache / key).is_dir()]
-        if progress and missing:
+        before = [find_execution(cache, key) for key in keys.values()]
+        if progress and None in before:
             announce_cost(opened)
         executed = run_notebooks(keys, parameters, cache=cache, progress=progress)
-        if missing:
-            _refuse_changes(inputs, _inputs(Study(**parameters, progress=progress)), missing)
+        if new := [folder for folder in executed if folder not in before]:
+            _refuse_changes(inputs, _inputs(Study(**parameters, progress=progress)), new)
         assembled = output / "book-sources"
         _assemble(assembled, sources, opened, parameters, executed)
         return _build_pages(assembled, sources, output, progress=progress)
@@ -273,7 +275,8 @@ def _assemble(
     for name, text in generated.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
     for execution in executed:
-        for file in sorted(path for path in execution.rglob("*") if path.is_file()):
+        files = (path for path in execution.rglob("*") if path.is_file())
+        for file in sorted(path for path in files if path.name != EXECUTION):
             target = folder / file.relative_to(execution)
             if target.exists():
                 raise BookError(

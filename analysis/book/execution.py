@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
@@ -24,9 +25,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
+import typer
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+import analysis
 from analysis.statistics.blocks import processors
 
 __all__ = [
@@ -35,8 +38,10 @@ __all__ = [
     "check_parameters",
     "environment_hash",
     "execution_key",
+    "find_execution",
     "in_stoppable_threads",
     "make_publishable",
+    "module_hashes",
     "one_at_a_time",
     "read_json",
     "remove_leftovers",
@@ -90,7 +95,7 @@ def in_stoppable_threads(
     kernels: Kernels,
     *,
     at_once: int,
-    each_done: Callable[[], object],
+    each_done: Callable[[Result], object],
 ) -> list[Result]:
     """Do tasks side by side, in threads; the main thread stays free for Ctrl-C.
 
@@ -103,7 +108,7 @@ def in_stoppable_threads(
     at_once
         Number of threads.
     each_done
-        Called in this thread after each task.
+        Called in this thread with the result of each task.
 
     Returns
     -------
@@ -121,8 +126,7 @@ def in_stoppable_threads(
         running = [pool.submit(task) for task in tasks]
         try:
             for finished in as_completed(running):
-                finished.result()
-                each_done()
+                each_done(finished.result())
         except BaseException as error:
             for future in running:
                 future.cancel()
@@ -157,6 +161,7 @@ def make_publishable(executed: Path) -> None:
     content = read_json(executed)
     for key in ("papermill", "widgets"):
         content["metadata"].pop(key, None)
+    content["cells"] = [cell for cell in content["cells"] if cell.get("id") != _CLOSURE]
     for cell in content["cells"]:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
@@ -200,6 +205,14 @@ def _joined(content: Any) -> Any:
 
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_DATA = ("toml", "csv", "json")
+EXECUTION = "execution.json"
+_CLOSURE = "closure"
+# What ran a notebook: all modules that are loaded when it ends.
+_CLOSURE_SOURCE = f"""import json, pathlib, sys
+loaded = [name for name in sys.modules if name.partition(".")[0] == "analysis"]
+pathlib.Path("{EXECUTION}").write_text(json.dumps(loaded))
+"""
 _LOCATIONS = ("LAYERBOOK_HOME", "LAYERBOOK_DATA", "LAYERBOOK_WEIGHTS")
 
 
@@ -227,10 +240,9 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def environment_hash(package: Path) -> str:
-    """Hash of what runs a notebook, apart from the notebook.
+    """Hash of what every notebook depends on, apart from code: data files and versions.
 
-    It covers the package's modules and cards, Python and the versions of the package's
-    dependencies. The command line is left out: it runs nothing inside a notebook.
+    It covers the package's cards and tables, Python and the versions of the package's dependencies.
 
     Parameters
     ----------
@@ -238,13 +250,10 @@ def environment_hash(package: Path) -> str:
         Folder of the ``analysis`` package.
     """
     digest = hashlib.sha256(platform.python_version().encode())
-    command_line = {package / "__main__.py", package / "cli.py"}
-    for module in sorted(
-        path for ending in ("py", "toml") for path in package.rglob(f"*.{ending}")
-    ):
-        if module not in command_line and "_book" not in module.parts:
-            digest.update(module.relative_to(package).as_posix().encode())
-            digest.update(module.read_bytes())
+    for file in sorted(path for ending in _DATA for path in package.rglob(f"*.{ending}")):
+        if "_book" not in file.parts:
+            digest.update(file.relative_to(package).as_posix().encode())
+            digest.update(file.read_bytes())
     for requirement in sorted(metadata.requires("layerbook") or ()):
         match = re.match(r"[A-Za-z0-9._-]+", requirement)
         if match and "extra ==" not in requirement:
@@ -252,8 +261,31 @@ def environment_hash(package: Path) -> str:
     return digest.hexdigest()
 
 
+def module_hashes() -> dict[str, str]:
+    """Hash (hex) of the source of every module of the package, by its dotted name."""
+    root = Path(analysis.__file__).parents[1]
+    return {
+        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): (
+            hashlib.sha256(file.read_bytes()).hexdigest()
+        )
+        for file in Path(analysis.__file__).parent.rglob("*.py")
+    }
+
+
+def find_execution(cache: Path, key: str) -> Path | None:
+    """Folder of an execution all of whose modules are as they were; None where there is none."""
+    now = module_hashes()
+    for folder in sorted(cache.glob(f"{key}-*")):
+        then = read_json(folder / EXECUTION)["modules"]
+        if all(now.get(name) == digest for name, digest in then.items()):
+            return folder
+    return None
+
+
 def execution_key(notebook: Path, parameters: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """Name of an execution, the same exactly when its result would be.
+    """Name of an execution, the same when its result would be, but for the package's code.
+
+    Which modules that is made of is known after a run (:func:`find_execution`).
 
     Parameters
     ----------
@@ -262,7 +294,7 @@ def execution_key(notebook: Path, parameters: Mapping[str, Any], inputs: Sequenc
     parameters
         What papermill injects.
     inputs
-        Hashes of all else that the result depends on: environment, datasets, weights.
+        Hashes of what else the result depends on: environment, datasets, weights.
 
     Returns
     -------
@@ -303,21 +335,59 @@ def run_notebooks(
     KeyboardInterrupt
         If the user stopped the program. Notebooks that were finished stay.
     """
-    from tqdm.auto import tqdm
-
-    kernels = Kernels()
+    kernels, clock = Kernels(), _Clock(cache, keys, shown=progress)
     first, *others = keys
     with _absolute_locations():
         done = [run_notebook(first, parameters, key=keys[first], cache=cache, progress=progress)]
+        clock.tell(done[0])
         tasks = [
             partial(_execute, notebook, parameters, keys[notebook], cache, False, kernels)
             for notebook in others
         ]
-        bar = tqdm(total=len(tasks), desc="notebooks", unit="notebook", disable=not progress)
-        with _single_thread(), bar:
-            return done + in_stoppable_threads(
-                tasks, kernels, at_once=processors(), each_done=bar.update
-            )
+        with _single_thread():
+            done += in_stoppable_threads(tasks, kernels, at_once=processors(), each_done=clock.tell)
+    clock.tell_all(done)
+    return done
+
+
+class _Clock:
+    """Tells what is done, about how long the rest will take, and at the end what each took."""
+
+    def __init__(self, cache: Path, keys: Mapping[Path, str], *, shown: bool) -> None:
+        self._left = {notebook.stem: _seconds_before(cache, key) for notebook, key in keys.items()}
+        self._n, self._shown, self._begun = len(keys), shown, time.monotonic()
+
+    def tell(self, done: Path) -> None:
+        """Write a line about an execution that is done."""
+        name = next(path.stem for path in done.glob("*.ipynb"))
+        self._left.pop(name, None)
+        n_done = self._n - len(self._left)
+        usual = (time.monotonic() - self._begun) / n_done
+        before = (seconds / processors() for seconds in self._left.values() if seconds is not None)
+        left = sum(before) + usual * [*self._left.values()].count(None)
+        self._say(f"[{n_done}/{self._n}] {name}, about {_minutes(left)} left")
+
+    def tell_all(self, done: Sequence[Path]) -> None:
+        """Write the table of minutes."""
+        for folder in done:
+            name = next(path.stem for path in folder.glob("*.ipynb"))
+            self._say(f"{_minutes(read_json(folder / EXECUTION)['seconds']):>8}  {name}")
+
+    def _say(self, line: str) -> None:
+        if self._shown:
+            typer.echo(line, err=True)
+
+
+def _seconds_before(cache: Path, key: str) -> float | None:
+    """How long an execution took; 0 for one that need not be repeated, None for an unknown."""
+    if find_execution(cache, key) is not None:
+        return 0.0
+    earlier = [*cache.glob(f"{key.rpartition('-')[0]}-*/{EXECUTION}")]
+    return float(read_json(earlier[0])["seconds"]) if earlier else None
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min"
 
 
 def run_notebook(
@@ -328,7 +398,7 @@ def run_notebook(
     cache: Path,
     progress: bool = True,
 ) -> Path:
-    """Execute a notebook into a folder of its own, unless that folder is there already.
+    """Execute a notebook into a folder of its own, unless one is there whose result would be equal.
 
     The notebook runs inside the folder, so the tables it writes lie beside it. Older executions
     for the same parameters are removed.
@@ -347,7 +417,7 @@ def run_notebook(
     Returns
     -------
     Path
-        The folder ``cache/key``, with the executed notebook and what it wrote.
+        The folder ``cache/key-MODULES``, with the executed notebook and what it wrote.
 
     Raises
     ------
@@ -358,7 +428,7 @@ def run_notebook(
     """
     kernels = Kernels()
     task = partial(_execute, notebook, parameters, key, cache, progress, kernels)
-    return in_stoppable_threads([task], kernels, at_once=1, each_done=lambda: None)[0]
+    return in_stoppable_threads([task], kernels, at_once=1, each_done=lambda folder: None)[0]
 
 
 def _execute(
@@ -373,16 +443,17 @@ def _execute(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    done = cache / key
-    if done.is_dir() or kernels.ended:
-        return done
+    found = find_execution(cache, key)
+    if found is not None or kernels.ended:
+        return found or cache / key
     cache.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache))
     executed = folder / notebook.name
+    begun, hashes = time.monotonic(), module_hashes()
     try:
         with _absolute_locations():
             papermill.execute_notebook(
-                str(notebook),
+                str(_with_closure(notebook, folder)),
                 str(executed),
                 parameters=dict(parameters),
                 # Papermill's own cwd= would change that of this process, which other runs share.
@@ -393,10 +464,16 @@ def _execute(
                 # Newer kernels warn of plain TCP to localhost.
                 extra_arguments=["--log-level=ERROR"],
             )
+        (folder / f".{notebook.name}").unlink()
         make_publishable(executed)
+        loaded = sorted(set(read_json(folder / EXECUTION)) & set(hashes))
+        modules = {name: hashes[name] for name in loaded}
+        described = {"modules": modules, "seconds": round(time.monotonic() - begun, 1)}
+        (folder / EXECUTION).write_text(json.dumps(described, indent=1), encoding="utf-8")
         older = [*cache.glob(f"{key.rpartition('-')[0]}-*")]
+        done = cache / f"{key}-{_hash(modules)[:8]}"
         folder.rename(done)
-        for execution in older:
+        for execution in set(older) - {done}:
             shutil.rmtree(execution)
     except PapermillExecutionError as error:
         raise NotebookError(_explain(notebook, error)) from error
@@ -409,6 +486,24 @@ def _execute(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return done
+
+
+def _with_closure(notebook: Path, folder: Path) -> Path:
+    """Copy a notebook, with a last cell that writes which modules are loaded."""
+    content = read_json(notebook)
+    content["cells"].append(
+        {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": _CLOSURE,
+            "metadata": {},
+            "outputs": [],
+            "source": _CLOSURE_SOURCE,
+        }
+    )
+    copy = folder / f".{notebook.name}"
+    copy.write_text(json.dumps(content), encoding="utf-8")
+    return copy
 
 
 def _hash(value: Any) -> str:

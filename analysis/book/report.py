@@ -440,7 +440,7 @@ def single_page(notebook: Path, *, title: str) -> str:
         lambda link: _open(html.unescape(link[1]), notebook.parent),
         body,
     )
-    style = (files("analysis.book.report") / "page.css").read_text("utf-8")
+    style = (files("analysis.book") / "report.css").read_text("utf-8")
     return _PAGE.format(title=html.escape(title), style=style, body=body)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -218,7 +219,7 @@ def test_notebooks_side_by_side_run_in_their_own_folders(tmp_path, monkeypatch):
         )
     keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
     done = execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
-    assert [folder.name for folder in done] == list(keys.values())
+    assert [folder.name.rpartition("-")[0] for folder in done] == list(keys.values())
     assert [(folder / "here").read_text() for folder in done] == ["0", "1", "2", "3"]
     assert Path.cwd() == tmp_path
 
@@ -245,15 +246,49 @@ def test_of_notebooks_side_by_side_the_broken_one_is_named(tmp_path):
     assert not list((tmp_path / "cache").glob(".partial-*"))
 
 
-def test_environment_follows_the_package_but_not_the_command_line(tmp_path):
-    for name in ("__main__.py", "cli.py", "paths.py"):
-        (tmp_path / name).write_text("1")
+def test_environment_follows_the_data_of_the_package(tmp_path):
+    (tmp_path / "cards.toml").write_text("1")
     before = execution.environment_hash(tmp_path)
-    for name in ("__main__.py", "cli.py"):
-        (tmp_path / name).write_text("2")
+    (tmp_path / "module.py").write_text("its notebooks are found by their closures")
     assert execution.environment_hash(tmp_path) == before
-    (tmp_path / "paths.py").write_text("2")
+    (tmp_path / "cards.toml").write_text("2")
     assert execution.environment_hash(tmp_path) != before
+
+
+def test_a_notebook_runs_again_when_a_module_that_it_loaded_has_changed(tmp_path, monkeypatch):
+    eager, lazy, none = (tmp_path / f"{name}.ipynb" for name in ("eager", "lazy", "none"))
+    write_notebook(eager, "import analysis.paths")
+    write_notebook(lazy, "from analysis.data import stratified_splits\nstratified_splits")
+    write_notebook(none, "1")
+    keys = {notebook: f"{notebook.stem}-1-1" for notebook in (eager, lazy, none)}
+
+    def run() -> list[Path]:
+        return execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
+
+    first, usual = run(), execution.module_hashes
+    assert run() == first
+    for changed, again in (
+        ("analysis.paths", [True, False, False]),
+        ("analysis.data.splits", [False, True, False]),
+        ("analysis.figures.scale", [False, False, False]),
+    ):
+        before = run()
+        monkeypatch.setattr(execution, "module_hashes", partial(dict, usual() | {changed: "new"}))
+        assert [now != then for now, then in zip(run(), before, strict=True)] == again
+        assert len([*(tmp_path / "cache").iterdir()]) == len(keys)
+        monkeypatch.undo()
+        assert len(run()) == len(keys)
+
+
+def test_what_is_done_and_what_is_left_is_told(tmp_path, capsys):
+    notebooks = [tmp_path / f"{number}.ipynb" for number in range(2)]
+    for notebook in notebooks:
+        write_notebook(notebook, "1")
+    keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
+    execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=True)
+    told = capsys.readouterr().err
+    assert "[1/2] 0, about" in told and "[2/2] 1, about 0.0 min left" in told
+    assert told.splitlines()[-1].endswith("min  1")
 
 
 def test_an_installed_package_brings_its_sources_along(tmp_path, monkeypatch):
