@@ -20,6 +20,7 @@ from analysis.cli import (
     print_table,
     printable,
     report,
+    study,
     warn_printably,
 )
 
@@ -207,6 +208,7 @@ def pretrain(
 app.command()(fine_tune)
 app.command()(dks)
 app.command()(report)
+app.command()(study)
 
 
 @app.command()

@@ -20,6 +20,7 @@ __all__ = [
     "print_table",
     "printable",
     "report",
+    "study",
     "warn_printably",
 ]
 
@@ -223,6 +224,34 @@ def report(
     typer.echo(f"Open {made.page}\nThe recommended embedding is in {made.embedding}")
     for line in made.left_out:
         typer.echo(printable(f"Left out: {line}"))
+
+
+def study(
+    datasets: Annotated[str, typer.Argument(help="As for other commands, with commas.")],
+    network: Annotated[
+        str | None, typer.Option(help="Networks, `NAME` or `NAME@WEIGHTS`, with commas.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file.")] = Path("study.yml"),
+) -> None:
+    """Write a study file for datasets of your own, to edit and to build a book of.
+
+    Example: `layerbook study folder:/path/to/images --out mine.yml`, then `layerbook book mine.yml`
+    """
+    import yaml
+
+    from analysis.book.build import study_parameters
+    from analysis.book.sources import find_sources
+    from analysis.chapters import Study
+
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another file with --out, or remove it")
+    bundled = find_sources().study("bundled")
+    parameters = study_parameters(bundled, datasets=datasets, networks=network)
+    del parameters["results"]
+    Study(**parameters)  # refuses what is not there
+    text = yaml.safe_dump(parameters | {"crops": "ten"}, sort_keys=False, allow_unicode=True)
+    out.write_text(text, encoding="utf-8")
+    typer.echo(f"Wrote {out}. Build its book with: layerbook book {out}")
 
 
 def printable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import os
 import re
@@ -29,12 +30,13 @@ from analysis.book.execution import (
     execution_key,
     find_execution,
     one_at_a_time,
+    read_json,
     remove_leftovers,
     run_notebooks,
 )
 from analysis.book.sources import BookSources, find_sources
 from analysis.chapters import Study, read_study, split_network
-from analysis.chapters.study import as_names
+from analysis.chapters.study import as_names, lacks, short_name
 from analysis.data.readers import absolute_name
 
 if TYPE_CHECKING:
@@ -126,8 +128,9 @@ def build_book(
     study
         Path of a study file, or the name of one that comes along (``"bundled"``).
     datasets, networks
-        Replace those of the study file: a list, or one string with commas. Of other datasets all
-        images are taken, in ten crops.
+        Replace those of the study file: a list, or one string with commas. A study of other
+        datasets is called by their names; all of their images are taken, in ten crops, and units
+        are shown with those that they answer to among them.
     weights
         Replaces the weights of all networks, whether from the study file or from ``networks``.
     output
@@ -161,11 +164,16 @@ def build_book(
     for notebook in notebooks:
         check_parameters(notebook, parameters)
     opened = Study(**parameters, progress=progress)
+    lacking = {path.stem: lacks(opened, path.stem) for path in notebooks}
 
     inputs = _inputs(opened)
     hashes = [environment_hash(Path(analysis.__file__).parent), *inputs.values()]
     cache = output / "executed"
-    keys = {notebook: execution_key(notebook, parameters, hashes) for notebook in notebooks}
+    keys = {
+        notebook: execution_key(notebook, parameters, hashes)
+        for notebook in notebooks
+        if not lacking[notebook.stem]
+    }
     with one_at_a_time(output / ".lock", output, progress=progress):
         remove_leftovers(output, _PARTIAL)
         remove_leftovers(cache, _PARTIAL)
@@ -177,6 +185,9 @@ def build_book(
             _refuse_changes(inputs, _inputs(Study(**parameters, progress=progress)), new)
         assembled = output / "book-sources"
         _assemble(assembled, sources, opened, parameters, executed)
+        for notebook in notebooks:
+            if lacking[notebook.stem]:
+                _write_placeholder(notebook, lacking[notebook.stem], assembled)
         return _build_pages(assembled, sources, output, progress=progress)
 
 
@@ -226,8 +237,12 @@ def study_parameters(
         By name, as papermill injects them; lists are lists of strings.
     """
     parameters = read_study(study_file, datasets=datasets, networks=networks)
-    if datasets is not None:  # how many images and crops were chosen for those of the file
-        parameters = {k: v for k, v in parameters.items() if k not in ("crops", "max_images")}
+    if datasets is not None:  # the rest of the file was chosen for its own datasets
+        for key in ("crops", "max_images"):
+            parameters.pop(key, None)
+        own = [absolute_name(name) for name in as_names("datasets", datasets)]
+        parameters["title"] = ", ".join(map(short_name, own))
+        parameters["reference_images"] = own
     for key in ("datasets", "networks", "reference_images"):
         if key == "reference_images" and not parameters.get(key):
             parameters.pop(key, None)
@@ -285,6 +300,15 @@ def _assemble(
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, target)
+
+
+def _write_placeholder(notebook: Path, reason: str, folder: Path) -> None:
+    """Write a page of one paragraph in the place of a chapter that the study cannot fill."""
+    content = read_json(notebook)
+    heading = "".join(content["cells"][0]["source"]).splitlines()[0]
+    cell = {"cell_type": "markdown", "id": "lacking", "metadata": {}}
+    content["cells"] = [{**cell, "source": f"{heading}\n\n{reason}"}]
+    (folder / notebook.name).write_text(json.dumps(content), encoding="utf-8")
 
 
 def _build_pages(assembled: Path, sources: BookSources, output: Path, *, progress: bool) -> Path:

@@ -34,6 +34,8 @@ from analysis.transfer.descriptors import describe_dataset
 from analysis.transfer.published import published_caltech
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from analysis.chapters.study import Study
     from analysis.data import ImageDataset
     from analysis.networks import Backbone
@@ -115,12 +117,12 @@ def layer_features(
     return _layers(study, study.data(dataset), study.backbone(spec), beside)
 
 
-def flattened_features(study: Study, dataset: str, spec: str) -> dict[str, Array]:
+def flattened_features(study: Study, dataset: str, spec: str) -> dict[str, xr.DataArray]:
     """Features of layers without pooling, as far as they fit into :data:`MOST_VALUES`.
 
     Returns
     -------
-    dict of str to ndarray of float32, shape (images, units × height × width)
+    dict of str to DataArray of float32, shape (images, units × height × width)
         ``"LAYER, flattened"`` → features. Layers without a map, such as fully connected ones, are
         what they are and not among them.
     """
@@ -134,7 +136,7 @@ def flattened_features(study: Study, dataset: str, spec: str) -> dict[str, Array
         if len(data) * layer.units * int(np.prod(layer.spatial)) > MOST_VALUES:
             continue
         X = extract(data, net, crops=CROPS, layers=[layer.name], pooling="none", progress=False)
-        found[f"{layer.name}, flattened"] = np.asarray(X.values)
+        found[f"{layer.name}, flattened"] = X
     return found
 
 

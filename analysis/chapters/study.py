@@ -414,6 +414,42 @@ class Study:
         return save_table(table, name, results=self.results, title=self.title)
 
 
+def short_name(name: str) -> str:
+    """Name of a dataset for readers: of a folder or a table its last part, ``my photos``."""
+    kind, colon, path = name.partition(":")
+    return (Path(path).name or name) if colon and kind in OWN else name
+
+
+def lacks(study: Study, chapter: str) -> str:
+    """Say what a study lacks for a chapter to have a subject, and what to do; empty if nothing.
+
+    Parameters
+    ----------
+    study
+        The study.
+    chapter
+        Name of the notebook, ``"04-tca-fusion"``.
+    """
+    from analysis.chapters.domains import domain_pairs
+
+    if chapter in ("01a-office-domains", "04-tca-fusion"):
+        if domain_pairs({name: study.data(name) for name in study.datasets}):
+            return ""
+        return (
+            "This chapter learns from one dataset and is tested on another with the same classes, "
+            "seen otherwise. This study has no two such datasets. Name another one whose classes "
+            "have exactly the same names, for instance a second folder with the same sub-folders: "
+            "`make book DATASETS=folder:/first,folder:/second`."
+        )
+    if chapter == "06-bundled-networks" and not any("@bundled" in spec for spec in study.networks):
+        return (
+            "This chapter asks whether the features of the networks that come along can be "
+            "trusted. This study has none of them. Name one beside its own: "
+            "`make book NETWORK=minivgg16@bundled`."
+        )
+    return ""
+
+
 def _thinned(data: ImageDataset, max_images: int | None) -> ImageDataset:
     """About ``max_images`` of a dataset, as many of each class as its share, at least one."""
     if max_images is None or len(data) <= max_images:

@@ -43,19 +43,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import balanced_accuracy_score
 
 from analysis.data import stratified_splits
 from analysis.data.images import checked_labels
-from analysis.statistics.blocks import dense
+from analysis.statistics.blocks import DIMS, dense
 from analysis.statistics.threads import in_threads, one_blas_thread
 from analysis.transfer._samples import images_and_labels
 from analysis.transfer.classifiers import (
@@ -474,13 +475,14 @@ class Reduced:
     copies: int
 
 
-def inner_products(values: Array) -> Rows:
+def inner_products(values: Array | xr.DataArray) -> Rows:
     """Inner products of all images with each other, each image scaled to unit length.
 
     Parameters
     ----------
-    values : ndarray, shape (images, features)
-        Features, which are read in blocks.
+    values : ndarray or DataArray, shape (images, features)
+        Features. Those of a DataArray on Dask are read a column of chunks at a time: they need not
+        fit into memory.
 
     Returns
     -------
@@ -489,9 +491,14 @@ def inner_products(values: Array) -> Rows:
         of networks), their sum is float64.
     """
     products = np.zeros((len(values), len(values)))
-    for start in range(0, values.shape[1], _BLOCK):
-        block = np.asarray(values[:, start : start + _BLOCK])
-        products += block @ block.T
+    stored = values.chunksizes["feature"] if _is_lazy(values) else [values.shape[1]]
+    for first, last in pairwise(np.cumsum([0, *stored]).tolist()):
+        columns = np.asarray(values[:, first:last])
+        for start in range(0, last - first, _BLOCK):
+            block = columns[:, start : start + _BLOCK]
+            products += block @ block.T
+    if not np.isfinite(products).all():
+        raise ValueError("expected finite features, got some that are not")
     lengths = np.sqrt(np.diag(products))
     lengths[lengths == 0] = 1
     products /= lengths
@@ -652,9 +659,11 @@ def protocol_on_splits(
         raise ValueError("expected at least one split, got none")
     found = []
     for (name, X), dropped in product(features.items(), dropout):
-        values = np.asarray(dense(X))
+        values: Any = X if _is_lazy(X) else np.asarray(dense(X))
         fewest = min(train.size for train, _ in parts)
         shared = _shared_products(values, fewest, dropped, instead.get(name))
+        if shared is None and _is_lazy(X):
+            values, _ = images_and_labels(X, labels, f"{name}: ")
         measure = partial(
             measured_split,
             values,
@@ -781,8 +790,14 @@ def checked(
     if copies < 1:
         raise ValueError(f"expected at least one copy of each image, got copies={copies}")
     for name, X in features.items():
-        _, y = images_and_labels(X, labels, f"{name}: ")
+        # What is lazy is read later, and only by its shape before.
+        given = np.zeros((len(X), 1)) if _is_lazy(X) else X
+        _, y = images_and_labels(given, labels, f"{name}: ")
     return y
+
+
+def _is_lazy(X: Any) -> TypeGuard[xr.DataArray]:
+    return isinstance(X, xr.DataArray) and X.chunks is not None and X.dims == DIMS
 
 
 def _checked_split(
@@ -807,7 +822,7 @@ def _checked_split(
 
 
 def _shared_products(
-    values: Array, n_rows: int, dropped: bool, transformer: BaseEstimator | None
+    values: Array | xr.DataArray, n_rows: int, dropped: bool, transformer: BaseEstimator | None
 ) -> Array | None:
     """Inner products that every split can use, where that is less work than features."""
     if dropped or transformer is not None or values.shape[1] < n_rows:
@@ -841,7 +856,8 @@ def caltech_protocol(
     Parameters
     ----------
     features : mapping of str to array_like, each of shape (images, any)
-        Name → finite features.
+        Name → finite features. Of a DataArray on Dask no more is held at a time than a column of
+        its chunks, unless values are dropped or it has fewer features than images.
     labels : array_like, shape (images,)
         Class of each image.
     seed : int

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import yaml
 from PIL import Image
 from scipy.stats import ks_2samp
 from typer.testing import CliRunner
 
 from analysis.__main__ import app
+from analysis.chapters import Study
 
 COMMANDS = [
     "datasets",
@@ -22,6 +24,7 @@ COMMANDS = [
     "fine-tune",
     "dks",
     "report",
+    "study",
     "book",
 ]
 
@@ -130,3 +133,17 @@ def test_features_are_not_written_over_something_else(images, tmp_path):
     assert result.exit_code == 1
     assert "x.zarr exists already" in result.output
     assert (tmp_path / "x.zarr").read_text() == "mine"
+
+
+def test_a_study_of_a_folder_is_written_to_be_edited(images, tmp_path):
+    said = run("study", images, "--out", "mine.yml")
+    assert said.exit_code == 0, said.output
+    assert "layerbook book mine.yml" in said.output
+    written = yaml.safe_load((tmp_path / "mine.yml").read_text("utf-8"))
+    assert written["title"] == "images"
+    assert written["datasets"] == written["reference_images"] == [images]
+    assert "max_images" not in written
+    Study(**written, progress=False)
+    again = run("study", images, "--out", "mine.yml")
+    assert again.exit_code == 1
+    assert "exists; choose another" in again.output

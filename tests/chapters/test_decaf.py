@@ -66,7 +66,7 @@ def test_flattened_layers_keep_their_maps_as_far_as_they_fit(study, subject, lay
     flat = decaf.flattened_features(study, subject, NETWORK)
     assert next(iter(flat)) == "conv4_1, flattened"
     assert [*flat][-1] == "conv5_3, flattened"
-    mean = flat["conv4_1, flattened"].reshape(24, 128, 64).mean(axis=2)
+    mean = flat["conv4_1, flattened"].values.reshape(24, 128, 64).mean(axis=2)
     np.testing.assert_allclose(mean, layers["conv4_1"], rtol=1e-4, atol=1e-6)
 
 

@@ -24,7 +24,7 @@ from analysis.chapters import (
     split_network,
     write_csv,
 )
-from analysis.chapters.study import as_names
+from analysis.chapters.study import as_names, lacks, short_name
 from analysis.data import CARDS, load_dataset
 from analysis.statistics import signed_ks
 
@@ -232,6 +232,25 @@ def test_a_limit_keeps_the_shares_of_classes_and_every_class() -> None:
         assert sorted(part.paths, key=whole.paths.index) == list(part.paths)
     everything = Study("a", "wood_grain", "minivgg16@random", max_images=511)
     assert len(everything.data("wood_grain")) == 511
+
+
+def test_chapters_say_what_a_study_lacks(study: Study) -> None:
+    assert "with the same classes" in lacks(study, "04-tca-fusion")
+    assert lacks(study, "01a-office-domains") == lacks(study, "04-tca-fusion")
+    assert "have exactly the same names" in lacks(study, "04-tca-fusion")
+    assert "networks that come along" in lacks(study, "06-bundled-networks")
+    assert lacks(study, "02-dks-distributions") == ""
+    whole = Study("a", ["glyphs_clean", "glyphs_cluttered"], "minivgg16@bundled", max_images=60)
+    chapters = ("01a-office-domains", "04-tca-fusion", "06-bundled-networks")
+    assert not any(lacks(whole, chapter) for chapter in chapters)
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("folder:/a/my photos", "my photos"), ("table:/a/b.csv", "b.csv"), ("office31/dslr",) * 2],
+)
+def test_folders_are_called_by_their_last_part(name: str, short: str) -> None:
+    assert short_name(name) == short
 
 
 def test_pairs_go_network_by_network() -> None:

@@ -1,8 +1,10 @@
 """The Caltech-101 protocol against plain scikit-learn; nothing of test images may reach it."""
 
+import dask.array
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import normalize
@@ -322,3 +324,28 @@ def test_splits_that_cannot_be_measured_are_refused(split, message):
     X, y = problem()
     with pytest.raises(ValueError, match=message):
         protocol_on_splits({"a": X}, y, [split] if split else [], seed=0, n_validate=1)
+
+
+@pytest.mark.parametrize("n_features", [300, 20])
+def test_lazy_features_give_the_accuracies_of_those_in_memory(n_features):
+    X, y = problem(60)
+    wide = np.hstack([X] * (1 + n_features // X.shape[1]))[:, :n_features].astype(np.float32)
+    wide *= np.random.default_rng(0).uniform(0.5, 2, n_features).astype(np.float32)
+    read = []
+
+    def load(block_info):
+        (first, last) = block_info[None]["array-location"][1]
+        read.append(last - first)
+        return wide[:, first:last]
+
+    chunks = ((len(wide),), (n_features // 2, n_features - n_features // 2))
+    meta = np.empty((0, 0), np.float32)
+    lazy = dask.array.map_blocks(load, chunks=chunks, meta=meta)
+    options = {"seed": 0, "dropout": [False], **QUICK}
+    found = caltech_protocol({"a": xr.DataArray(lazy, dims=("image", "feature"))}, y, **options)
+    expected = caltech_protocol({"a": wide}, y, **options)
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), expected.drop(columns="seconds"))
+    assert max(read) < n_features
+    bad = xr.DataArray(lazy, dims=("image", "feature")).where(lambda x: x < x.max())
+    with pytest.raises(ValueError, match="expected finite features"):
+        caltech_protocol({"a": bad}, y, **options)
