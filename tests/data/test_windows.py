@@ -86,7 +86,14 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss differ")
-@pytest.mark.parametrize("sizes", [[(1, 100_000), (100_000, 1)], [(3, 900_000)], [(2_000_000, 2)]])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [(1, 100_000), (100_000, 1)],
+        pytest.param([(3, 900_000)], marks=pytest.mark.long),
+        pytest.param([(2_000_000, 2)], marks=pytest.mark.long),
+    ],
+)
 def test_thin_images_take_little_memory(sizes) -> None:
     run = [sys.executable, "-c", THIN, json.dumps(sizes)]
     told = subprocess.run(run, capture_output=True, text=True, check=True, timeout=300)

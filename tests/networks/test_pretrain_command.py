@@ -21,6 +21,7 @@ def pretrain(images: Path, out: Path, *options: str):
 
 
 @needs_fork
+@pytest.mark.long
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(images, tmp_path, withstood):
     whole, killed = run_killed("pretrain", images, tmp_path)
     assert killed.read_bytes() == whole.read_bytes()

@@ -114,7 +114,10 @@ def fatal(folder: Path, kills: int):
     return xr.DataArray(data, dims=("image", "feature"))
 
 
-@each_measure
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(m, marks=[] if m == "thresholds" else pytest.mark.long) for m in MEASURES],
+)
 def test_a_killed_worker_changes_nothing(name, client, tmp_path, withstood):
     expected = MEASURES[name](xr.DataArray(values(), dims=("image", "feature")), LABELS)
     found = MEASURES[name](fatal(tmp_path, 1), LABELS, client=client)

@@ -162,6 +162,7 @@ class TestGeodesicFlowKernel:
         G = found.factor_ @ found.factor_.T
         assert_allclose(found.kernel(source, target), source @ G @ target.T, atol=1e-9)
 
+    @pytest.mark.long
     def test_published_accuracies(self, surf):
         found = {}
         for (source, target), (_, d) in GFK.items():
@@ -197,6 +198,7 @@ class TestAlignments:
         assert_allclose(found.transform_source(source), source @ PS @ PS.T @ PT)
         assert_allclose(found.transform_target(target), target @ PT)
 
+    @pytest.mark.long
     def test_published_accuracies(self, surf):
         """20 images per class of the source, 8 of dslr, ten draws that are not theirs."""
         for (source, target), (subspaces, coral) in SAMPLED.items():

@@ -295,6 +295,7 @@ def test_nothing_of_test_images_reaches_a_choice(monkeypatch):
     assert not np.allclose(found["accuracy"], expected["accuracy"])
 
 
+@pytest.mark.long
 def test_on_noise_the_recommended_accuracy_is_at_chance_and_the_best_in_hindsight_is_not():
     recommended, best = [], []
     for seed in range(120):
