@@ -276,6 +276,7 @@ def _assemble(
     except shutil.Error as error:  # holds what befell each file
         raise OSError(error.args[0][0][2]) from error
     generated = {
+        "_findings.md": pages.findings(executed, folder),
         "_study.md": pages.study_facts(study),
         "datasets.md": pages.datasets_page(study),
         "networks.md": pages.networks_page(study),

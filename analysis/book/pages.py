@@ -5,6 +5,8 @@ Each function returns MyST Markdown.
 
 from __future__ import annotations
 
+import ast
+import base64
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +20,78 @@ if TYPE_CHECKING:
     from analysis.chapters import Study
     from analysis.networks import Backbone, Layer
 
-__all__ = ["benchmarks_page", "datasets_page", "faults_page", "networks_page", "study_facts"]
+__all__ = [
+    "benchmarks_page",
+    "datasets_page",
+    "faults_page",
+    "findings",
+    "networks_page",
+    "study_facts",
+]
 
 _NUMBERS = {"Images", "Classes", "Layers", "Features", "Units", "Value", "Target", "Tries"}
+
+
+_FINDINGS = {
+    "02-dks-distributions": (
+        "**{share:.0%} of all distances** between a class and the rest are beyond 0.25 in "
+        "{network}; with shuffled labels it is {noise_share:.0%}. The layer with fewest is "
+        "{worst_layer} ({worst_share:.0%}), that with most {best_layer} ({best_share:.0%})."
+    ),
+    "03-noise-thresholds": (
+        "**{share:.0%} of the embedding** says more of a class than noise does, in the mean over "
+        "classes and datasets; of shuffled labels the same thresholds keep {noise_share:.0%}."
+    ),
+    "01-decaf-layers": (
+        "**A {chosen}** classifies {chosen_mean:.1f} % of {subject} correctly; features of random "
+        "weights {random_mean:.1f} %, the best descriptor made by hand, {descriptor}, "
+        "{descriptor_mean:.1f} %."
+    ),
+    "03a-full-network-embedding": (
+        "**The full-network embedding** exceeds the last layer by {last_layer:+.1f} points (better "
+        "on {last_layer_better} of {n_datasets} datasets), and the best single layer, chosen in "
+        "hindsight, by {best_layer:+.1f}."
+    ),
+    "02b-claims": (
+        "**The paper's claims** hold {n_holds} times and fail {n_fails} times for the trained "
+        "networks of this study; {n_untested} times it cannot test them."
+    ),
+}
+_PICTURE_TAG = "landing-picture"
+
+
+def findings(executed: Sequence[Path], folder: Path) -> str:
+    """Say what this run found, with a picture, for the landing page.
+
+    Parameters
+    ----------
+    executed
+        Folders of the executed notebooks. Their sentences are filled with the numbers that these
+        have glued; the picture is that of the cell with the tag ``landing-picture``.
+    folder
+        Where the picture is written.
+    """
+    lines, picture = [], ""
+    for notebook in sorted(path for one in executed for path in one.glob("*.ipynb")):
+        glued: dict[str, Any] = {}
+        for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+            for output in cell.get("outputs", ()):
+                data = output.get("data", {})
+                if name := output.get("metadata", {}).get("scrapbook", {}).get("name"):
+                    (text,) = (value for kind, value in data.items() if kind.endswith("text/plain"))
+                    value = ast.literal_eval("".join(text))
+                    glued[name] = _plain(value) if isinstance(value, str) else value
+                if _PICTURE_TAG in cell["metadata"].get("tags", ()) and "image/png" in data:
+                    (folder / "_landing.png").write_bytes(base64.b64decode(data["image/png"]))
+                    alt = cell["metadata"]["mystnb"]["image"]["alt"]
+                    picture = f"![{alt}](_landing.png)\n\n*From [](<{notebook.name}>).*"
+        if notebook.stem in _FINDINGS:
+            sentence = _FINDINGS[notebook.stem].format_map(glued)
+            lines.append((notebook.stem, f"- {sentence} [More](<{notebook.name}>)"))
+    if not lines:
+        return ""
+    ordered = sorted(lines, key=lambda line: [*_FINDINGS].index(line[0]))
+    return "\n\n".join(["## What this run found", picture, "\n".join(x for _, x in ordered)])
 
 
 def study_facts(study: Study) -> str:

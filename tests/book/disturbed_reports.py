@@ -18,7 +18,7 @@ from forked import disturb, ended, files, start
 from small_root import PARAMETERS, write_images, write_notebook
 
 import analysis.chapters  # noqa: F401
-from analysis.book.report import command
+from analysis.book import report as report_module
 from analysis.book.sources import BookSources
 
 SLOW = """
@@ -76,7 +76,7 @@ if __name__ == "__main__":
     FOLDER = Path(sys.argv[1])
     write_images(FOLDER / "images")
     (FOLDER / "root" / "notebooks").mkdir(parents=True)
-    notebook = FOLDER / "root" / "notebooks" / f"{command.NOTEBOOK}.ipynb"
+    notebook = FOLDER / "root" / "notebooks" / f"{report_module.NOTEBOOK}.ipynb"
     write_notebook(notebook, SLOW, parameters=PARAMETERS | {"broken": ""})
-    command.find_sources = lambda: BookSources(FOLDER / "root")
+    report_module.find_sources = lambda: BookSources(FOLDER / "root")
     sys.stdout.write(json.dumps(main()))

@@ -1,5 +1,6 @@
 """Assembling a book: what is refused, what is executed again, what is left after a failure."""
 
+import base64
 import json
 import os
 import re
@@ -409,3 +410,30 @@ def test_long_runs_are_announced_and_short_ones_are_not(monkeypatch, capsys, sec
     monkeypatch.setattr(book_module, "expected_cost", lambda _: (59, 1))
     book_module.announce_cost(study)
     assert capsys.readouterr().out == ""
+
+
+def test_the_landing_page_says_what_this_run_found(tmp_path):
+    def glued(name, value):
+        data = {"application/papermill.record/text/plain": repr(value)}
+        return {"data": data, "metadata": {"scrapbook": {"name": name}}}
+
+    values = {"share": 0.654, "noise_share": 0.12}
+    picture = {"data": {"image/png": "AAAA"}, "metadata": {}}
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": "# Noise"},
+        {"metadata": {}, "outputs": [glued(*pair) for pair in values.items()]},
+        {
+            "metadata": {"tags": ["landing-picture"], "mystnb": {"image": {"alt": "Ridges"}}},
+            "outputs": [picture],
+        },
+    ]
+    for name, own in (("03-noise-thresholds", cells), ("07-scale", cells[:1])):
+        (tmp_path / name).mkdir()
+        content = json.dumps({"cells": own, "metadata": {}})
+        (tmp_path / name / f"{name}.ipynb").write_text(content, "utf-8")
+    said = pages.findings([tmp_path / "03-noise-thresholds", tmp_path / "07-scale"], tmp_path)
+    assert "- **65% of the embedding**" in said and "the same thresholds keep 12%" in said
+    assert "![Ridges](_landing.png)" in said
+    assert (tmp_path / "_landing.png").read_bytes() == base64.b64decode("AAAA")
+    assert said.count("[More](<") == 1
+    assert pages.findings([tmp_path / "07-scale"], tmp_path) == ""
