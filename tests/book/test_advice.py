@@ -22,6 +22,7 @@ def test_of_many_images_small_classes_are_taken_whole(most: int) -> None:
         60: {7: 5, 1: 26, 4: 26, 9: 3},
     }
     assert taken == expected[most]
+    assert (_worth_testing(labels, most, seed=0) == at).all()
 
 
 def test_no_class_is_left_with_fewer_than_a_recommendation_needs() -> None:
