@@ -24,8 +24,9 @@ from typer.testing import CliRunner
 
 from analysis import figures
 from analysis.__main__ import app
+from analysis.book import report as report_module
 from analysis.book.pages import _code, _plain, _table
-from analysis.book.report import command, report_dataset
+from analysis.book.report import report_dataset
 from analysis.chapters import sectioned, slug, write_csv
 from analysis.cli import printable
 from analysis.data.listing import composed
@@ -80,7 +81,7 @@ def report(tmp_path_factory, names):
     spelled = draw_folder(base / FOLDER, names, each=2)
     bad = fill(base / FOLDER, base / "secrets")
     with pytest.MonkeyPatch.context() as patch, chdir(base / "here"):
-        patch.setattr(command, "run_notebook", run_here)
+        patch.setattr(report_module, "run_notebook", run_here)
         made = report_dataset(spelled, crops="center", out="out", progress=False)
     return made, base, bad
 
