@@ -528,6 +528,13 @@ def mean_norm(X: Floats) -> float:
     return float(np.sqrt((X**2).sum(axis=1).mean())) or 1.0
 
 
+def unit_rows(X: Floats) -> Floats:
+    """Scale samples to unit norm; those that are all zeros stay."""
+    norms = np.linalg.norm(X, axis=1, keepdims=True)
+    rows: Floats = X / np.where(norms > 0, norms, 1.0)
+    return rows
+
+
 def linear_machine(C: float = 1.0) -> Pipeline:
     """Build a support vector machine, one class against the rest, squared hinge loss."""
     return make_pipeline(_Sized(), BatchedLinearSVC(C))

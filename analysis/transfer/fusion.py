@@ -109,8 +109,7 @@ from analysis.transfer.adaptation import (
     principal_components,
     two_domains,
 )
-from analysis.transfer.classifiers import BatchedLinearSVC, mean_norm, standardise
-from analysis.transfer.pca import ChunkedPCA, read_block, two_dimensional
+from analysis.transfer.classifiers import BatchedLinearSVC, mean_norm, standardise, unit_rows
 from analysis.transfer.tca import TransferComponentAnalysis
 
 __all__ = [
@@ -123,8 +122,6 @@ __all__ = [
     "fuse",
     "fusion_descriptors",
     "keep_features",
-    "local_descriptors",
-    "segment_means",
     "source_accuracy",
 ]
 
@@ -133,7 +130,6 @@ SELECTIONS: Mapping[str, str] = {"PCA": "none", "flatten": "flatten:100", "pool 
 the descriptors themselves, or the map for ``"PCA"``."""
 
 SCALINGS = ("none", "size")
-_BYTES = 2**28
 
 Array = NDArray[Any]
 
@@ -167,99 +163,6 @@ class Descriptor:
     domains: Domains
 
 
-def local_descriptors(
-    source_maps: Any,
-    target_maps: Any,
-    selection: str,
-    *,
-    n_components: int = 256,
-    segment: int = 100,
-    units: int | None = None,
-) -> Domains:
-    """Reduce the maps of a block.
-
-    Parameters
-    ----------
-    source_maps, target_maps : array, shape (images, values)
-        Flattened maps (unit, row, column), as ``extract(pooling="none")`` gives them for one layer;
-        any array that :mod:`analysis.transfer.pca` can read by blocks.
-    selection : {"PCA", "flatten", "pool 2D"}
-        See above. The last two are what ``extract`` gives by the pooling that :data:`SELECTIONS`
-        names, from maps that it need not store.
-    n_components : int
-        Of ``"PCA"``.
-    segment : int
-        Values that ``"flatten"`` averages.
-    units : int, optional
-        Units of the layer; only ``"pool 2D"`` needs them.
-
-    Returns
-    -------
-    Domains
-        float64 components, or means as precise as the maps.
-
-    Raises
-    ------
-    ValueError
-        For a selection that is not known, maps that do not fit together, or units that do not
-        divide them.
-    """
-    target_maps = by_name(target_maps, feature_names(source_maps), "maps of the target")
-    maps = Domains(two_dimensional(source_maps), two_dimensional(target_maps))
-    widths = [each.shape[1] for each in maps]
-    if widths[0] != widths[1]:
-        raise ValueError(
-            f"expected maps of the same layer of the same network, got {widths[0]} values per "
-            f"image of the source and {widths[1]} of the target"
-        )
-    if selection == "PCA":
-        found = ChunkedPCA(n_components).fit(maps.source)
-        return Domains(found.scores_, found.transform(maps.target))
-    if selection == "pool 2D":
-        segment = _values_per_unit(widths[0], units)
-    elif selection != "flatten":
-        raise ValueError(f"unknown selection {selection!r}; known: {', '.join(SELECTIONS)}")
-    return Domains(*(segment_means(each, segment) for each in maps))
-
-
-def _values_per_unit(width: int, units: int | None) -> int:
-    if units is None or units < 1 or width % units:
-        raise ValueError(
-            f"expected the number of units of the layer, which divides the {width} values of its "
-            f"map, got {units}"
-        )
-    return width // units
-
-
-def segment_means(maps: Any, segment: int) -> Array:
-    """Means of consecutive values of every image, read by blocks.
-
-    Parameters
-    ----------
-    maps : array, shape (images, values)
-        Flattened maps.
-    segment : int
-        Values per mean; the last one is of what is left.
-
-    Returns
-    -------
-    ndarray, shape (images, ceil(values / segment))
-        Summed in float64; float32, or float64 if the maps are.
-    """
-    maps = two_dimensional(maps)
-    if segment < 1:
-        raise ValueError(f"expected segments of at least one value, got {segment}")
-    n, width = maps.shape
-    step = segment * max(1, _BYTES // (8 * n * segment))
-    parts = []
-    for begin in range(0, width, step):
-        block = read_block(maps, slice(begin, min(begin + step, width)))
-        whole = block.shape[1] // segment * segment
-        pieces = [block[:, :whole].reshape(n, -1, segment), block[:, None, whole:]]
-        parts += [p.mean(axis=2, dtype=np.float64).astype(p.dtype) for p in pieces if p.size]
-    return np.concatenate(parts, axis=1)
-
-
 def fuse(global_features: Domains, local_features: Domains, *, scaling: str = "none") -> Domains:
     """Put the global and the local features of the same images side by side.
 
@@ -278,7 +181,7 @@ def fuse(global_features: Domains, local_features: Domains, *, scaling: str = "n
     """
     if scaling not in SCALINGS:
         raise ValueError(f"unknown scaling {scaling!r}; known: {', '.join(SCALINGS)}")
-    parts = [Domains(*two_domains(*each)) for each in (global_features, local_features)]
+    parts = [Domains(*two_domains(*part)) for part in (global_features, local_features)]
     for name, ours, theirs in zip(Domains._fields, *parts, strict=True):
         if len(ours) != len(theirs):
             raise ValueError(
@@ -286,14 +189,14 @@ def fuse(global_features: Domains, local_features: Domains, *, scaling: str = "n
                 f"{len(ours)} and {len(theirs)}"
             )
     if scaling == "size":
-        parts = [_of_size_one(each) for each in parts]
+        parts = [_of_size_one(part) for part in parts]
     return Domains(*(np.hstack(both) for both in zip(*parts, strict=True)))
 
 
 def _of_size_one(domains: Domains) -> Domains:
     mean = domains.source.mean(axis=0)
-    size = float(np.sqrt(((domains.source - mean) ** 2).sum(axis=1).mean())) or 1.0
-    return Domains(*((each - mean) / size for each in domains))
+    size = mean_norm(domains.source - mean)
+    return Domains(*((part - mean) / size for part in domains))
 
 
 def fusion_descriptors(
@@ -575,7 +478,7 @@ def _as_they_are(source: Floats, target: Floats, how: Alignment) -> list[Embedde
 
 
 def _at_unit_length(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
-    return [Embedded(source.shape[1], _unit_rows(source), _unit_rows(target))]
+    return [Embedded(source.shape[1], unit_rows(source), unit_rows(target))]
 
 
 def _each_standardised(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
@@ -591,12 +494,6 @@ ALIGNMENTS: Mapping[str, Callable[[Floats, Floats, Alignment], list[Embedded]]] 
     "geodesic flow": _by_geodesic_flow,
 }
 """Name of an alignment, and what it makes of both domains."""
-
-
-def _unit_rows(X: Floats) -> Floats:
-    lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    rows: Floats = X / np.where(lengths > 0, lengths, 1.0)
-    return rows
 
 
 def _each_by_itself(source: Floats, target: Floats) -> tuple[Floats, Floats]:
@@ -633,35 +530,6 @@ FUSION_COLUMNS = (*_KEYS, "n_components", *_FACTS, *_MEASURED)
 """Of :func:`fusion_table`."""
 
 
-class Outcome(NamedTuple):
-    """What is predicted of the target, and what is known before its labels are.
-
-    Attributes
-    ----------
-    descriptor : Descriptor
-        What was aligned.
-    alignment : str
-        By which of :data:`ALIGNMENTS`.
-    n_components : int
-        Numbers per image that the machine is given.
-    predicted : ndarray or None
-        Class of each target image; None where there are not as many components.
-    align_seconds, classify_seconds : float
-        Of the alignment, of all numbers of components together, and of machine and predictions.
-    gap, source_accuracy : float
-        See :mod:`analysis.transfer.fusion`; NaN if not asked for.
-    """
-
-    descriptor: Descriptor
-    alignment: str
-    n_components: int
-    predicted: Labels | None
-    align_seconds: float
-    classify_seconds: float
-    gap: float
-    source_accuracy: float
-
-
 def predict_linear(X: Floats, y: Labels, X_new: Floats, *, C: float = 1.0) -> Labels:
     """Classify by the protocol's machine; one class in ``y`` is given to all.
 
@@ -691,7 +559,7 @@ def classify_targets(
     C: float = 1.0,
     label_free: bool = False,
     n_folds: int = 5,
-) -> Iterator[Outcome]:
+) -> Iterator[dict[str, Any]]:
     """Predict the classes of target images, of which no label is asked for.
 
     Parameters
@@ -714,8 +582,12 @@ def classify_targets(
 
     Yields
     ------
-    Outcome
-        By descriptor, alignment and number of components.
+    dict
+        By descriptor, alignment and number of components: ``descriptor`` (kind), ``layer``,
+        ``selection``, ``alignment``, ``n_components`` (numbers per image that the classifier is
+        given), ``predicted`` (class of each target image; None where there are not as many
+        components), ``align_seconds`` (of all numbers of components together),
+        ``classify_seconds``, ``gap`` and ``source_accuracy`` (NaN if not asked for).
 
     Raises
     ------
@@ -745,7 +617,14 @@ def classify_targets(
                 taken = perf_counter() - begun
                 if label_free and Zs is not None and Zt is not None:
                     known = _known(Zs, y, Zt, C, n_folds, how.seed)
-                yield Outcome(descriptor, name, size, predicted, seconds, taken, *known)
+                own = (descriptor.kind, descriptor.layer, descriptor.selection, name)
+                measured = (seconds, taken, *known)
+                yield {
+                    **dict(zip(_KEYS, own, strict=True)),
+                    "n_components": size,
+                    "predicted": predicted,
+                    **dict(zip(_MEASURED, measured, strict=True)),
+                }
 
 
 def _known(
@@ -804,21 +683,20 @@ def fusion_table(
         "train": ys.size,
         "test": yt.size,
     }
-    rows = [_scored(each, yt) | facts for each in classify_targets(descriptors, ys, **options)]
+    rows = [
+        row | facts | _scored(row["predicted"], yt)
+        for row in classify_targets(descriptors, ys, **options)
+    ]
     return pd.DataFrame(rows, columns=FUSION_COLUMNS)
 
 
-def _scored(outcome: Outcome, yt: Labels) -> dict[str, Any]:
-    accuracies = (np.nan, np.nan)
-    if outcome.predicted is not None:
-        checked_labels(yt, len(outcome.predicted), "{} target images")
-        right = outcome.predicted == yt
-        by_class = [right[yt == name].mean() for name in np.unique(yt)]
-        accuracies = float(right.mean()), float(np.mean(by_class))
-    own = outcome.descriptor
-    names = dict(zip(_KEYS, (own.kind, own.layer, own.selection, outcome.alignment), strict=True))
-    measured = {name: getattr(outcome, name) for name in ("n_components", *_MEASURED)}
-    return names | measured | dict(zip(("accuracy", "class_accuracy"), accuracies, strict=True))
+def _scored(predicted: Labels | None, yt: Labels) -> dict[str, float]:
+    if predicted is None:
+        return {"accuracy": np.nan, "class_accuracy": np.nan}
+    checked_labels(yt, len(predicted), "{} target images")
+    right = predicted == yt
+    by_class = [right[yt == name].mean() for name in np.unique(yt)]
+    return {"accuracy": float(right.mean()), "class_accuracy": float(np.mean(by_class))}
 
 
 def table_of_fusion(table: pd.DataFrame, *, alignment: str = "TCA") -> pd.DataFrame:

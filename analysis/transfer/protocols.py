@@ -45,7 +45,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -64,10 +64,9 @@ from analysis.transfer.classifiers import (
     principal_basis,
     solve_softmax,
     solve_squared_hinge,
+    standardise,
+    unit_rows,
 )
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 __all__ = [
     "FIXED_C",
@@ -257,24 +256,15 @@ def affordable_n_train(labels: ArrayLike, at_most: int) -> int:
 
 def _nearest(X: NDArray[Any], train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[Any]:
     """Position in ``train`` of each test image's nearest neighbour."""
-    examples = X[train].astype(np.float64)
-    mean, deviation = examples.mean(axis=0), examples.std(axis=0)
-    constant = (examples == examples[0]).all(axis=0)
-    deviation[constant] = 1.0
-    units = _unit_rows((examples - mean) / deviation)
+    scaled = standardise(X[train].astype(np.float64))
+    units = unit_rows(scaled(X[train]))
     nearest = np.empty(test.size, np.int64)
     for start in range(0, test.size, _ROWS):
         part = slice(start, start + _ROWS)
         # Between unit rows, the least distance is the greatest inner product.
-        rows = _unit_rows((X[test[part]] - mean) / deviation)
+        rows = unit_rows(scaled(X[test[part]]))
         nearest[part] = (rows @ units.T).argmax(axis=1)
     return nearest
-
-
-def _unit_rows(X: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale rows to unit norm; a row of zeros stays."""
-    norms = np.linalg.norm(X, axis=1, keepdims=True)
-    return X / np.where(norms > 0, norms, 1.0)
 
 
 def best_layer_over_pixels(shots: pd.DataFrame) -> pd.DataFrame:

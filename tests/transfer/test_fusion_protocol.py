@@ -129,7 +129,7 @@ class TestTable:
         (found,) = classify_targets(descriptors[:1], ys, alignments=["TCA"], how=how, C=7.0)
         fitted = TransferComponentAnalysis(5, gamma=0.3, mu=0.01).fit(*descriptors[0].domains)
         expected = plain_svm(fitted.source_embedding_, ys, fitted.target_embedding_, C=7.0)
-        assert_array_equal(found.predicted, expected)
+        assert_array_equal(found["predicted"], expected)
 
     def test_the_same_again(self, pair, table):
         again = fusion_table(*pair, how=FEW, alignments=[*ALIGNMENTS], label_free=True)
@@ -146,7 +146,7 @@ class TestLabelsOfTheTarget:
         outcomes = [*classify_targets(descriptors, ys, **options)]
         found = fusion_table(descriptors, ys, others, **options)
         for labels, scored in ((yt, table), (others, found)):
-            expected = [share_right(each.predicted, labels) for each in outcomes]
+            expected = [share_right(each["predicted"], labels) for each in outcomes]
             assert_array_equal(scored["accuracy"], expected)
         blind = ["descriptor", "layer", "selection", "alignment", "n_components", "gap"]
         blind += ["source_accuracy", "chance", "majority"]
@@ -185,8 +185,8 @@ class TestAlignments:
         (source, target), ys, _ = domains(n=(12, 9))
         twice = Descriptor("global", "late", "", Domains(np.repeat(source, 2, axis=0), target))
         *_, last = classify_targets([twice], np.repeat(ys, 2), alignments=["TCA"])
-        assert 16 <= last.n_components <= 20
-        assert last.predicted.shape == (9,)
+        assert 16 <= last["n_components"] <= 20
+        assert last["predicted"].shape == (9,)
 
     @pytest.mark.parametrize("name", ALIGNMENTS)
     def test_features_without_variance(self, name):
@@ -198,7 +198,7 @@ class TestAlignments:
             for X in ((source, target), padded)
             for outcome in classify_targets([Descriptor("g", "", "", Domains(*X))], ys, **options)
         ]
-        assert_array_equal(outcomes[0].predicted, outcomes[1].predicted)
+        assert_array_equal(outcomes[0]["predicted"], outcomes[1]["predicted"])
 
 
 class TestMachine:

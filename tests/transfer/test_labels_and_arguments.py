@@ -55,8 +55,6 @@ from analysis.transfer.fusion import (
     Domains,
     domain_gap,
     fusion_table,
-    local_descriptors,
-    segment_means,
     source_accuracy,
 )
 from analysis.transfer.pca import ChunkedPCA
@@ -243,7 +241,7 @@ def test_sparse_samples_are_taken_as_dense_ones(estimator, given, methods, form)
     "function",
     [lambda X: signed_ks(X, Y), lambda X: noise_thresholds(X, Y).t_plus,
      lambda X: one_shot_accuracy(X, Y), lambda X: domain_gap(X, Z),
-     lambda X: segment_means(X, 5), lambda X: source_accuracy(X, Y, lambda X, y, T: y[: len(T)]),
+     lambda X: source_accuracy(X, Y, lambda X, y, T: y[: len(T)]),
      lambda X: nearest_images(X, Y).to_numpy(),
      lambda X: split_accuracies(X, Y, n_train=3, seed=0)["accuracy"]],
 )  # fmt: skip
@@ -260,7 +258,6 @@ NUMBERS = {
     "GFK": lambda k: GeodesicFlowKernel(k).fit(X, Z).transform(Z),
     "SA": lambda k: SubspaceAlignment(k).fit(X, Z).transform_target(Z),
     "ChunkedPCA": lambda k: ChunkedPCA(k).fit(X).transform(Z),
-    "local_descriptors": lambda k: local_descriptors(X, Z, "PCA", n_components=k).target,
     "office_protocol": lambda k: office_protocol(
         X, Y, Z, W, seed=0, n_source=5, n_target=2, n_splits=1, n_components=k
     )["accuracy"],

@@ -27,14 +27,7 @@ from analysis.transfer import (
     linear_svm,
     office_protocol,
 )
-from analysis.transfer.fusion import (
-    SELECTIONS,
-    Domains,
-    domain_gap,
-    fuse,
-    keep_features,
-    local_descriptors,
-)
+from analysis.transfer.fusion import Domains, domain_gap, fuse, keep_features
 from analysis.transfer.pca import ChunkedPCA
 from analysis.transfer.tca import StoredDomains
 
@@ -218,12 +211,6 @@ def test_a_pipeline_of_embedding_and_machine_goes_by_name():
 def test_descriptors_of_two_domains_go_by_name(order):
     source, _, target, _ = domains()
     moved = target[:, order]
-    for selection in SELECTIONS:
-        found, expected = (
-            local_descriptors(source, X, selection, n_components=4, segment=5, units=4)
-            for X in (moved.chunk(feature=5), target)
-        )
-        np.testing.assert_allclose(found.target, expected.target, atol=1e-10)
     kept = np.arange(WIDTH) % 3 == 0
     expected = keep_features(Domains(source, target), kept)
     found = keep_features(Domains(source, moved), kept)
@@ -231,8 +218,6 @@ def test_descriptors_of_two_domains_go_by_name(order):
     fused = fuse(Domains(source, moved), Domains(source.to_numpy(), target.to_numpy()))
     np.testing.assert_array_equal(fused.target, np.hstack([target.to_numpy()] * 2))
     assert domain_gap(source, moved) == pytest.approx(domain_gap(source, target))
-    with pytest.raises(ValueError, match="with the same 12 features, in any order"):
-        local_descriptors(source, renamed(target), "flatten")
     with pytest.raises(ValueError, match="with the same 12 features, in any order"):
         keep_features(Domains(source, renamed(target)), kept)
 
