@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -47,29 +47,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLAIMS",
-    "CLEARLY",
     "PAPER_DATASETS",
-    "PRACTICALLY",
-    "RATIO",
     "Claim",
-    "Evidence",
     "Finding",
-    "NotTestableError",
-    "Verdict",
-    "almost_equal",
     "check_claims",
-    "chosen",
-    "conclude",
-    "every",
     "gather_evidence",
-    "holds_if",
     "lacking_table",
-    "list_datasets",
-    "long_bars",
-    "of_group",
-    "require_fc",
     "table_of_measures",
-    "testable",
     "verdict_counts",
     "verdict_table",
 ]
@@ -235,10 +219,102 @@ def every(holds: pd.Series[bool], here: str) -> Finding:
     return conclude(holds_if(not broken), counted, map(str, holds.index), why)
 
 
+# What several sections ask: which datasets, and how two measures compare on them.
+
+
+def of_group(evidence: Evidence, *groups: str) -> list[str]:
+    """Testable datasets whose overlap with the network's source task is of these groups."""
+    names = [name for name, group in evidence.groups.items() if group in groups]
+    wanted = " or ".join(groups)
+    if not names:
+        if not evidence.trained:
+            raise NotTestableError("the network has learnt no source task to overlap with")
+        raise NotTestableError(f"the study has no dataset of group {wanted} for this network")
+    return testable(evidence, names)
+
+
+def moved(evidence: Evidence, before: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Testable datasets whose group changed like that from the first source task to this one."""
+    first, _ = _both(evidence)
+    names = [
+        name
+        for name, group in evidence.groups.items()
+        if first.groups.get(name) in before and group in groups
+    ]
+    if not names:
+        changes = ", ".join(
+            f"{n} {first.groups.get(n) or 'none'} → {group or 'none'}"
+            for n, group in evidence.groups.items()
+        )
+        raise NotTestableError(f"no dataset changed its group like that: {changes}")
+    return testable(evidence, names)
+
+
+def _named(
+    evidence: Evidence,
+    *,
+    named: Sequence[str] = (),
+    instead: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    before: Sequence[str] = (),
+) -> list[str]:
+    """Datasets that ``claims.toml`` asks for: by name, by group, by change of group, or all."""
+    if before:
+        return moved(evidence, before, groups)
+    if groups:
+        return of_group(evidence, *groups)
+    return chosen(evidence, named, instead) if named else testable(evidence)
+
+
+def _measured(evidence: Evidence, part: str, *measures: str) -> pd.Series[float]:
+    """Sum of measures of a part of the embedding, or a column of the thresholds."""
+    if part == "thresholds":
+        return evidence.thresholds[measures[0]]
+    return sum(evidence.of(part, measure) for measure in measures)  # type: ignore[return-value]
+
+
+@_predicate
+def _compare(
+    evidence: Evidence, *, one: list[str], other: list[str], relation: str, said: str, **on: Any
+) -> Finding:
+    """Whether two measures stand in a relation on every dataset."""
+    require_fc(evidence)
+    names = _named(evidence, **on)
+    first, second = _measured(evidence, *one)[names], _measured(evidence, *other)[names]
+    holds = {
+        "greater": first > second,
+        "significantly larger": first >= RATIO * second,
+        "almost equal": almost_equal(first, second),
+    }[relation]
+    return every(holds, said.format(one=first.mean(), other=second.mean()))
+
+
+@_predicate
+def _more_in_these(
+    evidence: Evidence,
+    *,
+    measure: list[str],
+    these: dict[str, Any],
+    those: dict[str, Any],
+    said: str,
+    beyond_chance: bool = False,
+) -> Finding:
+    """Whether a measure is greater on some datasets, in the mean, than on others."""
+    part, *_ = measure
+    if part == FC:
+        require_fc(evidence)
+    sets = {on.pop("called"): _named(evidence, **on) for on in (dict(these), dict(those))}
+    tail = _measured(evidence, *measure)
+    if beyond_chance:
+        tail = tail - evidence.of(part, measure[1], by_chance=True)
+    one, other = (tail[names].mean() for names in sets.values())
+    why = "; ".join(f"{called}: {', '.join(names)}" for called, names in sets.items())
+    tested = [name for names in sets.values() for name in names]
+    return conclude(holds_if(bool(one > other)), said.format(one=one, other=other), tested, why)
+
+
 # Section 5: what distances mean, and how they are distributed.
 
-FINE = ("wood_grain", "digits", "digits_rendered")
-BROAD = ("materials", "materials_unbalanced", "glyphs_clean", "glyphs_cluttered")
 CLASSES = 8
 TWO_MODES, MOST_LAYERS = 0.5, 0.9
 MOST_SHAPES = 0.75
@@ -255,17 +331,6 @@ def _shared_lowest(evidence: Evidence) -> Finding:
     by_chance = evidence.of(FC, "shared_lowest", by_chance=True)[names]
     here = f"one feature in up to {found.max():.0f} classes (shuffled: {by_chance.max():.0f})"
     return every((found >= BIRDS) & (found > by_chance), here)
-
-
-@_predicate
-def _fine_grained(evidence: Evidence) -> Finding:
-    fine = chosen(evidence, ["cub200", "flowers102"], FINE)
-    broad = chosen(evidence, ["imagenet", "mit67"], BROAD)
-    tail = evidence.of(ALL, "below_0.5") - evidence.of(ALL, "below_0.5", by_chance=True)
-    one, other = tail[fine].mean(), tail[broad].mean()
-    here = f"{one:.2%} of the pairs against {other:.2%}, shuffled labels subtracted"
-    why = f"fine-grained: {', '.join(fine)}; broad: {', '.join(broad)}"
-    return conclude(holds_if(one > other), here, [*fine, *broad], why)
 
 
 @_predicate
@@ -338,14 +403,6 @@ def _symmetrical(evidence: Evidence) -> Finding:
 
 
 @_predicate
-def _conv_farther(evidence: Evidence) -> Finding:
-    require_fc(evidence)
-    names = testable(evidence)
-    conv, fc = (evidence.of(part, "mean_size")[names] for part in (CONV, FC))
-    return every(conv > fc, f"mean |D| {conv.mean():.3f} against {fc.mean():.3f}")
-
-
-@_predicate
 def _longer_tail(evidence: Evidence) -> Finding:
     require_fc(evidence)
     names = testable(evidence)
@@ -354,17 +411,6 @@ def _longer_tail(evidence: Evidence) -> Finding:
     both = [name for name in names if higher[name] and longer[name]]
     here = f"in {len(both)} of {len(names)} datasets" + (f": {', '.join(both)}" if both else "")
     return conclude(holds_if(bool(both)), here, names)
-
-
-@_predicate
-def _conv_discriminates(evidence: Evidence) -> Finding:
-    require_fc(evidence)
-    names = chosen(evidence, ["wood", "flowers102"], ["wood_grain"])
-    conv, fc = (
-        evidence.of(part, "above_0.5")[names] + evidence.of(part, "below_0.5")[names]
-        for part in (CONV, FC)
-    )
-    return every(conv > fc, f"{conv.mean():.1%} of the pairs extreme, against {fc.mean():.1%}")
 
 
 @_predicate
@@ -396,43 +442,6 @@ BROAD_IN_SOURCE = ("imagenet", "caltech101", "caltech256")
 LIMITED = ("stanforddogs", "catsdogs")
 ALMOST_NOTHING = 0.05
 SPIKE = (0.06, 0.1)
-
-
-def of_group(evidence: Evidence, *groups: str) -> list[str]:
-    """Testable datasets whose overlap with the network's source task is of these groups."""
-    names = [name for name, group in evidence.groups.items() if group in groups]
-    wanted = " or ".join(groups)
-    if not names:
-        if not evidence.trained:
-            raise NotTestableError("the network has learnt no source task to overlap with")
-        raise NotTestableError(f"the study has no dataset of group {wanted} for this network")
-    return testable(evidence, names)
-
-
-def _absence_is_larger(evidence: Evidence, names: list[str]) -> Finding:
-    """Whether negative distances are far more numerous than positive ones in the fc layers."""
-    require_fc(evidence)
-    presence, absence = (evidence.of(FC, side)[names] for side in ("presence", "absence"))
-    here = f"{absence.mean():.0%} of the pairs negative, {presence.mean():.0%} positive"
-    return every(absence >= RATIO * presence, here)
-
-
-def _sides_are_even(evidence: Evidence, names: list[str]) -> Finding:
-    """Whether negative and positive distances are about as numerous in the fc layers."""
-    require_fc(evidence)
-    presence, absence = (evidence.of(FC, side)[names] for side in ("presence", "absence"))
-    here = f"{absence.mean():.0%} of the pairs negative, {presence.mean():.0%} positive"
-    return every(almost_equal(presence, absence), here)
-
-
-@_predicate
-def _absence_prevails(evidence: Evidence, *, groups: list[str]) -> Finding:
-    return _absence_is_larger(evidence, of_group(evidence, *groups))
-
-
-@_predicate
-def _sides_are_symmetrical(evidence: Evidence, *, groups: list[str]) -> Finding:
-    return _sides_are_even(evidence, of_group(evidence, *groups))
 
 
 @_predicate
@@ -510,17 +519,6 @@ def _rank_of_textures(evidence: Evidence) -> Finding:
     names = testable(evidence)
     rank = int(evidence.of(FC, "near_zero")[names].rank()["textures"])
     return conclude(holds_if(rank == len(wanted)), f"rank {rank} of {len(names)}", names)
-
-
-@_predicate
-def _tail_in_a_and_b(evidence: Evidence) -> Finding:
-    require_fc(evidence)
-    near, far = of_group(evidence, "a", "b"), of_group(evidence, "c")
-    tail = evidence.of(FC, "above_0.5")
-    one, other = tail[near].mean(), tail[far].mean()
-    here = f"{one:.2%} of the pairs with D > 0.5, against {other:.2%}"
-    why = f"groups a, b: {', '.join(near)}; group c: {', '.join(far)}"
-    return conclude(holds_if(bool(one > other)), here, [*near, *far], why)
 
 
 # Section 7: what is noise, and what the noise thresholds keep.
@@ -603,30 +601,6 @@ def _nobody_is_left_out(evidence: Evidence) -> Finding:
         f" ({by_side.iloc[0]:,.0f} by t+, {by_side.iloc[1]:,.0f} by t−)"
     )
     return every(rows["least"] > 0, here)
-
-
-def _pruned(evidence: Evidence, *groups: str) -> tuple[pd.Series[float], pd.Series[float], str]:
-    """Pruned shares of both parts on the datasets of these groups, and both in words."""
-    require_fc(evidence)
-    rows = evidence.thresholds.loc[of_group(evidence, *groups)]
-    conv, fc = rows[f"pruned_{CONV}"], rows[f"pruned_{FC}"]
-    return (
-        conv,
-        fc,
-        f"{fc.mean():.0%} of the fully connected pairs, {conv.mean():.0%} of the others",
-    )
-
-
-@_predicate
-def _evenly_pruned(evidence: Evidence) -> Finding:
-    conv, fc, here = _pruned(evidence, "a")
-    return every(almost_equal(fc, conv), here)
-
-
-@_predicate
-def _fc_is_pruned(evidence: Evidence) -> Finding:
-    conv, fc, here = _pruned(evidence, "b", "c")
-    return every(fc >= RATIO * conv, here)
 
 
 # Section 6.1: single datasets in the convolutional layers.
@@ -766,18 +740,6 @@ def _early_alike(evidence: Evidence) -> Finding:
 
 
 @_predicate
-def _drawn_in(evidence: Evidence) -> Finding:
-    names = _moved(evidence, lambda before, now: now == "a" and before not in ("a", None))
-    return _absence_is_larger(evidence, names)
-
-
-@_predicate
-def _left_out(evidence: Evidence) -> Finding:
-    names = _moved(evidence, lambda before, now: before == "a" and now == "c")
-    return _sides_are_even(evidence, names)
-
-
-@_predicate
 def _contracts(evidence: Evidence) -> Finding:
     first, _ = _both(evidence)
     require_fc(evidence)
@@ -812,19 +774,6 @@ def _sizes_matter(evidence: Evidence) -> Finding:
         f"rank correlation {now:+.2f} (first source task {before:+.2f}) over {len(names)} datasets"
     )
     return conclude(holds_if(max(before, now) <= CORRELATION), here, names)
-
-
-def _moved(evidence: Evidence, wanted: Callable[[str | None, str | None], bool]) -> list[str]:
-    """Datasets that changed their group as asked, from the first source task to this one."""
-    first, _ = _both(evidence)
-    names = [n for n, group in evidence.groups.items() if wanted(first.groups.get(n), group)]
-    if not names:
-        changes = ", ".join(
-            f"{n} {first.groups.get(n) or 'none'} → {group or 'none'}"
-            for n, group in evidence.groups.items()
-        )
-        raise NotTestableError(f"no dataset changed its group like that: {changes}")
-    return testable(evidence, names)
 
 
 # Counts: of features, of images and of classes.
@@ -872,6 +821,12 @@ CLAIMS = _read_claims()
 """In reading order."""
 
 
+_COLUMNS = [
+    *("network", "trained", "claim", "section", "statement", "criterion", "paper"),
+    *("here", "tested_on", "verdict", "why", "shuffled"),
+]
+
+
 def check_claims(
     evidence: Mapping[str, Evidence], claims: Sequence[Claim] = CLAIMS
 ) -> pd.DataFrame:
@@ -896,24 +851,12 @@ def check_claims(
     rows = []
     for network, of_network in evidence.items():
         for claim in claims:
-            finding = _finding(claim, of_network)
-            rows.append(
-                {
-                    "network": network,
-                    "trained": of_network.trained,
-                    "claim": claim.id,
-                    "section": claim.section,
-                    "statement": claim.statement,
-                    "criterion": claim.criterion,
-                    "paper": claim.paper,
-                    "here": finding.here,
-                    "tested_on": finding.tested_on,
-                    "verdict": finding.verdict,
-                    "why": finding.why,
-                    "shuffled": _by_chance(claim, of_network),
-                }
-            )
-    return pd.DataFrame(rows)
+            row = vars(claim) | vars(_finding(claim, of_network))
+            row |= {"network": network, "trained": of_network.trained, "claim": claim.id}
+            by_chance = of_network.shuffled if claim.labelled else None
+            row["shuffled"] = "" if by_chance is None else _finding(claim, by_chance).verdict
+            rows.append(row)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def verdict_counts(table: pd.DataFrame) -> dict[str, int | str]:
@@ -969,12 +912,6 @@ def _finding(claim: Claim, evidence: Evidence) -> Finding:
     if finding.tested_on == list_datasets(names) and len(names) > 1:
         return replace(finding, tested_on=_all_of(names))
     return finding
-
-
-def _by_chance(claim: Claim, evidence: Evidence) -> str:
-    if not claim.labelled or evidence.shuffled is None:
-        return ""
-    return _finding(claim, evidence.shuffled).verdict
 
 
 def _all_of(names: list[str]) -> str:
