@@ -9,25 +9,25 @@ against the rest) and a matrix W that maps target samples to where source sample
     ½ ‖W‖² + ½ Σ_k ‖θ_k‖² + C_S Σ_k Σ_i h(y_ik θ_k·x_i) + C_T Σ_k Σ_j h(y_jk θ_k·W z_j)
 
 over source samples x and labelled target samples z, with h the hinge, max(0, 1 - ·). In turns, W
-is held and the hyperplanes are linear machines on x and W z; then they are held, and W is one
-linear machine on the products θ_k ⊗ z_j. The first hyperplanes are those of the source alone. Each
-half turn is a convex problem, so the objective never rises; the two together are not.
+is held and the hyperplanes are linear classifiers on x and W z; then they are held, and W is one
+linear classifier on the products θ_k ⊗ z_j. The first hyperplanes are those of the source alone.
+Each half turn is a convex problem, so the objective never rises; the two together are not.
 
-The linear machines have hinge loss and no intercept, and are solved to rounding error. Coordinate
-descent, as in LIBLINEAR, takes long for samples that can be told apart perfectly, which few samples
-of many features always can, and longer where many lie exactly on the margin. Samples are few here,
-so that the dual problem is solved by a primal-dual interior point method (Mehrotra, *On the
-implementation of a primal-dual interior point method*, SIAM Journal on Optimization 2, 1992), which
-takes some twenty factorisations of the matrix of inner products in any case. Where the samples span
-few dimensions, these are of a matrix of as many rows instead (the identity of Woodbury, refined by
-the residual); if rounding stops that early, the whole matrix takes over.
+The linear classifiers have hinge loss and no intercept, and are solved to rounding error.
+Coordinate descent, as in LIBLINEAR, takes long for samples that can be told apart perfectly, which
+few samples of many features always can, and longer where many lie exactly on the margin. Samples
+are few here, so that the dual problem is solved by a primal-dual interior point method (Mehrotra,
+*On the implementation of a primal-dual interior point method*, SIAM Journal on Optimization 2,
+1992), which takes some twenty factorisations of the matrix of inner products in any case. Where the
+samples span few dimensions, these are of a matrix of as many rows instead (the identity of
+Woodbury, refined by the residual); if rounding stops that early, the whole matrix takes over.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -97,10 +97,20 @@ class MaxMarginDomainTransform(KnownFeatures, ClassifierMixin, BaseEstimator):  
             Samples and labels that do not fit together, fewer than two classes, target classes
             that the source lacks, weights that are not above 0, no turn.
         """
-        self._check_parameters()
+        if not (self.C_source > 0 and self.C_target > 0):
+            raise ValueError(
+                f"expected weights above 0, got C_source={self.C_source}, C_target={self.C_target}"
+            )
+        if self.max_iter < 1:
+            raise ValueError(f"expected at least one turn, got max_iter={self.max_iter}")
         source, own, target, others = labelled_domains(X_source, y_source, X_target, y_target)
         classes = np.unique(own)
-        _refuse_classes(classes, others)
+        unknown = np.setdiff1d(others, classes)
+        if classes.size < 2 or unknown.size:
+            raise ValueError(
+                "expected at least two classes in the source, and all of the target's among them; "
+                f"the source has {classes.tolist()[:10]}, the target also {unknown.tolist()[:10]}"
+            )
         x, z = _with_constant(source), _with_constant(target)
         basis, _ = np.linalg.qr(np.vstack([x, z]).T)
         x, z, y, t = x @ basis, z @ basis, _signs(own, classes), _signs(others, classes)
@@ -140,14 +150,6 @@ class MaxMarginDomainTransform(KnownFeatures, ClassifierMixin, BaseEstimator):  
         check_is_fitted(self)
         W: Floats = self._basis @ self._W @ self._basis.T
         return W
-
-    def _check_parameters(self) -> None:
-        if not (self.C_source > 0 and self.C_target > 0):
-            raise ValueError(
-                f"expected weights above 0, got C_source={self.C_source}, C_target={self.C_target}"
-            )
-        if self.max_iter < 1:
-            raise ValueError(f"expected at least one turn, got max_iter={self.max_iter}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,15 +197,6 @@ def _signs(labels: NDArray[Any], classes: NDArray[Any]) -> Floats:
     return np.where(labels[:, None] == classes, 1.0, -1.0)
 
 
-def _refuse_classes(classes: NDArray[Any], target: NDArray[Any]) -> None:
-    unknown = np.setdiff1d(target, classes)
-    if classes.size < 2 or unknown.size:
-        raise ValueError(
-            f"expected at least two classes in the source, and all of the target's among them; the "
-            f"source has {classes.tolist()[:10]}, the target also {unknown.tolist()[:10]}"
-        )
-
-
 _GAP = 1e-12  # between the objectives of both problems, as a share, at which to stop
 _WIDEST = 1e-6  # the widest that is still a solution
 _RIDGE = 1e-13  # of the mean square of a sample; keeps Newton's matrix positive definite
@@ -211,7 +204,7 @@ _STEPS = 100
 _TOWARDS = 0.995  # share of the way to the next bound
 
 
-def dual_weights(products: Floats, signs: Floats, most: Floats) -> Floats:
+def dual_weights(products: Floats, signs: Floats, caps: Floats) -> Floats:
     """Weights of the samples in the normal, Σ_i a_i y_i x_i.
 
     Parameters
@@ -220,13 +213,13 @@ def dual_weights(products: Floats, signs: Floats, most: Floats) -> Floats:
         Inner products.
     signs : ndarray, shape (samples,)
         +1 and -1.
-    most : ndarray, shape (samples,)
+    caps : ndarray, shape (samples,)
         Weight of each sample's loss, above 0.
 
     Returns
     -------
     ndarray, shape (samples,)
-        a, with 0 <= a <= most, that minimises ½ Σ a_i a_j y_i y_j x_i·x_j - Σ a_i.
+        a, with 0 <= a <= caps, that minimises ½ Σ a_i a_j y_i y_j x_i·x_j - Σ a_i.
 
     Warns
     -----
@@ -234,35 +227,37 @@ def dual_weights(products: Floats, signs: Floats, most: Floats) -> Floats:
         If rounding errors leave the solution further than a millionth from the optimum.
     """
     Q = products * np.outer(signs, signs)
-    at = _start(Q, most)
-    size = max(1.0, float(np.abs(at.slope).max()))
+    slope = Q @ (caps / 2) - 1
+    size = max(1.0, float(np.abs(slope).max()))
+    low, high = np.maximum(slope, 0) + size, np.maximum(-slope, 0) + size
+    point = _Point(caps / 2, caps, slope, low, high)
     factor = _few_dimensions(Q)
-    at = _towards_optimum(at, Q, factor, size)
-    if factor is not None and not _solved(at, size):
-        at = _towards_optimum(at, Q, None, size)
-    if at.gap > _WIDEST * at.a.sum() or np.abs(at.unmet).max() > _WIDEST * size:
+    _towards_optimum(point, Q, factor, size)
+    if factor is not None:
+        _towards_optimum(point, Q, None, size)
+    if point.gap > _WIDEST * point.a.sum() or np.abs(point.unmet).max() > _WIDEST * size:
         warnings.warn(
-            f"a linear machine of {most.size} samples was not solved: the objectives of the "
-            f"problem and of its dual differ by {at.gap:.1e}; scale the samples to norms near 1",
+            f"a linear classifier of {caps.size} samples was not solved: the objectives of the "
+            f"problem and of its dual differ by {point.gap:.1e}; scale the samples to norms near 1",
             ConvergenceWarning,
             stacklevel=2,
         )
-    return np.clip(at.a, 0, most)
+    return np.clip(point.a, 0, caps)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Point:
     """Weights a strictly between their bounds, and the multipliers of both bounds, above 0."""
 
     a: Floats
-    most: Floats
+    caps: Floats
     slope: Floats
     low: Floats
     high: Floats
 
     @property
-    def left(self) -> Floats:
-        return self.most - self.a
+    def room(self) -> Floats:
+        return self.caps - self.a
 
     @property
     def unmet(self) -> Floats:
@@ -270,31 +265,53 @@ class _Point:
 
     @property
     def gap(self) -> float:
-        return float(self.a @ self.low + self.left @ self.high)
+        return float(self.a @ self.low + self.room @ self.high)
+
+    def newton(
+        self,
+        solve: Callable[[Floats], Floats],
+        below: Floats | float = 0.0,
+        above: Floats | float = 0.0,
+    ) -> tuple[Floats, Floats, Floats, float]:
+        """Newton's step to a·low = below and room·high = above.
+
+        Returns
+        -------
+        a, low, high : ndarray, shape (samples,)
+            Changes of these.
+        longest : float
+            Share of the step, at most 1, at which one of them becomes 0.
+        """
+        a = solve(-self.unmet - self.low + below / self.a + self.high - above / self.room)
+        low = below / self.a - self.low - self.low / self.a * a
+        high = above / self.room - self.high + self.high / self.room * a
+        values = np.concatenate([self.a, self.room, self.low, self.high])
+        changes = np.concatenate([a, -a, low, high])
+        falling = changes < 0
+        return a, low, high, float((values[falling] / -changes[falling]).min(initial=1.0))
 
 
-def _solved(at: _Point, size: float) -> bool:
-    return at.gap <= _GAP * at.a.sum() and bool(np.abs(at.unmet).max() <= _GAP * size)
+def _towards_optimum(point: _Point, Q: Floats, factor: Floats | None, size: float) -> None:
+    """Take Mehrotra's steps until the problem is solved or rounding errors are all that is left.
 
-
-def _towards_optimum(at: _Point, Q: Floats, factor: Floats | None, size: float) -> _Point:
-    """Take steps until the problem is solved or rounding errors are all that is left."""
+    As far as Newton's step would go, so much nearer is the centre that is aimed at.
+    """
+    ridge = _RIDGE * np.trace(Q) / len(Q)
     for _ in range(_STEPS):
-        if _solved(at, size):
+        if point.gap <= _GAP * point.a.sum() and np.abs(point.unmet).max() <= _GAP * size:
             break
-        step = _Step.to(at, Q, factor)
-        share = _TOWARDS * step.longest
+        solve = _solver(Q, factor, point.low / point.a + point.high / point.room + ridge)
+        a, low, high, share = point.newton(solve)
+        ahead = (point.a + share * a) @ (point.low + share * low)
+        ahead += (point.room - share * a) @ (point.high + share * high)
+        centre = point.gap / (2 * a.size) * (float(ahead) / point.gap) ** 3
+        a, low, high, longest = point.newton(solve, centre - a * low, centre + a * high)
+        share = _TOWARDS * longest
         if share < 1e-8:
             break
-        a = at.a + share * step.a
-        at = replace(
-            at,
-            a=a,
-            slope=Q @ a - 1,
-            low=at.low + share * step.low,
-            high=at.high + share * step.high,
-        )
-    return at
+        point.a = point.a + share * a
+        point.slope = Q @ point.a - 1
+        point.low, point.high = point.low + share * low, point.high + share * high
 
 
 def _few_dimensions(Q: Floats) -> Floats | None:
@@ -326,48 +343,3 @@ def _solver(Q: Floats, F: Floats | None, D: Floats) -> Callable[[Floats], Floats
         return x
 
     return refined
-
-
-def _start(Q: Floats, most: Floats) -> _Point:
-    slope = Q @ (most / 2) - 1
-    size = max(1.0, float(np.abs(slope).max()))
-    low, high = np.maximum(slope, 0) + size, np.maximum(-slope, 0) + size
-    return _Point(most / 2, most, slope, low, high)
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """Change of a and of both multipliers; ``longest`` is the share at which one becomes 0."""
-
-    a: Floats
-    low: Floats
-    high: Floats
-    longest: float
-
-    @classmethod
-    def to(cls, at: _Point, Q: Floats, factor: Floats | None) -> _Step:
-        """Mehrotra's step: as far as Newton's would go, so much nearer is the centre aimed at."""
-        ridge = _RIDGE * np.trace(Q) / len(Q)
-        solve = _solver(Q, factor, at.low / at.a + at.high / at.left + ridge)
-        zero = np.zeros_like(at.a)
-        first = cls._newton(at, solve, zero, zero)
-        a, left = at.a + first.longest * first.a, at.left - first.longest * first.a
-        ahead = a @ (at.low + first.longest * first.low)
-        ahead += left @ (at.high + first.longest * first.high)
-        centre = at.gap / (2 * at.a.size) * (float(ahead) / at.gap) ** 3
-        return cls._newton(at, solve, centre - first.a * first.low, centre + first.a * first.high)
-
-    @classmethod
-    def _newton(
-        cls, at: _Point, solve: Callable[[Floats], Floats], below: Floats, above: Floats
-    ) -> _Step:
-        """Newton's step to a·low = below and left·high = above."""
-        right = -at.unmet - at.low + below / at.a + at.high - above / at.left
-        a = solve(right)
-        low = below / at.a - at.low - at.low / at.a * a
-        high = above / at.left - at.high + at.high / at.left * a
-        values = np.concatenate([at.a, at.left, at.low, at.high])
-        changes = np.concatenate([a, -a, low, high])
-        falling = changes < 0
-        longest = (values[falling] / -changes[falling]).min(initial=1.0)
-        return cls(a, low, high, float(longest))

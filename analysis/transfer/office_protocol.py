@@ -133,40 +133,20 @@ def _machine_on(training: str, build: Callable[[], BaseEstimator]) -> Callable[[
         }[training]
         scaled = standardise(X)
         fitted = build().fit(scaled(X), y)
-        found: Labels = fitted.predict(scaled(task.target[task.test]))
-        return found
+        predicted: Labels = fitted.predict(scaled(task.target[task.test]))
+        return predicted
 
     return predict
 
 
-def _with_few_labels(task: Task, build: Callable[[], BaseEstimator]) -> Labels:
-    """Adaptation by the labelled images of both domains."""
+def _augmented(task: Task) -> Labels:
+    """Feature augmentation by the labelled images of both domains."""
     labelled = np.vstack([task.source, task.few])
     scaled = standardise(labelled)
     size = mean_norm(scaled(labelled))
     source, few, test = (scaled(X) / size for X in (task.source, task.few, task.target[task.test]))
-    found: Labels = build().fit(source, task.y_source, few, task.y_few).predict(test)
-    return found
-
-
-def _with_all_images(
-    task: Task,
-    build: Callable[[Floats, Floats], BaseEstimator | None],
-    *,
-    labelled_target: bool = True,
-) -> Labels:
-    """Adaptation by all images of the target, then a machine on the labelled ones."""
-    source, few, target = _each_standardised(task)
-    adapted = build(source, target)
-    if adapted is not None:
-        adapted.fit(source, target)
-        source = adapted.transform_source(source)
-        few, target = (adapted.transform_target(X) for X in (few, target))
-    rows, y = source, task.y_source
-    if labelled_target:
-        rows, y = np.vstack([source, few]), np.append(y, task.y_few)
-    found: Labels = linear_machine().fit(rows, y).predict(target[task.test])
-    return found
+    fitted = FeatureAugmentation(linear_machine()).fit(source, task.y_source, few, task.y_few)
+    return fitted.predict(test)
 
 
 def _max_margin(task: Task) -> Labels:
@@ -207,17 +187,22 @@ UNLABELLED = "S, unlabelled T"
 
 
 def _aligned(name: str, *, labelled_target: bool) -> Method:
-    """Alignment without labels, or for the baseline none, then a machine."""
+    """Alignment by all images of the target, none for the baseline, then a classifier."""
 
-    def build(task: Task) -> Callable[[Floats, Floats], BaseEstimator | None]:
-        if name == BASELINE:
-            return lambda source, target: None
-        return lambda *both: _ALIGNMENTS[name](_spanned(task.n_components, *both))
+    def predict(task: Task) -> Labels:
+        source, few, target = _each_standardised(task)
+        if name != BASELINE:
+            adapted = _ALIGNMENTS[name](_spanned(task.n_components, source, target))
+            adapted.fit(source, target)
+            source = adapted.transform_source(source)
+            few, target = (adapted.transform_target(X) for X in (few, target))
+        rows, y = source, task.y_source
+        if labelled_target:
+            rows, y = np.vstack([source, few]), np.append(y, task.y_few)
+        predicted: Labels = linear_machine().fit(rows, y).predict(target[task.test])
+        return predicted
 
-    return Method(
-        lambda task: _with_all_images(task, build(task), labelled_target=labelled_target),
-        unlabelled=True,
-    )
+    return Method(predict, unlabelled=True)
 
 
 OFFICE_METHODS: Mapping[tuple[str, str], Method] = {
@@ -228,9 +213,7 @@ OFFICE_METHODS: Mapping[tuple[str, str], Method] = {
     ("ST", "Logistic Reg."): Method(_machine_on("ST", logistic_regression)),
     ("ST", "SVM"): Method(_machine_on("ST", linear_machine)),
     ("ST", BASELINE): _aligned(BASELINE, labelled_target=True),
-    ("adapt", "Daume III (2007)"): Method(
-        lambda task: _with_few_labels(task, lambda: FeatureAugmentation(linear_machine()))
-    ),
+    ("adapt", "Daume III (2007)"): Method(_augmented),
     ("adapt", "Hoffman et al. (2013)"): Method(_max_margin, unlabelled=True),
     **{("adapt", name): _aligned(name, labelled_target=True) for name in _ALIGNMENTS},
     **{
@@ -379,12 +362,9 @@ def table_of_office(table: pd.DataFrame) -> pd.DataFrame:
     laid_out = pd.DataFrame("", index=rows, columns=columns)
     for (training, method, *column), part in named.groupby([*rows.names, *columns.names]):
         accuracy = part["accuracy"]
-        laid_out.loc[(training, method), tuple(column)] = _percent(accuracy.mean(), accuracy.std())
+        spread = "" if len(accuracy) == 1 else f" ± {100 * accuracy.std():.1f}"
+        laid_out.loc[(training, method), tuple(column)] = f"{100 * accuracy.mean():.2f}{spread}"
     return laid_out
-
-
-def _percent(mean: float, std: float) -> str:
-    return f"{100 * mean:.2f}" + ("" if np.isnan(std) else f" ± {100 * std:.1f}")
 
 
 def _shared_classes(ys: Labels, yt: Labels) -> Labels:

@@ -74,6 +74,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh, svd
 from sklearn.base import BaseEstimator
+from sklearn.utils import gen_batches
+from sklearn.utils.extmath import row_norms
 
 from analysis.cluster import map_in_order
 from analysis.statistics.blocks import conform, image_blocks_of, image_bounds_of, lean, require_lazy
@@ -275,7 +277,7 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
             mapped: Floats = X @ self._weights
             return mapped
         Z = np.empty((len(X), self._weights.shape[1]))
-        for rows in blocks(len(X), ROWS):
+        for rows in gen_batches(len(X), ROWS):
             values = self._kernel.between(X[rows], self._references)
             np.matmul(values, self._weights, out=Z[rows])
         return Z
@@ -363,7 +365,7 @@ class Kernel:
         """Values (samples, samples): symmetric, each pair computed once, nothing else as large."""
         right = self._right(X, X.mean(axis=0))
         K = np.empty((len(X), len(X)))
-        for rows in blocks(len(X), _BLOCK):
+        for rows in gen_batches(len(X), _BLOCK):
             part = self._of_products(self._left(right[rows]) @ right[rows.start :].T)
             size = len(part)
             part[:, :size] = (part[:, :size] + part[:, :size].T) / 2
@@ -378,7 +380,7 @@ class Kernel:
         sides = np.empty((len(X), X.shape[1] + 2))
         np.subtract(X, centre, out=sides[:, :-2])
         sides[:, -2] = 1
-        sides[:, -1] = -self.gamma * _squares(sides[:, :-2])
+        sides[:, -1] = -self.gamma * row_norms(sides[:, :-2], squared=True)
         sides[:, :-2] *= np.sqrt(2 * self.gamma)
         return sides
 
@@ -414,7 +416,7 @@ def median_gamma(X: Floats, seed: int) -> float:
     if len(X) > MEDIAN_OF:
         X = X[np.random.default_rng(seed).choice(len(X), MEDIAN_OF, replace=False)]
     X = X - X.mean(axis=0)
-    squares = _squares(X)
+    squares = row_norms(X, squared=True)
     distances = squares[:, None] + squares - 2 * (X @ X.T)
     median = float(np.median(distances[np.triu_indices(len(X), 1)]))
     if not median > len(X) * np.finfo(np.float64).eps * squares.max():
@@ -423,17 +425,6 @@ def median_gamma(X: Floats, seed: int) -> float:
             "half of the pairs coincide: give gamma"
         )
     return 1 / (2 * median)
-
-
-def blocks(n: int, size: int) -> Iterator[slice]:
-    """Slices of at most ``size`` that cover n rows."""
-    for begin in range(0, n, size):
-        yield slice(begin, min(begin + size, n))
-
-
-def _squares(X: Floats) -> Floats:
-    squares: Floats = np.einsum("ij,ij->i", X, X)
-    return squares
 
 
 def check_precomputed(source: Floats, target: Floats, solver: str, seed: int) -> None:
@@ -782,7 +773,7 @@ class Landmarks:
     def features(self, X: Floats) -> Floats:
         """Features of samples, shape (samples, r)."""
         made = np.empty((len(X), self.root.shape[1]))
-        for rows in blocks(len(X), ROWS):
+        for rows in gen_batches(len(X), ROWS):
             np.matmul(self.kernel.between(X[rows], self.samples), self.root, out=made[rows])
         return made
 
