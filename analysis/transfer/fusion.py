@@ -91,6 +91,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -444,10 +445,17 @@ class Embedded(NamedTuple):
     target: Floats | None
 
 
+Align = Callable[[Floats, Floats, Alignment], list[Embedded]]
+
+
+def _each_by_itself(source: Floats, target: Floats) -> tuple[Floats, Floats]:
+    return standardise(source)(source), standardise(target)(target)
+
+
 def _by_tca(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
-    most = min(max(how.sizes), len(source) + len(target) - 1)
+    n_components = min(max(how.sizes), len(source) + len(target) - 1)
     method = TransferComponentAnalysis(
-        most, how.kernel, how.gamma, how.mu, allow_fewer=True, seed=how.seed
+        n_components, how.kernel, how.gamma, how.mu, allow_fewer=True, seed=how.seed
     )
     found = method.fit(source, target)
     Zs, Zt = found.source_embedding_, found.target_embedding_
@@ -473,31 +481,20 @@ def _by_coral(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
     return [Embedded(width, moved, target)]
 
 
-def _as_they_are(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
-    return [Embedded(source.shape[1], source, target)]
+def _whole(scale: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> Align:
+    """No alignment: all features of both domains, only scaled."""
+    return lambda source, target, how: [Embedded(source.shape[1], *scale(source, target))]
 
 
-def _at_unit_length(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
-    return [Embedded(source.shape[1], unit_rows(source), unit_rows(target))]
-
-
-def _each_standardised(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
-    return [Embedded(source.shape[1], *_each_by_itself(source, target))]
-
-
-ALIGNMENTS: Mapping[str, Callable[[Floats, Floats, Alignment], list[Embedded]]] = {
-    "none": _as_they_are,
-    "none, unit length": _at_unit_length,
-    "none, each domain standardised": _each_standardised,
+ALIGNMENTS: Mapping[str, Align] = {
+    "none": _whole(lambda source, target: (source, target)),
+    "none, unit length": _whole(lambda source, target: (unit_rows(source), unit_rows(target))),
+    "none, each domain standardised": _whole(_each_by_itself),
     "TCA": _by_tca,
     "CORAL": _by_coral,
     "geodesic flow": _by_geodesic_flow,
 }
 """Name of an alignment, and what it makes of both domains."""
-
-
-def _each_by_itself(source: Floats, target: Floats) -> tuple[Floats, Floats]:
-    return standardise(source)(source), standardise(target)(target)
 
 
 def _cut(
@@ -616,7 +613,9 @@ def classify_targets(
                     predicted = predict_linear(Zs, y, Zt, C=C)
                 taken = perf_counter() - begun
                 if label_free and Zs is not None and Zt is not None:
-                    known = _known(Zs, y, Zt, C, n_folds, how.seed)
+                    predict = partial(predict_linear, C=C)
+                    right = source_accuracy(Zs, y, predict, n_folds=n_folds, seed=how.seed)
+                    known = domain_gap(Zs, Zt, seed=how.seed), right
                 own = (descriptor.kind, descriptor.layer, descriptor.selection, name)
                 measured = (seconds, taken, *known)
                 yield {
@@ -625,18 +624,6 @@ def classify_targets(
                     "predicted": predicted,
                     **dict(zip(_MEASURED, measured, strict=True)),
                 }
-
-
-def _known(
-    Zs: Floats, y: Labels, Zt: Floats, C: float, n_folds: int, seed: int
-) -> tuple[float, float]:
-    """Gap between the domains and accuracy on the source."""
-
-    def predict(X: Floats, y: Labels, X_new: Floats) -> Labels:
-        return predict_linear(X, y, X_new, C=C)
-
-    right = source_accuracy(Zs, y, predict, n_folds=n_folds, seed=seed)
-    return domain_gap(Zs, Zt, seed=seed), right
 
 
 def fusion_table(

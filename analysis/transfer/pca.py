@@ -30,7 +30,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from analysis.statistics.blocks import dense
 from analysis.statistics.named import NamedFeatures
@@ -131,15 +130,6 @@ class ChunkedPCA(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignor
         for columns in column_blocks(self.max_bytes, self._images, X, extra=self.n_components_):
             self._add_scores(X, columns, scores)
         return _finite(scores)
-
-    @property
-    def components_(self) -> Floats:
-        """Components, shape (n_components_, features): made when asked for, all of them at once."""
-        check_is_fitted(self)
-        made = np.empty((self.n_components_, self.n_features_in_))
-        for columns in column_blocks(self.max_bytes, self._images, extra=self.n_components_):
-            made[:, columns] = self._components_of(columns)
-        return made
 
     def _add_products(self, X: Any, columns: slice, products: Floats) -> None:
         """Add what some features contribute; their block is gone before the next one is read."""

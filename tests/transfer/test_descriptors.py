@@ -14,6 +14,7 @@ from analysis.data.images import ImageArrays
 from analysis.transfer.descriptors import (
     Codebook,
     bag_of_words,
+    describe_dataset,
     gist,
     hog,
     learn_codebook,
@@ -212,8 +213,17 @@ def test_a_codebook_follows_its_seed_and_looks_only_at_the_images_named(images):
     np.testing.assert_allclose(first, again, atol=1e-6)
     assert np.abs(first - other).max() > 0.01
     changed = dataset([textured(0), textured(1), textured(8), textured(9)])
-    some = [learn_codebook(data, 5, images=[0, 1], seed=0).words for data in (images, changed)]
+    some = [learn_codebook(data.subset([0, 1]), 5, seed=0).words for data in (images, changed)]
     np.testing.assert_allclose(*some, atol=1e-6)
+
+
+def test_kept_descriptors_are_found_again_by_their_images(images, tmp_path):
+    other = dataset([textured(seed) for seed in (7, 8)])
+    for data in (images, other, images):
+        kept = describe_dataset(data, images, names=("raw pixels", "HOG"), store=tmp_path)
+        np.testing.assert_array_equal(kept["raw pixels"], raw_pixels(data))
+        np.testing.assert_array_equal(kept["HOG"], hog(data))
+    assert len([*tmp_path.iterdir()]) == 4
 
 
 def test_more_words_than_patches_are_refused():
@@ -224,7 +234,7 @@ def test_more_words_than_patches_are_refused():
 
 def test_no_images_no_words(images):
     with pytest.raises(ValueError, match="got none"):
-        learn_codebook(images, 2, images=[], seed=0)
+        learn_codebook(images.subset([]), 2, seed=0)
 
 
 @pytest.mark.parametrize("options", [{"neighbours": 13}, {"neighbours": 0}, {"pyramid": ()}])

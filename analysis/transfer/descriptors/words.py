@@ -39,7 +39,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import correlate1d, gaussian_filter
 from sklearn.cluster import MiniBatchKMeans
@@ -250,7 +250,6 @@ def learn_codebook(
     data: ImageDataset,
     n_words: int = 1024,
     *,
-    images: ArrayLike | None = None,
     seed: int,
     n_patches: int = 100_000,
     patches: tuple[int, ...] = (16, 24, 32),
@@ -263,12 +262,9 @@ def learn_codebook(
     Parameters
     ----------
     data : ImageDataset
-        Images; labels are not used.
+        Images; labels are not used. Where accuracy is measured, give training images.
     n_words : int
         How many words.
-    images : array_like of int or bool, optional
-        Which images to learn from; by default all. Where accuracy is measured, give training
-        images.
     seed : int
         Seed of the draws and of k-means.
     n_patches : int
@@ -300,23 +296,22 @@ def learn_codebook(
             f"expected numbers from 1, got n_words={n_words}, n_patches={n_patches}, "
             f"longest={longest}"
         )
-    chosen = data if images is None else data.subset(np.asarray(images))
-    if not len(chosen):
+    if not len(data):
         raise ValueError(f"expected images of {data.name!r} to learn words from, got none")
     empty = Codebook(np.zeros((0, 0), np.float32), tuple(patches), step, longest)
-    each = -(-n_patches // len(chosen))
+    per_image = -(-n_patches // len(data))
 
     def draw(index: int, image: Image.Image) -> NDArray[np.float32]:
         found, _ = empty.describe(image)
-        drawn = np.random.default_rng((seed, index)).permutation(len(found))[:each]
+        drawn = np.random.default_rng((seed, index)).permutation(len(found))[:per_image]
         return found[drawn]
 
-    sample = np.concatenate(list(describe_each(chosen, draw, progress=progress)))
+    sample = np.concatenate(list(describe_each(data, draw, progress=progress)))
     different = len(np.unique(sample, axis=0))
     if different < n_words:
         raise ValueError(
             f"expected at least as many different patches as words, got {different} of "
-            f"{len(chosen)} images for {n_words} words; ask for fewer words"
+            f"{len(data)} images for {n_words} words; ask for fewer words"
         )
     means = MiniBatchKMeans(n_words, batch_size=_BATCH, n_init=1, random_state=seed).fit(sample)
     words = means.cluster_centers_.astype(np.float32)
