@@ -209,32 +209,25 @@ def test_widgets_are_left_out_but_for_the_picture_that_stands_in(tmp_path):
     assert "widgets" not in executed.metadata
 
 
-def test_notebooks_side_by_side_run_in_their_own_folders(tmp_path, monkeypatch):
+def test_notebooks_side_by_side_have_their_own_folders_and_one_thread_each(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
-    notebooks = [tmp_path / f"{number}.ipynb" for number in range(4)]
-    for number, notebook in enumerate(notebooks):
-        write_notebook(
-            notebook,
-            f"import time; time.sleep({number % 2})",
-            f"import pathlib; pathlib.Path('here').write_text({notebook.stem!r})",
-        )
-    keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
-    done = execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
-    assert [folder.name.rpartition("-")[0] for folder in done] == list(keys.values())
-    assert [(folder / "here").read_text() for folder in done] == ["0", "1", "2", "3"]
-    assert Path.cwd() == tmp_path
-
-
-def test_notebooks_side_by_side_have_one_thread_each(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    notebooks = [tmp_path / f"{number}.ipynb" for number in range(2)]
+    notebooks = [tmp_path / f"{number}.ipynb" for number in range(3)]
     asks = "import os, pathlib; n = os.environ.get('OMP_NUM_THREADS', 'all')"
-    for notebook in notebooks:
-        write_notebook(notebook, asks, "pathlib.Path('threads').write_text(n)")
+    for number, notebook in enumerate(notebooks):
+        writes = f"pathlib.Path('here').write_text({notebook.stem!r} + n)"
+        write_notebook(notebook, asks, f"import time; time.sleep({number % 2})", writes)
     keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
-    done = execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
-    assert [(folder / "threads").read_text() for folder in done] == ["all", "1"]
+    done = execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=True)
+    assert [folder.name.rpartition("-")[0] for folder in done] == list(keys.values())
+    assert [(folder / "here").read_text() for folder in done] == ["0all", "11", "21"]
+    assert Path.cwd() == tmp_path
     assert "OMP_NUM_THREADS" not in os.environ
+    told = capsys.readouterr().err
+    assert "[1/3] 0, about" in told and ", about 0.0 min left" in told
+    assert told.splitlines()[-1].endswith("min  2")
 
 
 def test_of_notebooks_side_by_side_the_broken_one_is_named(tmp_path):
@@ -279,17 +272,6 @@ def test_a_notebook_runs_again_when_a_module_that_it_loaded_has_changed(tmp_path
         assert len([*(tmp_path / "cache").iterdir()]) == len(keys)
         monkeypatch.undo()
         assert len(run()) == len(keys)
-
-
-def test_what_is_done_and_what_is_left_is_told(tmp_path, capsys):
-    notebooks = [tmp_path / f"{number}.ipynb" for number in range(2)]
-    for notebook in notebooks:
-        write_notebook(notebook, "1")
-    keys = {notebook: f"{notebook.stem}-1-1" for notebook in notebooks}
-    execution.run_notebooks(keys, {}, cache=tmp_path / "cache", progress=True)
-    told = capsys.readouterr().err
-    assert "[1/2] 0, about" in told and "[2/2] 1, about 0.0 min left" in told
-    assert told.splitlines()[-1].endswith("min  1")
 
 
 def test_an_installed_package_brings_its_sources_along(tmp_path, monkeypatch):
