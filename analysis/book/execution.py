@@ -350,22 +350,27 @@ def run_notebooks(
     return done
 
 
+_USUAL_SECONDS = 60.0
+
+
 class _Clock:
     """Tells what is done, about how long the rest will take, and at the end what each took."""
 
     def __init__(self, cache: Path, keys: Mapping[Path, str], *, shown: bool) -> None:
         self._left = {notebook.stem: _seconds_before(cache, key) for notebook, key in keys.items()}
-        self._n, self._shown, self._begun = len(keys), shown, time.monotonic()
+        self._n, self._shown = len(keys), shown
+        self._took: list[float] = []
 
     def tell(self, done: Path) -> None:
         """Write a line about an execution that is done."""
         name = next(path.stem for path in done.glob("*.ipynb"))
         self._left.pop(name, None)
+        self._took.append(read_json(done / EXECUTION)["seconds"])
+        others = self._took[1:]  # the first takes the features
+        usual = sum(others) / len(others) if others else _USUAL_SECONDS
+        left = sum(usual if before is None else before for before in self._left.values())
         n_done = self._n - len(self._left)
-        usual = (time.monotonic() - self._begun) / n_done
-        before = (seconds / processors() for seconds in self._left.values() if seconds is not None)
-        left = sum(before) + usual * [*self._left.values()].count(None)
-        self._say(f"[{n_done}/{self._n}] {name}, about {_minutes(left)} left")
+        self._say(f"[{n_done}/{self._n}] {name}, about {_minutes(left / processors())} left")
 
     def tell_all(self, done: Sequence[Path]) -> None:
         """Write the table of minutes."""
