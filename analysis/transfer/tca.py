@@ -98,19 +98,15 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
     ----------
     n_components : int
         How many.
-    kernel : {"rbf", "linear", "poly", "precomputed"}
-        exp(-gamma ‖x - z‖²), x·z, (gamma x·z + coef0)^degree, or values that are given in place of
-        samples.
+    kernel : {"rbf", "linear"}
+        exp(-gamma ‖x - z‖²) or x·z.
     gamma : float, optional
         Above 0. If not given, 1 / (2 median of ‖x - z‖²) over the pairs of samples of both domains
-        for ``"rbf"`` (over those of 2,000 samples where there are more), and one over the number of
-        features for ``"poly"``.
+        (over those of 2,000 samples where there are more). Only for ``"rbf"``.
     mu : float
         Above 0. How much the size of w counts against the distance between the domains: the
         smaller, the closer the domains. The values of an RBF kernel are at most 1, so that μ = 1
         weighs more with it than with most linear ones.
-    degree, coef0 : float
-        Of the polynomial kernel.
     scaling : {"unit", "variance"}
         Length of the eigenvectors, see above.
     solver : {"exact", "nystrom"}
@@ -133,7 +129,7 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
     source_embedding_, target_embedding_ : ndarray of float64, shape (samples, n_components)
         Components of the samples of each domain, rows in their order.
     gamma_ : float
-        Of a radial or polynomial kernel: as given, or as chosen from the samples.
+        Of a radial kernel: as given, or as chosen from the samples.
 
     Notes
     -----
@@ -153,8 +149,6 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
         gamma: float | None = None,
         mu: float = 1.0,
         *,
-        degree: float = 3,
-        coef0: float = 1.0,
         scaling: str = "unit",
         solver: str = "exact",
         n_landmarks: int = 1000,
@@ -165,8 +159,6 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
         self.kernel = kernel
         self.gamma = gamma
         self.mu = mu
-        self.degree = degree
-        self.coef0 = coef0
         self.scaling = scaling
         self.solver = solver
         self.n_landmarks = n_landmarks
@@ -178,9 +170,6 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
         self, X_source: ArrayLike, X_target: ArrayLike, *, client: Client | None = None
     ) -> Self:
         """Find the components from samples of both domains, (samples, features); no labels.
-
-        With a precomputed kernel these are its rows: values between the samples of that domain and
-        the samples of both, source first.
 
         With a client, and landmarks, the workers of that cluster read the samples from the store,
         which must be lazy DataArrays then, in two passes; here only what is by landmark or by
@@ -210,10 +199,10 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
         return self
 
     def _fit_on(self, client: Client, domains: StoredDomains) -> Self:
-        if self.solver != "nystrom" or self.kernel == "precomputed":
+        if self.solver != "nystrom":
             raise ValueError(
-                "expected solver='nystrom' and a kernel of samples with a client, got "
-                f"{self.solver!r} and {self.kernel!r}: every other way needs all samples at once"
+                f"expected solver='nystrom' with a client, got {self.solver!r}: every other way "
+                "needs all samples at once"
             )
         number, n_landmarks = self._number(len(domains)), self._number_of_landmarks()
         n_source, n_target = len(domains.source), len(domains.target)
@@ -248,10 +237,6 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
     def _prepare(self, source: Floats, target: Floats) -> tuple[Operator, Operator]:
         """Rows times K; and what samples, or their kernel's values, are multiplied with."""
         self._references = None
-        if self.kernel == "precomputed":
-            check_precomputed(source, target, self.solver, self.seed)
-            n_source = len(source)
-            return lambda V: V[:, :n_source] @ source + V[:, n_source:] @ target, _same
         X = np.vstack([source, target])
         self._kernel = self._kernel_of(X)
         if self.solver == "nystrom":
@@ -267,11 +252,7 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
         return lambda V: V @ K, _same
 
     def transform(self, X: ArrayLike) -> Floats:
-        """Components of samples of either domain, shape (samples, n_components).
-
-        With a precomputed kernel, X holds its values between these samples and those of both
-        domains, source first.
-        """
+        """Components of samples of either domain, shape (samples, n_components)."""
         X = self._samples(X)
         if self._references is None:
             mapped: Floats = X @ self._weights
@@ -306,10 +287,9 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
         """Kernel for samples of both domains; gamma from them where it is not given."""
         if self.gamma is not None and not self.gamma > 0:
             raise ValueError(f"expected a gamma above 0, or None, got {self.gamma}")
-        gamma = 1 / X.shape[1] if self.gamma is None else float(self.gamma)
-        if self.gamma is None and self.kernel == "rbf":
-            gamma = median_gamma(X, self.seed)
-        return Kernel(self.kernel, gamma, self.degree, self.coef0)
+        if self.kernel == "linear":
+            return Kernel("linear")
+        return Kernel("rbf", median_gamma(X, self.seed) if self.gamma is None else self.gamma)
 
     def _keep(self, values: Floats, W: Floats, embedding: Floats, n_source: int) -> None:
         """Keep eigenvectors (k, n), with wᵀ A w = 1, and K W as they are to be scaled."""
@@ -323,7 +303,7 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
             )
         lengths = np.sqrt(values) if self.scaling == "variance" else np.linalg.norm(W, axis=1)
         Z = (embedding / lengths[:, None]).T
-        if self.kernel in ("rbf", "poly"):
+        if self.kernel == "rbf":
             self.gamma_ = self._kernel.gamma
         self.eigenvalues_, self.eigenvectors_ = values, (W / lengths[:, None]).T
         self.source_embedding_, self.target_embedding_ = Z[:n_source], Z[n_source:]
@@ -333,7 +313,7 @@ def _same(W: Floats) -> Floats:
     return W
 
 
-KERNELS = ("linear", "rbf", "poly", "precomputed")
+KERNELS = ("linear", "rbf")
 _BLOCK = 128
 MEDIAN_OF = 2000
 """Samples whose distances give the width of a radial kernel, where there are more."""
@@ -345,16 +325,14 @@ class Kernel:
 
     Attributes
     ----------
-    name : {"linear", "rbf", "poly"}
-        x·z, exp(-gamma ‖x - z‖²), (gamma x·z + coef0)^degree.
-    gamma, degree, coef0 : float
-        As in these formulas.
+    name : {"linear", "rbf"}
+        x·z, exp(-gamma ‖x - z‖²).
+    gamma : float
+        Of the radial kernel.
     """
 
     name: str
     gamma: float = 1.0
-    degree: float = 3
-    coef0: float = 1.0
 
     def between(self, X: Floats, Z: Floats) -> Floats:
         """Values (samples of X, samples of Z)."""
@@ -393,10 +371,6 @@ class Kernel:
 
     def _of_products(self, products: Floats) -> Floats:
         """Values, in the place of the products of both sides."""
-        if self.name == "poly":
-            products *= self.gamma
-            products += self.coef0
-            return np.power(products, self.degree, out=products)
         if self.name == "rbf":
             np.minimum(products, 0, out=products)
             np.exp(products, out=products)
@@ -425,36 +399,6 @@ def median_gamma(X: Floats, seed: int) -> float:
             "half of the pairs coincide: give gamma"
         )
     return 1 / (2 * median)
-
-
-def check_precomputed(source: Floats, target: Floats, solver: str, seed: int) -> None:
-    """Refuse rows that are not those of a symmetric kernel of both domains.
-
-    That K is symmetric is asked of one vector that is drawn, which needs no second matrix.
-
-    Raises
-    ------
-    ValueError
-        If they are not, or the solver is not the exact one.
-    """
-    n_source, n = len(source), len(source) + len(target)
-    if source.shape[1] != n:
-        raise ValueError(
-            f"expected rows of a precomputed kernel with {n} values, one for each sample of both "
-            f"domains, got {source.shape[1]}"
-        )
-    if solver != "exact":
-        raise ValueError(
-            "expected the exact solver for a precomputed kernel, whose values are all there "
-            f"already, got {solver!r}"
-        )
-    v = np.random.default_rng(seed).standard_normal(n)
-    by_rows = np.concatenate([source @ v, target @ v])
-    by_columns = v[:n_source] @ source + v[n_source:] @ target
-    if np.abs(by_rows - by_columns).max() > 1e-8 * np.abs(by_rows).max():
-        raise ValueError(
-            "expected a symmetric precomputed kernel, source samples first in rows and columns"
-        )
 
 
 _DENSE = 600
