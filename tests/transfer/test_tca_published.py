@@ -73,6 +73,7 @@ def test_published_accuracies(surf):
     assert round(np.mean([*found.values()]), 2) == 43.61
 
 
+@pytest.mark.long
 def test_published_mean_of_sampled_sources(surf):
     """20 images per class of the source, 8 of dslr; one draw, where the publication has ten."""
     found = []
