@@ -280,7 +280,8 @@ def _assemble(
         "_study.md": pages.study_facts(study),
         "datasets.md": pages.datasets_page(study),
         "networks.md": pages.networks_page(study),
-        "benchmarks.md": pages.benchmarks_page(sources.benchmark_results),
+        "benchmarks.md": pages.benchmarks_page(sources.benchmark_results)
+        + f"\n\n{pages.minutes_by_notebook(executed)}",
         "faults.md": pages.faults_page(sources.withstood),
         "study.yml": yaml.safe_dump(
             {key: value for key, value in parameters.items() if key != "results"},

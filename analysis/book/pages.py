@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.book.execution import EXECUTION
 from analysis.chapters import caveats, describe_overlaps
 from analysis.data.cards import CARDS, DatasetCard
 
@@ -25,11 +26,22 @@ __all__ = [
     "datasets_page",
     "faults_page",
     "findings",
+    "minutes_by_notebook",
     "networks_page",
     "study_facts",
 ]
 
-_NUMBERS = {"Images", "Classes", "Layers", "Features", "Units", "Value", "Target", "Tries"}
+_NUMBERS = {
+    "Images",
+    "Classes",
+    "Layers",
+    "Features",
+    "Units",
+    "Value",
+    "Target",
+    "Tries",
+    "Minutes",
+}
 
 
 _FINDINGS = {
@@ -239,6 +251,21 @@ def benchmarks_page(results: Path) -> str:
                     for row in rows
                 ],
             ),
+        ]
+    )
+
+
+def minutes_by_notebook(executed: Sequence[Path]) -> str:
+    """How long the notebooks of this copy took; a section of the page of benchmarks."""
+    rows = []
+    for folder in executed:
+        seconds = json.loads((folder / EXECUTION).read_text("utf-8"))["seconds"]
+        rows += [(f"[](<{path.name}>)", f"{seconds / 60:.1f}") for path in folder.glob("*.ipynb")]
+    return "\n\n".join(
+        [
+            "## This copy of the book",
+            "How long each notebook ran, the first alone and the others side by side:",
+            _table(("Notebook", "Minutes"), rows),
         ]
     )
 

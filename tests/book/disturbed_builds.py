@@ -22,6 +22,7 @@ from small_root import write_notebook, write_root
 
 import analysis.chapters  # noqa: F401
 from analysis.book import build, sources
+from analysis.book.execution import EXECUTION
 
 RANDOM_KILLS = 25
 SLOW_CELL = """
@@ -75,9 +76,13 @@ class Place:
         return any(self.folder.glob("**/html/*.md"))
 
     def finished(self) -> dict[str, dict[str, bytes]]:
-        """What a next build, or a reader, would take for finished."""
+        """What a next build, or a reader, would take for finished, but for the seconds it took."""
         parts = [*self.folder.glob("executed/[!.]*"), *self.folder.glob("html")]
-        return {part.name: files(part) for part in parts}
+        found = {part.name: files(part) for part in parts}
+        for content in found.values():
+            if EXECUTION in content:
+                content[EXECUTION] = content[EXECUTION].partition(b'"seconds"')[0]
+        return found
 
     def partial(self) -> list[str]:
         return sorted(path.name for path in self.folder.rglob(".partial-*"))
@@ -175,6 +180,7 @@ if __name__ == "__main__":
     build.find_sources = lambda: sources.BookSources(ROOT)
     build._run_jupyter_book = pages_slowly
     build.announce_cost = lambda study: None
+    build.pages.minutes_by_notebook = lambda executed: ""
     WHOLE = Place(FOLDER / "whole")
     assert ended(WHOLE.build()) == 0, WHOLE.said()
     kinds = {each.__name__: each for each in (killed, killed_at_random, interrupted, raced)}

@@ -87,6 +87,9 @@ def test_published_notebooks_and_tables(root, no_pages):
     study = yaml.safe_load((assembled / "study.yml").read_text())
     assert study["networks"] == ["minivgg16@random"]
     assert "results" not in study
+    assert re.search(
+        r"\| \[\]\(<01-question.ipynb>\) \| \d+\.\d \|", (assembled / "benchmarks.md").read_text()
+    )
 
 
 def test_images_parameters_and_text_each_cause_a_run(root, no_pages):
