@@ -36,7 +36,7 @@ kernel width and mu
 components
     Numbers above what the images span (one less than images of both domains) have no accuracy; if
     none fits, the largest possible stands besides.
-machine
+classifier
     One class against the rest, squared hinge loss, C = 1, on samples centred by the mean of the
     source and divided by the root mean squared norm that leaves there, so that C means the same for
     all descriptors. Components keep the spread that the analysis gives them: on drawn images,
@@ -44,7 +44,7 @@ machine
     what the paper's table II shows.
 
 The alignments, some of them past the paper, and descriptors that are not aligned, all under the
-same machine, each in several numbers of components:
+same classifier, each in several numbers of components:
 
 TCA
     Transfer components of all images of both domains. They are nested: the largest number is found
@@ -76,9 +76,9 @@ gap
     kernel values are at most 1, so that neither scale nor number of components decides: 0 (by
     chance also below) if the domains cannot be told apart, 2 if they share nothing.
 source accuracy
-    Share of source images that a machine classifies rightly which has learnt from the other folds
-    of the source, in the aligned features. The alignment has seen all images of both domains, but
-    no label.
+    Share of source images that are classified correctly by a classifier that has learnt from the
+    other folds of the source, in the aligned features. The alignment has seen all images of both
+    domains, but no label.
 both
     Ranks by gap (small first) and by source accuracy (large first), summed; equal values share
     their mean rank.
@@ -528,7 +528,7 @@ FUSION_COLUMNS = (*_KEYS, "n_components", *_FACTS, *_MEASURED)
 
 
 def predict_linear(X: Floats, y: Labels, X_new: Floats, *, C: float = 1.0) -> Labels:
-    """Classify by the protocol's machine; one class in ``y`` is given to all.
+    """Classify as the protocol does; one class in ``y`` is given to all.
 
     Parameters
     ----------
@@ -543,8 +543,8 @@ def predict_linear(X: Floats, y: Labels, X_new: Floats, *, C: float = 1.0) -> La
         return np.repeat(y[:1], len(X_new))
     mean = X.mean(axis=0)
     size = mean_norm(X - mean)
-    machine = BatchedLinearSVC(C, max_iter=1000).fit((X - mean) / size, y)
-    return machine.predict((X_new - mean) / size)
+    classifier = BatchedLinearSVC(C, max_iter=1000).fit((X - mean) / size, y)
+    return classifier.predict((X_new - mean) / size)
 
 
 def classify_targets(
@@ -570,10 +570,10 @@ def classify_targets(
     how : Alignment, optional
         Settings; the paper's, as far as it states them.
     C : float
-        Of the machine.
+        Of the classifier.
     label_free : bool
         Whether to measure what a choice without target labels needs, for each outcome; that takes
-        another ``n_folds`` machines.
+        another ``n_folds`` classifiers.
     n_folds : int
         Folds of the source, at most as many as its largest class has images.
 
@@ -643,10 +643,10 @@ def fusion_table(
     -------
     DataFrame
         A row per outcome: ``descriptor`` (kind), ``layer``, ``selection``, ``alignment``,
-        ``n_components`` (numbers per image that the machine is given), ``accuracy`` (share of the
-        target images classified rightly, as in the paper), ``class_accuracy`` (its mean over the
-        classes of the target), ``chance`` (one over the source's classes), ``majority`` (share of
-        the target's largest class), ``train`` and ``test`` (images), ``align_seconds``,
+        ``n_components`` (numbers per image that the classifier is given), ``accuracy`` (share of
+        the target images classified correctly, as in the paper), ``class_accuracy`` (its mean over
+        the classes of the target), ``chance`` (one over the source's classes), ``majority`` (share
+        of the target's largest class), ``train`` and ``test`` (images), ``align_seconds``,
         ``classify_seconds``, ``gap`` and ``source_accuracy``. Accuracies are NaN where there are
         not as many components.
 

@@ -14,13 +14,13 @@ scaling, seen labels only
     together where it learns from both.
 scaling, each domain by itself
     For methods that use target images without labels (column ``unlabelled``), the test images among
-    them: the labelled source images standardise the source, all target images the target. A machine
-    without adaptation on the same features stands beside these methods, because this scaling alone
-    moves one domain towards the other.
+    them: the labelled source images standardise the source, all target images the target. A
+    classifier without adaptation on the same features stands beside these methods, because this
+    scaling alone moves one domain towards the other.
 size
-    What a machine is fitted to is divided by its root mean squared norm, after the features are
+    What a classifier is fitted to is divided by its root mean squared norm, after the features are
     augmented or mapped, so that C means the same for every method.
-machines
+classifiers
     C is 100 for multinomial logistic regression and 1 for linear support vector machines with
     squared hinge loss, one class against the rest; none is chosen by accuracy. Adaptive methods use
     the support vector machine, but for the max-margin domain transform, which has its own hinge
@@ -38,13 +38,13 @@ dimensions
     many as both domains span, or half of the features where those are fewer.
 labels of the target
     Geodesic flow, CORAL (Sun et al.) and subspace alignment (Fernando et al.) are defined without
-    labels of the target. As "adapt" their machine learns from the aligned source and the few
+    labels of the target. As "adapt" their classifier learns from the aligned source and the few
     labelled target images, which is the setting of the paper's table (it does not say so of
     geodesic flow) and goes past what their authors define; as "S, unlabelled T" from the aligned
-    source alone, as defined. Each is to be compared with the machine on domains standardised by
+    source alone, as defined. Each is to be compared with the classifier on domains standardised by
     themselves that has seen the same labels.
 
-Methods past the paper are CORAL, subspace alignment, the machines on domains standardised by
+Methods past the paper are CORAL, subspace alignment, the classifiers on domains standardised by
 themselves, and all of "S, unlabelled T".
 """
 
@@ -123,7 +123,7 @@ class Method(NamedTuple):
 
 
 def _machine_on(training: str, build: Callable[[], BaseEstimator]) -> Callable[[Task], Labels]:
-    """No adaptation: a machine on the source (S), the labelled target (T), or both."""
+    """No adaptation: a classifier on the source (S), the labelled target (T), or both."""
 
     def predict(task: Task) -> Labels:
         X, y = {
@@ -154,8 +154,8 @@ def _max_margin(task: Task) -> Labels:
     source, few, target = _each_standardised(task)
     axes, _ = principal_components(np.vstack([source, target]))
     axes = axes[:, : _spanned(task.n_components, source, target)]
-    machine = MaxMarginDomainTransform(C_source=0.05, C_target=1.0, max_iter=2)
-    fitted = machine.fit(source @ axes, task.y_source, few @ axes, task.y_few)
+    classifier = MaxMarginDomainTransform(C_source=0.05, C_target=1.0, max_iter=2)
+    fitted = classifier.fit(source @ axes, task.y_source, few @ axes, task.y_few)
     return fitted.predict(target[task.test] @ axes)
 
 
@@ -268,9 +268,9 @@ def office_protocol(
     DataFrame
         A row per split and method: ``split``, ``training`` ("S", "T", "ST", "adapt" or "S,
         unlabelled T"), ``method``, ``unlabelled`` (whether it uses target images without labels),
-        ``train`` and ``test`` (images), ``accuracy`` (share of the test images classified rightly,
-        as in the paper), ``class_accuracy`` (its mean over the classes) and ``chance`` (one over
-        the number of classes).
+        ``train`` and ``test`` (images), ``accuracy`` (share of the test images classified
+        correctly, as in the paper), ``class_accuracy`` (its mean over the classes) and ``chance``
+        (one over the number of classes).
 
     Raises
     ------

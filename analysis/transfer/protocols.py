@@ -22,9 +22,9 @@ are standardised with the mean and standard deviation of the training images alo
 
 Equally many training images of each class, all others are test images; the accuracy is the mean
 over the classes. ``C`` is chosen split by split: of the training images some of each class validate
-machines fitted to the others, the ``C`` of the best (of equals the smallest) is taken, and the
-machine fitted again to all training images. Values are tried in rising order until the accuracy has
-been below the best twice in a row. The paper does not give its values of ``C`` (ours are
+classifiers fitted to the others, the ``C`` of the best (of equals the smallest) is taken, and the
+classifier fitted again to all training images. Values are tried in rising order until the accuracy
+has been below the best twice in a row. The paper does not give its values of ``C`` (ours are
 :data:`analysis.transfer.protocols.GRID`), nor whether it scales features, nor what its ± is.
 
 Every image is scaled to unit length, the mean of the split's training images is subtracted (the
@@ -33,7 +33,7 @@ divided by the root of the mean square length of what is fitted, so that ``C`` m
 every set of features. No test image has a part in any of this. Features are not scaled one by one.
 
 Dropout, in training, sets each raw value to 0 with probability one half. ``copies`` sets of zeros
-are drawn, and the machine is fitted to that many copies of every image, each counted
+are drawn, and the classifier is fitted to that many copies of every image, each counted
 ``1 / copies``. In testing all values are halved; the intercept is not. The validation images are
 halved too. (The paper does not say how often it draws.)
 """
@@ -109,7 +109,7 @@ def one_shot_accuracy(
     Returns
     -------
     ndarray of float64, shape (n_draws,)
-        Share of the test images classified rightly, per draw.
+        Share of the test images classified correctly, per draw.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def split_accuracies(
     """Accuracy of a classifier on random splits with equally many training images per class.
 
     The accuracy is the mean over the classes of the share of the class's test images that are
-    classified rightly, so that every class counts alike however many test images it has.
+    classified correctly, so that every class counts alike however many test images it has.
 
     Parameters
     ----------
@@ -316,7 +316,7 @@ CLASSIFIERS: Mapping[str, Callable[..., Rows]] = {
 
 @dataclass(frozen=True, eq=False)
 class SplitFit:
-    """A machine fitted to the training images of a split.
+    """A classifier fitted to the training images of a split.
 
     Attributes
     ----------
@@ -324,7 +324,7 @@ class SplitFit:
         The one chosen, or given.
     validation : mapping of float to float
         Accuracy on the validation images of each C tried; empty if none was.
-    weights : ndarray of float64, shape (components + 1, machines)
+    weights : ndarray of float64, shape (components + 1, classifiers)
         In the basis of ``images``; the last row holds the intercepts.
     images : Reduced
         Training and test images in that basis.
@@ -401,7 +401,7 @@ def _declined(accuracies: Sequence[float]) -> bool:
 
 
 def mean_by_class(members: Positions, decided: Positions) -> float:
-    """Mean over the classes of the share of their images that are decided rightly."""
+    """Mean over the classes of the share of their images that are decided correctly."""
     rights = np.bincount(members, weights=decided == members)
     sizes = np.bincount(members)
     return float((rights[sizes > 0] / sizes[sizes > 0]).mean())
@@ -445,7 +445,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """Images of a split in the basis of what the machine is fitted to.
+    """Images of a split in the basis of what the classifier is fitted to.
 
     Attributes
     ----------

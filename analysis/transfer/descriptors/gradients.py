@@ -158,14 +158,7 @@ def describe_gist(grey: NDArray[np.number]) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (512,)
-
-    Raises
-    ------
-    ValueError
-        For another shape.
     """
-    if grey.shape != (SIDE, SIDE):
-        raise ValueError(f"expected grey values ({SIDE}, {SIDE}), got {grey.shape}")
     wide = np.pad(_whitened(_stretched(grey)), _MARGIN, mode="symmetric")
     spectrum = fft2(wide.astype(np.float32))
     return np.concatenate([_energies(spectrum * filters) for filters in _gabors(len(wide))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +72,10 @@ def describe_dataset(
     if unknown := sorted(set(names) - set(DESCRIPTORS)):
         raise ValueError(f"expected descriptors among {', '.join(DESCRIPTORS)}, got {unknown}")
     folder = Path(store) if store is not None else paths.store_root()
-    words: list[Codebook] = []
 
+    @cache
     def codebook() -> Codebook:
-        if not words:
-            words.append(learn_codebook(words_from, n_words, seed=seed, progress=progress))
-        return words[0]
+        return learn_codebook(words_from, n_words, seed=seed, progress=progress)
 
     compute: Mapping[str, Callable[[], NDArray[np.float32]]] = {
         "raw pixels": lambda: raw_pixels(data, progress=progress),

@@ -357,15 +357,13 @@ def dense_sift(
     Raises
     ------
     ValueError
-        No sizes or one that is no multiple of 4, a step below 1, or an array that is no image.
+        No sizes or one that is no multiple of 4, or a step below 1.
     """
     if not patches or any(patch < CELLS or patch % CELLS for patch in patches) or step < 1:
         raise ValueError(
             f"expected patches of multiples of {CELLS} pixels and a step from 1, got patches "
             f"{patches} and step {step}"
         )
-    if grey.ndim != 2:
-        raise ValueError(f"expected grey values (height, width), got shape {grey.shape}")
     descriptors = [np.zeros((0, SIFT_WIDTH), np.float32)]
     places = [np.zeros((0, 2))]
     fitting = [patch for patch in patches if patch <= min(grey.shape)]
