@@ -680,7 +680,7 @@ def _worth_testing(labels: NDArray[np.int64], most: int, seed: int) -> NDArray[n
 
 def lines_to_reuse(study: DatasetStudy) -> str:
     """Python that loads the embedding and gives other images their features."""
-    name, weights = split_network(study.networks[0])
+    name, weights = split_network(study.spec(study.networks[0]))
     return "\n".join(
         [
             "from analysis import extract, load_backbone, load_dataset",

@@ -231,7 +231,8 @@ class Study:
         (``"digits,folder:/my/images,table:/my/labels.csv"``).
     networks
         ``NAME@WEIGHTS`` (``"vgg16@imagenet"``, ``"minivgg16@random"``), as a list or as one
-        string with commas; ``NAME`` alone means ``NAME@imagenet``.
+        string with commas; ``NAME`` alone means ``NAME@imagenet``. Weights from a file are called
+        by its name without folder and ending.
     crops
         ``"center"``, ``"ten"``, ``"warp"`` or ``"whole"``, see :func:`analysis.features.extract`.
     seed
@@ -264,6 +265,7 @@ class Study:
     results: str = ""
     max_images: int | None = None
     progress: bool = True
+    _specs: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _data: dict[str, ImageDataset] = field(default_factory=dict, init=False, repr=False)
     _backbones: dict[str, Backbone] = field(default_factory=dict, init=False, repr=False)
     _features: dict[Pair, xr.DataArray] = field(default_factory=dict, init=False, repr=False)
@@ -276,7 +278,11 @@ class Study:
             if getattr(self, each.name) is None and each.default is not MISSING:
                 setattr(self, each.name, each.default)
         self.datasets = as_names("datasets", self.datasets)
-        self.networks = as_names("networks", self.networks)
+        specs = as_names("networks", self.networks)
+        self._specs = dict(zip(map(_short_spec, specs), specs, strict=True))
+        if len(self._specs) < len(specs):  # of several files the same name
+            self._specs = dict(zip(specs, specs, strict=True))
+        self.networks = [*self._specs]
         self.reference_images = as_names("reference_images", self.reference_images)
         for name in (*self.datasets, *self.reference_images):
             self.data(name)
@@ -321,12 +327,16 @@ class Study:
         drawn = {name: rng.permutation(len(self.data(name)))[:n] for name in self.datasets}
         return {name: list(self.data(name).subset(chosen)) for name, chosen in drawn.items()}
 
+    def spec(self, network: str) -> str:
+        """``NAME@WEIGHTS`` of a network, with the whole path of a file of weights."""
+        return self._specs.get(network, network)
+
     def backbone(self, spec: str) -> Backbone:
         """Network by its ``NAME@WEIGHTS``, loaded once."""
         from analysis.networks import load_backbone  # loads PyTorch
 
         if spec not in self._backbones:
-            name, weights = split_network(spec)
+            name, weights = split_network(self.spec(spec))
             self._backbones[spec] = load_backbone(name, weights=weights, seed=self.seed)
         return self._backbones[spec]
 
@@ -412,6 +422,13 @@ class Study:
     def save(self, table: pd.DataFrame, name: str) -> Path:
         """Write the table behind a figure, see :func:`analysis.chapters.tables.save_table`."""
         return save_table(table, name, results=self.results, title=self.title)
+
+
+def _short_spec(spec: str) -> str:
+    """``vgg16@/weights/mine.pth`` as ``vgg16@mine``."""
+    name, _, weights = spec.partition("@")
+    file = re.fullmatch(r"(.+?)\.(safetensors|pth|pt|pth\.tar|ckpt|bin)", Path(weights).name)
+    return spec if file is None else f"{name}@{file[1]}"
 
 
 def short_name(name: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.torch import save_file
 
 from analysis.chapters import (
     PARAMETERS,
@@ -26,6 +27,7 @@ from analysis.chapters import (
 )
 from analysis.chapters.study import as_names, lacks, short_name
 from analysis.data import CARDS, load_dataset
+from analysis.networks import load_backbone
 from analysis.statistics import signed_ks
 
 STUDIES = sorted((Path(__file__).parents[2] / "book" / "studies").glob("*.yml"))
@@ -232,6 +234,19 @@ def test_a_limit_keeps_the_shares_of_classes_and_every_class() -> None:
         assert sorted(part.paths, key=whole.paths.index) == list(part.paths)
     everything = Study("a", "wood_grain", "minivgg16@random", max_images=511)
     assert len(everything.data("wood_grain")) == 511
+
+
+def test_weights_of_a_file_have_a_short_name(tmp_path: Path) -> None:
+    net = load_backbone("minivgg16", weights="bundled")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save_file(net.module.state_dict(), tmp_path / folder / "mine.v2.safetensors")
+    first, second = (f"minivgg16@{tmp_path / name / 'mine.v2.safetensors'}" for name in "ab")
+    one = Study("a", "digits", [first, "minivgg16@random"], max_images=20, progress=False)
+    assert one.networks == ["minivgg16@mine.v2", "minivgg16@random"]
+    assert one.spec("minivgg16@mine.v2") == first
+    assert one.backbone("minivgg16@mine.v2").weights_hash == net.weights_hash
+    assert Study("a", "digits", [first, second], max_images=20).networks == [first, second]
 
 
 def test_chapters_say_what_a_study_lacks(study: Study) -> None:
