@@ -13,16 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from analysis.cli import (
-    dks,
-    extract,
-    fine_tune,
-    print_table,
-    printable,
-    report,
-    study,
-    warn_printably,
-)
+from analysis import cli
 
 __all__ = ["app"]
 
@@ -51,7 +42,7 @@ class _OneLineErrors(TyperGroup):
             hint = "" if expected else "\n(layerbook --debug COMMAND shows where)"
             if any(os.strerror(full) in str(error) for full in (errno.ENOSPC, errno.EDQUOT)):
                 hint = f"\n{_DISK_FULL}"
-            typer.echo(f"error: {kind}{printable(str(error))}{hint}", err=True)
+            typer.echo(f"error: {kind}{cli.printable(str(error))}{hint}", err=True)
             raise typer.Exit(1) from None
 
 
@@ -80,7 +71,7 @@ def main(
 
     `layerbook book --datasets folder:/my/images --network minivgg16@bundled`: a book about them
     """
-    warn_printably()
+    cli.warn_printably()
 
 
 @app.command()
@@ -102,7 +93,7 @@ def datasets() -> None:
             where = f"layerbook fetch {card.name}" if card.sources else "on request; fetch says how"
         counts = (_count(card.images), _count(card.classes), card.overlap_group or "-")
         rows.append((card.name, *counts, where, card.licence or "not established"))
-    print_table(("name", "images", "classes", "overlap", "where", "licence"), rows)
+    cli.print_table(("name", "images", "classes", "overlap", "where", "licence"), rows)
     typer.echo(
         "\nYour own: folder:/path/to/images, with one sub-folder per class, or "
         "table:/path/to/labels.csv, with columns path,label."
@@ -121,7 +112,7 @@ def networks() -> None:
         (card.name, len(card.embedding), f"{card.features:,}", f"{card.crop} px", card.citation)
         for card in NETWORKS.values()
     ]
-    print_table(("name", "layers", "features", "input", "reference"), rows)
+    cli.print_table(("name", "layers", "features", "input", "reference"), rows)
     typer.echo(
         "\nAny other classifier of torchvision can be named too, such as resnet18 or densenet121."
         "\nWeights: imagenet, places365, random, or a file, as in vgg16@imagenet; for minivgg16 "
@@ -143,7 +134,7 @@ def fetch(
         typer.echo(f"{name}: {fetch_dataset(name, progress=True)}")
 
 
-app.command()(extract)
+app.command()(cli.extract)
 
 
 @app.command()
@@ -182,8 +173,8 @@ def pretrain(
     """Train `minivgg16` on a folder of images; a run that was stopped goes on where it was.
 
     Writes the weights, their model card (recipe, curves, accuracy on images that were held out),
-    and after every epoch a checkpoint and the curves so far. Say the same again to go on; to train
-    otherwise, choose another folder.
+    and after every epoch a checkpoint and the curves so far. Rerun the command to continue; to
+    train otherwise, choose another folder.
 
     Example: `layerbook pretrain my/images --out trained --epochs 10`, and then
     `layerbook dks digits minivgg16 --weights trained/minivgg16-own.safetensors`
@@ -192,7 +183,7 @@ def pretrain(
     from analysis.networks import training
     from analysis.networks.model_cards import export, weights_name
 
-    asked: dict[str, Any] = {"precision": precision, "batch_size": batch_size}
+    asked = dict[str, Any](precision=precision, batch_size=batch_size)
     recipe = training.Recipe(epochs=epochs, learning_rate=learning_rate, **asked)
     weights_name(name)  # hours before it is needed
     keep = None if classes is None else classes.read_text("utf-8-sig").splitlines()
@@ -205,10 +196,10 @@ def pretrain(
     typer.echo(f"written to {out / f'minivgg16-{name}.safetensors'}")
 
 
-app.command()(fine_tune)
-app.command()(dks)
-app.command()(report)
-app.command()(study)
+app.command()(cli.fine_tune)
+app.command()(cli.dks)
+app.command()(cli.report)
+app.command()(cli.study)
 
 
 @app.command()

@@ -34,11 +34,15 @@ Dataset = Annotated[
 Network = Annotated[
     str, typer.Argument(help="A name from `layerbook networks`; `NAME@WEIGHTS` works too.")
 ]
+NetworkOption = Annotated[
+    str, typer.Option(help="As for other commands: `NAME`, or `NAME@WEIGHTS`.")
+]
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="`imagenet` (the default), `bundled` or `bundled-living` (of `minivgg16`), "
-        "`places365`, `random`, or a `.safetensors` or `.pth` file."
+        help="Replaces what stands after the `@`: `imagenet` (the default of a `NAME`), `bundled` "
+        "or `bundled-living` (of `minivgg16`), `places365`, `random`, or a `.safetensors` or "
+        "`.pth` file."
     ),
 ]
 Crops = Annotated[
@@ -86,12 +90,7 @@ def extract(
     from analysis.book.exports import write_zarr
     from analysis.cluster import connect
 
-    asked: dict[str, Any] = {
-        "pooling": pooling,
-        "tokens": tokens,
-        "activation": activation,
-        "dtype": dtype,
-    }
+    asked = dict[str, Any](pooling=pooling, tokens=tokens, activation=activation, dtype=dtype)
     with connect(cluster) if cluster is not None else nullcontext() as client:
         features = extract_features(
             load_dataset(dataset, progress=True),
@@ -110,9 +109,7 @@ def extract(
 def fine_tune(
     dataset: Dataset,
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, curves and weights.")],
-    network: Annotated[
-        str, typer.Option(help="As for other commands: `NAME`, or `NAME@WEIGHTS`.")
-    ] = "minivgg16@bundled",
+    network: NetworkOption = "minivgg16@bundled",
     weights: Weights = None,
     name: Annotated[
         str, typer.Option(help="What the weights are called: `NETWORK-NAME.safetensors`.")
@@ -195,17 +192,8 @@ def dks(
 
 def report(
     dataset: Dataset,
-    network: Annotated[
-        str, typer.Option(help="As for other commands: `NAME`, or `NAME@WEIGHTS`.")
-    ] = "minivgg16@bundled",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="Replaces what stands after the `@`: `imagenet` (the default of a `NAME`), "
-            "`bundled` or `bundled-living` (of `minivgg16`), `places365`, `random`, or a "
-            "`.safetensors` or `.pth` file."
-        ),
-    ] = None,
+    network: NetworkOption = "minivgg16@bundled",
+    weights: Weights = None,
     crops: Crops = "ten",
     out: Annotated[
         Path | None, typer.Option(help="A folder; default: report-DATASET-NETWORK, here.")

@@ -485,7 +485,7 @@ def _execute(
     except DeadKernelError as error:
         raise NotebookError(
             f"{notebook.name}: the process that ran it was killed, as the system does when memory "
-            "runs out. Other notebooks that were finished are kept; run the same again with more "
+            "runs out. Other notebooks that were finished are kept; rerun the command with more "
             "memory, or with fewer datasets or networks"
         ) from error
     finally:

@@ -159,6 +159,18 @@ def test_two_notebooks_may_not_write_the_same_table(root, no_pages):
         build(root)
 
 
+def test_a_chapter_without_a_subject_is_one_paragraph_and_is_not_run(root, no_pages):
+    (root / "notebooks" / "01-question.ipynb").rename(root / "notebooks" / "04-tca-fusion.ipynb")
+    toc = root / "book" / "_toc.yml"
+    toc.write_text(toc.read_text().replace("01-question", "04-tca-fusion"))
+    shutil.copy(root / "notebooks" / "04-tca-fusion.ipynb", root / "notebooks" / "00-first.ipynb")
+    with toc.open("a") as contents:
+        contents.write("- file: 00-first\n")
+    (cell,) = execution.read_json(build(root) / "04-tca-fusion.ipynb")["cells"]
+    assert cell["source"].startswith("# What is asked?\n\nThis chapter learns from one dataset")
+    assert runs(root) == 1
+
+
 def test_overrides(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.pth").touch()
