@@ -167,7 +167,8 @@ def build_book(
     lacking = {path.stem: lacks(opened, path.stem) for path in notebooks}
 
     inputs = _inputs(opened)
-    hashes = [environment_hash(Path(analysis.__file__).parent), *inputs.values()]
+    environment = environment_hash(Path(analysis.__file__).parent, sources.rates)
+    hashes = [environment, *inputs.values()]
     cache = output / "executed"
     keys = {
         notebook: execution_key(notebook, parameters, hashes)

@@ -239,7 +239,7 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def environment_hash(package: Path) -> str:
+def environment_hash(package: Path, *others: Path) -> str:
     """Hash of what every notebook depends on, apart from code: data files and versions.
 
     It covers the package's cards and tables, Python and the versions of the package's dependencies.
@@ -248,12 +248,16 @@ def environment_hash(package: Path) -> str:
     ----------
     package
         Folder of the ``analysis`` package.
+    *others
+        Files outside it that notebooks read; they may be missing.
     """
     digest = hashlib.sha256(platform.python_version().encode())
     for file in sorted(path for ending in _DATA for path in package.rglob(f"*.{ending}")):
         if "_book" not in file.parts:
             digest.update(file.relative_to(package).as_posix().encode())
             digest.update(file.read_bytes())
+    for file in filter(Path.is_file, others):
+        digest.update(file.read_bytes())
     for requirement in sorted(metadata.requires("layerbook") or ()):
         match = re.match(r"[A-Za-z0-9._-]+", requirement)
         if match and "extra ==" not in requirement:

@@ -101,8 +101,13 @@ def test_images_parameters_and_text_each_cause_a_run(root, no_pages):
     assert runs(root) == 3
     notebook = root / "notebooks" / "01-question.ipynb"
     notebook.write_text(notebook.read_text().replace("1,2", "3,4"))
+    (root / "benchmarks").mkdir()
+    (root / "benchmarks" / "rates.json").write_text("{}")
     assembled = build(root)
     assert runs(root) == 4
+    (root / "benchmarks" / "rates.json").write_text("[]")
+    build(root)
+    assert runs(root) == 5
     assert "3,4" in (assembled / "tables" / "01-x.csv").read_text()
     # One execution is kept for each set of parameters.
     assert len(list((root.parent / "_build" / "executed").iterdir())) == 2
@@ -260,6 +265,10 @@ def test_environment_follows_the_data_of_the_package(tmp_path):
     before = execution.environment_hash(tmp_path)
     (tmp_path / "module.py").write_text("its notebooks are found by their closures")
     assert execution.environment_hash(tmp_path) == before
+    rates = tmp_path / "rates"
+    assert execution.environment_hash(tmp_path, rates) == before
+    rates.write_text("measured anew")
+    assert execution.environment_hash(tmp_path, rates) != before
     (tmp_path / "cards.toml").write_text("2")
     assert execution.environment_hash(tmp_path) != before
 
