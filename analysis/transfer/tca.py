@@ -204,7 +204,7 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
                 f"expected solver='nystrom' with a client, got {self.solver!r}: every other way "
                 "needs all samples at once"
             )
-        number, n_landmarks = self._number(len(domains)), self._number_of_landmarks()
+        number, n_landmarks = self._number(len(domains)), int(self.n_landmarks)
         n_source, n_target = len(domains.source), len(domains.target)
         self._kernel = self._kernel_of(domains.drawn(MEDIAN_OF, self.seed, ordered=False))
         drawn = domains.drawn(n_landmarks, self.seed, ordered=True)
@@ -228,19 +228,13 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
         self._remember(domains.source, domains.source.shape[1])
         return self
 
-    def _number_of_landmarks(self) -> int:
-        number = whole_number("n_landmarks", self.n_landmarks)
-        if number < 1:
-            raise ValueError(f"expected at least one landmark, got {number}")
-        return number
-
     def _prepare(self, source: Floats, target: Floats) -> tuple[Operator, Operator]:
         """Rows times K; and what samples, or their kernel's values, are multiplied with."""
         self._references = None
         X = np.vstack([source, target])
         self._kernel = self._kernel_of(X)
         if self.solver == "nystrom":
-            landmarks = Landmarks.drawn(self._kernel, X, self._number_of_landmarks(), self.seed)
+            landmarks = Landmarks.drawn(self._kernel, X, int(self.n_landmarks), self.seed)
             made, self._references = landmarks.features(X), landmarks.samples
             return lambda V: V @ made @ made.T, lambda W: landmarks.root @ (made.T @ W)
         if self.kernel == "linear":
@@ -272,6 +266,8 @@ class TransferComponentAnalysis(KnownFeatures, BaseEstimator):  # type: ignore[m
                 raise ValueError(f"expected {name} to be one of {', '.join(known)}, got {given!r}")
         if not self.mu > 0:
             raise ValueError(f"expected mu above 0, got {self.mu}")
+        if whole_number("n_landmarks", self.n_landmarks) < 1:
+            raise ValueError(f"expected at least one landmark, got {self.n_landmarks}")
 
     def _number(self, n: int) -> int:
         """How many components of n samples."""
