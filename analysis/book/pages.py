@@ -91,8 +91,7 @@ def findings(executed: Sequence[Path], folder: Path) -> str:
                 data = output.get("data", {})
                 if name := output.get("metadata", {}).get("scrapbook", {}).get("name"):
                     (text,) = (value for kind, value in data.items() if kind.endswith("text/plain"))
-                    value = ast.literal_eval("".join(text))
-                    glued[name] = _plain(value) if isinstance(value, str) else value
+                    glued[name] = _glued("".join(text))
                 if _PICTURE_TAG in cell["metadata"].get("tags", ()) and "image/png" in data:
                     (folder / "_landing.png").write_bytes(base64.b64decode(data["image/png"]))
                     alt = cell["metadata"]["mystnb"]["image"]["alt"]
@@ -104,6 +103,15 @@ def findings(executed: Sequence[Path], folder: Path) -> str:
         return ""
     ordered = sorted(lines, key=lambda line: [*_FINDINGS].index(line[0]))
     return "\n\n".join(["## What this run found", picture, "\n".join(x for _, x in ordered)])
+
+
+def _glued(text: str) -> Any:
+    """Value that a notebook glued; of a text, Markdown that shows it."""
+    try:
+        value = ast.literal_eval(text)
+    except ValueError:
+        return float(text)  # nan, inf
+    return _plain(value) if isinstance(value, str) else value
 
 
 def study_facts(study: Study) -> str:

@@ -423,7 +423,7 @@ def test_the_landing_page_says_what_this_run_found(tmp_path):
         data = {"application/papermill.record/text/plain": repr(value)}
         return {"data": data, "metadata": {"scrapbook": {"name": name}}}
 
-    values = {"share": 0.654, "noise_share": 0.12}
+    values = {"share": 0.654, "noise_share": 0.12, "r_squared": float("nan"), "flat": "a_b*"}
     picture = {"data": {"image/png": "AAAA"}, "metadata": {}}
     cells = [
         {"cell_type": "markdown", "metadata": {}, "source": "# Noise"},
