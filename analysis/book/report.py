@@ -641,11 +641,11 @@ def advise(study: DatasetStudy) -> Advice:
         )
         everything = RecommendedEmbedding(values="discretised").fit(X)
         return Advice(None, because, everything, kinds, X.shape[1])
-    at = _worth_testing(labels, MOST_VALUES // X.shape[1], study.seed)
-    found = recommend(X[at], labels[at], seed=study.seed)
-    drawn = f"{at.size:,} of {labels.size:,} images, drawn by chance: " * (at.size < labels.size)
+    drawn = _draw_images(labels, MOST_VALUES // X.shape[1], study.seed)
+    found = recommend(X[drawn], labels[drawn], seed=study.seed)
+    which = f"{drawn.size:,} of {labels.size:,} images, drawn by chance: "
     fitted = RecommendedEmbedding.of(found.chosen, found.features).fit(X)
-    because = drawn + found.statement
+    because = which * (drawn.size < labels.size) + found.statement
     return Advice(found, because + _doubt(found.differences), fitted, kinds, X.shape[1])
 
 
@@ -666,15 +666,15 @@ def _doubt(differences: pd.DataFrame) -> str:
     )
 
 
-def _worth_testing(labels: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
-    """Positions of all images, or of about ``most`` of them: small classes whole, others alike."""
+def _draw_images(labels: NDArray[np.int64], max_images: int, seed: int) -> NDArray[np.int64]:
+    """Positions of all images, or about ``max_images``: small classes whole, others alike."""
     members = np.unique(labels, return_inverse=True)[1]
     sizes = np.bincount(members)
-    each = int(sizes.max())
-    while each > 3 and np.minimum(sizes, each).sum() > most:
-        each -= 1
+    per_class = int(sizes.max())
+    while per_class > 3 and np.minimum(sizes, per_class).sum() > max_images:
+        per_class -= 1
     rng = np.random.default_rng((seed, labels.size))
-    drawn = [rng.permutation(np.flatnonzero(members == k))[:each] for k in range(sizes.size)]
+    drawn = [rng.permutation(np.flatnonzero(members == k))[:per_class] for k in range(sizes.size)]
     return np.sort(np.concatenate(drawn))
 
 

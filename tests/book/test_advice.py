@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from analysis.book.report import _doubt, _worth_testing, advise, what_was_read
+from analysis.book.report import _doubt, _draw_images, advise, what_was_read
 from analysis.chapters import describe_datasets
 from analysis.data import ImageDataset
 from analysis.figures.fusion import plot_runs
@@ -103,7 +103,7 @@ def test_the_end_of_trainings(last, said):
 def test_of_many_images_small_classes_are_taken_whole(most: int) -> None:
     sizes = np.array([5, 200, 40, 3])
     labels = np.random.default_rng(0).permutation(np.repeat([7, 1, 4, 9], sizes))
-    at = _worth_testing(labels, most, seed=0)
+    at = _draw_images(labels, most, seed=0)
     assert (np.diff(at) > 0).all()
     taken = dict(zip(*np.unique(labels[at], return_counts=True), strict=True))
     expected = {
@@ -112,12 +112,12 @@ def test_of_many_images_small_classes_are_taken_whole(most: int) -> None:
         60: {7: 5, 1: 26, 4: 26, 9: 3},
     }
     assert taken == expected[most]
-    assert (_worth_testing(labels, most, seed=0) == at).all()
+    assert (_draw_images(labels, most, seed=0) == at).all()
 
 
 def test_no_class_is_left_with_fewer_than_a_recommendation_needs() -> None:
     labels = np.repeat(np.arange(50), 8)
-    assert (np.bincount(labels[_worth_testing(labels, 10, seed=0)]) == 3).all()
+    assert (np.bincount(labels[_draw_images(labels, 10, seed=0)]) == 3).all()
 
 
 @pytest.mark.parametrize(
