@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.book.execution import EXECUTION
 from analysis.chapters import caveats, describe_overlaps
+from analysis.chapters.study import short_name
 from analysis.data.cards import CARDS, DatasetCard
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ _FINDINGS = {
         "{descriptor_mean:.1f} %."
     ),
     "03a-full-network-embedding": (
-        "**The full-network embedding** exceeds the last layer by {last_layer:+.1f} points (better "
-        "on {last_layer_better} of {n_datasets} datasets), and the best single layer, chosen in "
-        "hindsight, by {best_layer:+.1f}."
+        "**The full-network embedding** against the last layer: {last_layer:+.1f} points (better on "
+        "{last_layer_better} of {n_datasets} datasets); against the best single layer, chosen in "
+        "hindsight: {best_layer:+.1f}."
     ),
     "02b-claims": (
         "**The paper's claims** hold {n_holds} times and fail {n_fails} times for the trained "
@@ -111,7 +112,7 @@ def _glued(text: str) -> Any:
         value = ast.literal_eval(text)
     except ValueError:
         return float(text)  # nan, inf
-    return _plain(value) if isinstance(value, str) else value
+    return _plain(short_name(value)) if isinstance(value, str) else value
 
 
 def study_facts(study: Study) -> str:
