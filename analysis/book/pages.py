@@ -61,9 +61,9 @@ _FINDINGS = {
         "{descriptor_mean:.1f} %."
     ),
     "03a-full-network-embedding": (
-        "**The full-network embedding** against the last layer: {last_layer:+.1f} points (better on "
-        "{last_layer_better} of {n_datasets} datasets); against the best single layer, chosen in "
-        "hindsight: {best_layer:+.1f}."
+        "**The full-network embedding** against the last layer: {last_layer:+.1f} points (better "
+        "on {last_layer_better} of {n_datasets} datasets); against the best single layer, chosen "
+        "in hindsight: {best_layer:+.1f}."
     ),
     "02b-claims": (
         "**The paper's claims** hold {n_holds} times and fail {n_fails} times for the trained "
