@@ -1,8 +1,8 @@
 """Evaluation protocols: linear classifiers on splits, their C chosen on training images alone.
 
 The Caltech-101 protocol of Donahue et al. (DeCAF, ICML 2014, section 4.1) for any images, the same
-on given splits, such as the official one of the birds (:func:`analysis.data.read_bird_annotations`)
-and the published ones of SUN-397 (:func:`analysis.data.read_partitions`), and plain random splits.
+on given splits, such as the official one of the birds and the published ones of SUN-397
+(:mod:`analysis.data.annotations`), and plain random splits.
 
 A linear classifier with squared penalty needs no more than inner products. The training images span
 at most as many directions as there are images, however wide the features are; in the basis of
