@@ -199,23 +199,10 @@ def client(two_workers: LocalCluster) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def may_be_empty() -> set[str]:
     """Tables of the small book that need have no row: its files are whole and unlike each other,
-    of its three classes none need share a unit, and its one dataset has no other domain.
+    and of its three classes none need share a unit.
     """
     return {
-        "01-domains-accuracies",
-        "01-domains-means",
-        "01-domains-neighbours",
-        "01-domains-pairs",
         "02-shared-absences",
-        "04-fusion-accuracies",
-        "04-fusion-alignments",
-        "04-fusion-choices",
-        "04-fusion-even",
-        "04-fusion-gains",
-        "04-fusion-local",
-        "04-fusion-sensitivity",
-        "04-fusion-training",
-        "04-fusion-tuned",
         "05-broken-files",
         "05-identical-files",
         "05-near-duplicates",

@@ -13,7 +13,8 @@ from notebook_shell import run_here
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 SHARED = ["title", "datasets", "networks", "crops", "seed", "reference_images", "results"]
 MAX_CODE_LINES, MAX_FUNCTION_LINES = 65, 6  # code: apart from parameters and imports
-N_TRAINED = 2  # of the networks of the small book
+N_TRAINED = 1  # of the networks of the small book
+WITHOUT_SUBJECT = ("01a-office-domains", "04-tca-fusion")  # it has one dataset
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -168,6 +169,10 @@ def warnings(notebook):
 
 @each_notebook
 def test_it_runs_and_keeps_its_promises(path, small_book, may_be_empty):
+    if path.stem in WITHOUT_SUBJECT:
+        page = (small_book / "book-sources" / path.name).read_text("utf-8")
+        assert "This study has no two such datasets" in page
+        return
     (folder,) = (small_book / "executed").glob(f"{path.stem}-????????-*")
     notebook = read(folder / path.name)
     for name in saved_tables(notebook):
