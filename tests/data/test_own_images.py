@@ -510,4 +510,5 @@ def test_a_book_is_told_of_tables_by_their_full_path(monkeypatch, tmp_path: Path
     given = study_parameters(tmp_path / "study.yml", datasets="table:x.csv,folder:a,b,digits")
     full = tmp_path.as_posix()
     assert given["datasets"] == [f"table:{full}/x.csv", f"folder:{full}/a,b", "digits"]
-    assert "reference_images" not in given
+    assert given["reference_images"] == given["datasets"]
+    assert given["title"] == "x.csv, a,b, digits"

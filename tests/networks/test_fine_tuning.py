@@ -287,6 +287,7 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
 
 
 @needs_fork
+@pytest.mark.long
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(images, tmp_path, withstood):
     whole, killed = run_killed("fine-tune", images, tmp_path)
     assert killed.read_bytes() == whole.read_bytes()

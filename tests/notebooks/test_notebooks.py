@@ -45,9 +45,9 @@ def draws(cell):
 
 
 def saved_tables(notebook):
-    """Names given to ``study.save(table, name)``."""
+    """Names given to ``study.save(table, name)``, or without a study to ``save_table``."""
     calls = [node for node in ast.walk(ast.parse(code(notebook))) if isinstance(node, ast.Call)]
-    saves = [call for call in calls if ast.unparse(call.func) == "study.save"]
+    saves = [call for call in calls if ast.unparse(call.func) in {"study.save", "save_table"}]
     return [ast.literal_eval(call.args[1]) for call in saves]
 
 
