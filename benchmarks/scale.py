@@ -42,6 +42,7 @@ from analysis.features.store import Builder, open_features
 from analysis.features.stream import Engine
 from analysis.networks import Backbone, load_backbone
 from analysis.networks.preprocessing import n_crops
+from analysis.paths import written_whole
 from analysis.statistics import noise_thresholds, rank_features, signed_ks, thresholds_between
 from analysis.statistics.blocks import read_here
 from analysis.statistics.histograms import (
@@ -423,7 +424,8 @@ def write_rates() -> None:
             for name in NETWORKS
         },
     }
-    RATES.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    with written_whole(RATES) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -424,11 +424,15 @@ class Study:
         return save_table(table, name, results=self.results, title=self.title)
 
 
+_SHIPPED = ("bundled", "bundled-living")
+_KEYWORDS = (*_SHIPPED, "imagenet", "places365", "random")
+
+
 def _short_spec(spec: str) -> str:
-    """``vgg16@/weights/mine.pth`` as ``vgg16@mine``."""
+    """``vgg16@/weights/mine.pth`` as ``vgg16@mine``, unless that means other weights."""
     name, _, weights = spec.partition("@")
     file = re.fullmatch(r"(.+?)\.(safetensors|pth|pt|pth\.tar|ckpt|bin)", Path(weights).name)
-    return spec if file is None else f"{name}@{file[1]}"
+    return spec if file is None or file[1] in _KEYWORDS else f"{name}@{file[1]}"
 
 
 def short_name(name: str) -> str:
@@ -450,7 +454,9 @@ def lacks(study: Study, chapter: str) -> str:
     from analysis.chapters.domains import domain_pairs
 
     if chapter in ("01a-office-domains", "04-tca-fusion"):
-        if domain_pairs({name: study.data(name) for name in study.datasets}):
+        labelled = 3 if chapter == "01a-office-domains" else 0  # of each class of the target
+        data = {name: study.data(name) for name in study.datasets}
+        if domain_pairs(data, n_target=labelled):
             return ""
         return (
             "This chapter learns from one dataset and is tested on another with the same classes, "
@@ -458,7 +464,8 @@ def lacks(study: Study, chapter: str) -> str:
             "have exactly the same names, for instance a second folder with the same sub-folders: "
             "`make book DATASETS=folder:/first,folder:/second`."
         )
-    if chapter == "06-bundled-networks" and not any("@bundled" in spec for spec in study.networks):
+    weights = {split_network(network)[1] for network in study.networks}
+    if chapter == "06-bundled-networks" and not weights.intersection(_SHIPPED):
         return (
             "This chapter asks whether the features of the networks that come along can be "
             "trusted. This study has none of them. Name one beside its own: "

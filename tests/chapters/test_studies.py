@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,6 +248,9 @@ def test_weights_of_a_file_have_a_short_name(tmp_path: Path) -> None:
     assert one.spec("minivgg16@mine.v2") == first
     assert one.backbone("minivgg16@mine.v2").weights_hash == net.weights_hash
     assert Study("a", "digits", [first, second], max_images=20).networks == [first, second]
+    shutil.copy(tmp_path / "a" / "mine.v2.safetensors", tmp_path / "random.safetensors")
+    other = f"minivgg16@{tmp_path / 'random.safetensors'}"
+    assert Study("a", "digits", [other], max_images=20).networks == [other]
 
 
 def test_chapters_say_what_a_study_lacks(study: Study) -> None:
@@ -255,7 +259,7 @@ def test_chapters_say_what_a_study_lacks(study: Study) -> None:
     assert "have exactly the same names" in lacks(study, "04-tca-fusion")
     assert "networks that come along" in lacks(study, "06-bundled-networks")
     assert lacks(study, "02-dks-distributions") == ""
-    whole = Study("a", ["glyphs_clean", "glyphs_cluttered"], "minivgg16@bundled", max_images=60)
+    whole = Study("a", ["glyphs_clean", "glyphs_cluttered"], "minivgg16@bundled", max_images=100)
     chapters = ("01a-office-domains", "04-tca-fusion", "06-bundled-networks")
     assert not any(lacks(whole, chapter) for chapter in chapters)
 
