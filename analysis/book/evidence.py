@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,16 +112,6 @@ class Evidence:
         table = self.differences
         chosen = table["layer"].isin(wanted) & table["dataset"].isin(datasets)
         return float(table.loc[chosen & table["other"].isin(datasets), "difference"].mean())
-
-    def early(self, share: float) -> list[str]:
-        """Return the first share of the convolutional layers, at least one."""
-        layers = self.layers(CONV)
-        return layers[: ceil(share * len(layers))]
-
-    def late(self, share: float) -> list[str]:
-        """Return the last share of the convolutional layers, at least one."""
-        layers = self.layers(CONV)
-        return layers[-ceil(share * len(layers)) :]
 
 
 def gather_evidence(
