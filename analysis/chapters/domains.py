@@ -36,6 +36,12 @@ from analysis.data.images import hashing_threads
 
 __all__ = ["DomainPair", "compare_domains", "domain_pairs", "named_labels", "pairs_of"]
 
+NO_PAIRS = (
+    "This chapter learns from one dataset and is tested on another with the same classes, seen "
+    "otherwise. This study has no two such datasets. Name another one whose classes have exactly "
+    "the same names, for instance a second folder with the same sub-folders: "
+    "`make book DATASETS=folder:/first,folder:/second`."
+)
 _COLUMNS = ("source", "target", "classes", "source_images", "target_images", "refused")
 _DRAWS = {"seed", "stream"}  # options that draw anew by the same rule
 
@@ -69,13 +75,20 @@ def domain_pairs(datasets: Mapping[str, ImageDataset], *, n_target: int = 0) -> 
     -------
     list of DomainPair
         Both directions of each, unless one of them lacks images.
+
+    Raises
+    ------
+    ValueError
+        If there are none; the message says what would be one.
     """
     return pairs_of(compare_domains(datasets, n_target=n_target))
 
 
 def pairs_of(table: pd.DataFrame) -> list[DomainPair]:
-    """Pairs that a table of :func:`compare_domains` does not refuse."""
+    """Pairs that a table of :func:`compare_domains` does not refuse; ValueError if none is left."""
     kept = table[table["refused"] == ""]
+    if kept.empty:
+        raise ValueError(NO_PAIRS)
     return [DomainPair(*names) for names in zip(kept["source"], kept["target"], strict=True)]
 
 

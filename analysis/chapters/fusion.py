@@ -33,9 +33,9 @@ above the noise
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array
 import numpy as np
@@ -59,6 +59,7 @@ from analysis.transfer.fusion import (
     fusion_descriptors,
     fusion_table,
     keep_features,
+    table_of_fusion,
 )
 from analysis.transfer.pca import ChunkedPCA
 from analysis.transfer.published import published_fusion
@@ -98,7 +99,37 @@ N_COMPONENTS = 256
 _KEYS = ["network", "source", "target", "pair"]
 _COLUMNS = [*_KEYS, *FUSION_COLUMNS]
 
-Described = Mapping[DomainPair, Sequence[Descriptor]]
+
+class Parts(NamedTuple):
+    """What the descriptors of one pair are made of.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the global layer.
+    whole : Domains
+        Its features.
+    local : dict of (layer, selection) to Domains
+        Features of the blocks.
+    """
+
+    layer: str
+    whole: Domains
+    local: dict[tuple[str, str], Domains]
+
+    def descriptors(self, *, scaling: str = "none", with_local: bool = False) -> list[Descriptor]:
+        """As :func:`analysis.transfer.fusion.fusion_descriptors` makes them."""
+        return fusion_descriptors(
+            self.layer, self.whole, self.local, scaling=scaling, with_local=with_local
+        )
+
+    def global_and_means(self) -> list[Descriptor]:
+        """Return the global descriptor, and those fused with the means of a block."""
+        means = {key: own for key, own in self.local.items() if key[1] == _MEANS}
+        return self._replace(local=means).descriptors()
+
+
+Described = Mapping[DomainPair, Parts]
 
 
 def blocks_of(net: Backbone) -> tuple[str, ...]:
@@ -123,8 +154,7 @@ def describe_pairs(study: Study, pairs: Sequence[DomainPair], net: Backbone) -> 
 
     Returns
     -------
-    mapping of DomainPair to list of Descriptor
-        As :func:`analysis.transfer.fusion.fusion_descriptors` gives them.
+    mapping of DomainPair to Parts
     """
     names, blocks = [*dict.fromkeys(name for pair in pairs for name in pair)], blocks_of(net)
     last = net.layers[-1].name
@@ -140,10 +170,8 @@ def describe_pairs(study: Study, pairs: Sequence[DomainPair], net: Backbone) -> 
             for pair, domains in found:
                 local[pair][block, selection] = domains
     whole = dict(read_pairs({name: _layer(means[name], last) for name in names}, pairs))
-    return {
-        pair: fusion_descriptors(last, whole[pair], _by_block(local[pair], blocks))
-        for pair in pairs
-    }
+    order = [(block, selection) for block in blocks for selection in SELECTIONS]
+    return {pair: Parts(last, whole[pair], {k: local[pair][k] for k in order}) for pair in pairs}
 
 
 def measure_fusion(
@@ -153,6 +181,7 @@ def measure_fusion(
     *,
     how: Alignment,
     alignments: Sequence[str] = ("none, unit length", "TCA"),
+    with_local: bool = False,
     label_free: bool = False,
 ) -> pd.DataFrame:
     """Classify the images of all targets by all descriptors.
@@ -161,15 +190,16 @@ def measure_fusion(
     ----------
     study : Study
         Where labels come from.
-    described : mapping of DomainPair to sequence of Descriptor
+    described : mapping of DomainPair to Parts
         From :func:`describe_pairs`.
     network : str
         What the table calls the network.
     how : Alignment
         Settings.
     alignments : sequence of str
-        Some of :data:`analysis.transfer.fusion.ALIGNMENTS`. Local descriptors are
-        aligned by transfer components only.
+        Some of :data:`analysis.transfer.fusion.ALIGNMENTS`.
+    with_local : bool
+        Whether local descriptors come alone as well, aligned by transfer components.
     label_free : bool
         Whether to measure what a choice without target labels needs, of global and fused
         descriptors that transfer components align.
@@ -178,27 +208,43 @@ def measure_fusion(
     -------
     DataFrame
         Tables of :func:`analysis.transfer.fusion.fusion_table`, stacked, with ``network``,
-        ``source``, ``target`` and ``pair`` (both names) in front. No rows for no pairs.
+        ``source``, ``target`` and ``pair`` (both names) in front.
     """
     others = [name for name in alignments if name != "TCA"]
 
-    def of_pair(pair: DomainPair) -> pd.DataFrame:
-        labels = [named_labels(study.data(name)) for name in pair]
-        local = [each for each in described[pair] if each.kind == "local"]
-        rest = [each for each in described[pair] if each.kind != "local"]
-        runs: list[tuple[list[Descriptor], list[str], bool]] = [(rest, others, False)]
-        if "TCA" in alignments:
-            runs += [(rest, ["TCA"], label_free), (local, ["TCA"], False)]
-        parts = [
-            fusion_table(own, *labels, how=how, alignments=names, label_free=known)
-            for own, names, known in runs
-            if own and names
+    def of_pair(pair: DomainPair, table_of: Callable[..., pd.DataFrame]) -> list[pd.DataFrame]:
+        both = described[pair].descriptors(with_local=with_local)
+        local = [each for each in both if each.kind == "local"]
+        rest = [each for each in both if each.kind != "local"]
+        return [
+            table_of(rest, alignments=others),
+            table_of(rest, alignments=["TCA"], label_free=label_free),
+            table_of(local, alignments=["TCA"]),
         ]
+
+    return _by_pair(study, described, network, how, of_pair)
+
+
+def _by_pair(
+    study: Study,
+    described: Described,
+    network: str,
+    how: Alignment,
+    of_pair: Callable[[DomainPair, Callable[..., pd.DataFrame]], list[pd.DataFrame]],
+) -> pd.DataFrame:
+    """Stack tables of every pair; ``of_pair`` is given a pair and what makes its tables."""
+
+    def of_all(pair: DomainPair) -> pd.DataFrame:
+        labels = [named_labels(study.data(name)) for name in pair]
+
+        def table_of(descriptors: list[Descriptor], **options: Any) -> pd.DataFrame:
+            return fusion_table(descriptors, *labels, how=how, **options)
+
         cell = dict(zip(_KEYS, (network, *pair, pair.short), strict=True))
+        parts = [table for table in of_pair(pair, table_of) if len(table)]
         return pd.concat(parts).assign(**cell)[_COLUMNS]
 
-    found = in_threads(of_pair, described)
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=_COLUMNS)
+    return pd.concat(in_threads(of_all, described), ignore_index=True)
 
 
 def pooled(
@@ -242,13 +288,6 @@ def _principal(
             yield pair, Domains(fitted.scores_, scores)
 
 
-def _by_block(
-    local: Mapping[tuple[str, str], Domains], blocks: Sequence[str]
-) -> dict[tuple[str, str], Domains]:
-    """Block by block, in the paper's order of selections."""
-    return {(block, name): local[block, name] for block in blocks for name in SELECTIONS}
-
-
 RATES = (0.1, 0.01, 0.001)
 
 
@@ -261,7 +300,7 @@ def describe_tuned(
     ----------
     study : Study
         Where images come from; its seed is that of the training.
-    described : mapping of DomainPair to sequence of Descriptor
+    described : mapping of DomainPair to Parts
         From :func:`describe_pairs`, by ``net``.
     net : Backbone
         The network before.
@@ -270,8 +309,8 @@ def describe_tuned(
 
     Returns
     -------
-    described : mapping of DomainPair to list of Descriptor
-        With other global features, and without local descriptors alone, which stay.
+    described : mapping of DomainPair to Parts
+        With other global features.
     histories : DataFrame
         Columns of :attr:`analysis.networks.FineTuned.history`, and ``run`` (source and rate).
 
@@ -282,7 +321,7 @@ def describe_tuned(
     """
     from analysis.networks import FineTuning, fine_tune  # loads PyTorch
 
-    found: dict[DomainPair, list[Descriptor]] = {}
+    found: dict[DomainPair, Parts] = {}
     histories = []
     for source in dict.fromkeys(pair.source for pair in described):
         tuned = fine_tune(
@@ -297,15 +336,10 @@ def describe_tuned(
         names = dict.fromkeys(name for pair in own for name in pair)
         whole = {name: pooled(study, name, tuned, [last], "mean") for name in names}
         for pair, domains in read_pairs(whole, own):
-            local = {
-                (each.layer, each.selection): each.domains
-                for each in described[pair]
-                if each.kind == "local"
-            }
-            found[pair] = fusion_descriptors(last, domains, local, with_local=False)
+            found[pair] = described[pair]._replace(layer=last, whole=domains)
     columns = ["run", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
-    stacked = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
-    return {pair: found[pair] for pair in described}, stacked.reindex(columns=columns)
+    stacked = pd.concat(histories, ignore_index=True)[columns]
+    return {pair: found[pair] for pair in described}, stacked
 
 
 def _refuse_tuned_blocks(tuned: FineTuned, blocks: Sequence[str]) -> None:
@@ -329,34 +363,28 @@ MUS = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 WIDTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-def pair_to_show(pairs: Sequence[DomainPair]) -> list[DomainPair]:
-    """Choose the pair that stands for all: one, or none where there are none."""
-    return [*(pair for pair in pairs if tuple(pair) == _PAPERS_PAIR), *pairs][:1]
+def pair_to_show(pairs: Iterable[DomainPair]) -> DomainPair:
+    """Choose the pair that stands for all."""
+    return next(iter(sorted(pairs, key=lambda pair: tuple(pair) != _PAPERS_PAIR)))
 
 
-def before_and_after(
-    described: Described, pairs: Sequence[DomainPair], how: Alignment
-) -> DomainPlanes | None:
+def before_and_after(described: Described, how: Alignment) -> DomainPlanes:
     """Place the images of one pair in the plane, by its global descriptor, before and after TCA.
 
     Parameters
     ----------
-    described : mapping of DomainPair to sequence of Descriptor
-        From :func:`analysis.chapters.fusion.describe_pairs`.
-    pairs : sequence of DomainPair
-        The one of :func:`pair_to_show` is taken.
+    described : mapping of DomainPair to Parts
+        From :func:`describe_pairs`; the pair of :func:`pair_to_show` is taken.
     how : Alignment
         Settings; the largest number of components.
 
     Returns
     -------
-    DomainPlanes or None
-        Principal components before, transfer components after; None without pairs.
+    DomainPlanes
+        Principal components before, transfer components after.
     """
-    if not pairs:
-        return None
-    pair = pair_to_show(pairs)[0]
-    source, target = (np.asarray(X, np.float64) for X in described[pair][0].domains)
+    pair = pair_to_show(described)
+    source, target = (np.asarray(X, np.float64) for X in described[pair].whole)
     both = np.vstack([source, target])
     mean, axes = both.mean(axis=0), principal_components(both)[0][:, :2]
     n = min(max(how.sizes), len(both) - 1, source.shape[1])
@@ -370,16 +398,14 @@ def before_and_after(
     )
 
 
-def measure_sensitivity(
-    study: Study, described: Described, pairs: Sequence[DomainPair], *, size: int
-) -> pd.DataFrame:
+def measure_sensitivity(study: Study, described: Described, *, size: int) -> pd.DataFrame:
     """Accuracy on the target by μ and by the width of the kernel, the other as it is.
 
     Parameters
     ----------
     study : Study
         Where labels come from.
-    described, pairs
+    described : mapping of DomainPair to Parts
         As in :func:`before_and_after`; global, and fused with the means of every block.
     size : int
         Number of components.
@@ -390,23 +416,21 @@ def measure_sensitivity(
         ``varied`` ("μ" or "γ"), ``value`` (μ, or the multiple of the gamma that the median distance
         gives), ``descriptor``, ``layer``, ``selection``, ``n_components`` and ``accuracy``.
     """
-    kept = ("descriptor", "layer", "selection", "n_components", "accuracy")
-    if not pairs:
-        return pd.DataFrame(columns=["varied", "value", *kept])
-    pair = pair_to_show(pairs)[0]
+    pair = pair_to_show(described)
     labels = [named_labels(study.data(name)) for name in pair]
     runs: list[tuple[str, float, Descriptor, Alignment]] = []
-    for each in _global_and_means(described[pair]):
+    for each in described[pair].global_and_means():
         gamma = median_gamma(np.vstack(each.domains).astype(np.float64), study.seed)
         runs += [("μ", mu, each, Alignment((size,), mu, gamma)) for mu in MUS]
         runs += [("γ", k, each, Alignment((size,), gamma=k * gamma)) for k in WIDTHS]
 
-    def accuracy(run: tuple[str, float, Descriptor, Alignment]) -> dict[str, Any]:
+    def accuracy(run: tuple[str, float, Descriptor, Alignment]) -> pd.DataFrame:
         varied, value, each, how = run
-        row = fusion_table([each], *labels, alignments=("TCA",), how=how).iloc[-1]
-        return {"varied": varied, "value": value, **{name: row[name] for name in kept}}
+        table = fusion_table([each], *labels, alignments=("TCA",), how=how).iloc[-1:]
+        return table.assign(varied=varied, value=value)
 
-    return pd.DataFrame(in_threads(accuracy, runs))
+    columns = ["varied", "value", "descriptor", "layer", "selection", "n_components", "accuracy"]
+    return pd.concat(in_threads(accuracy, runs), ignore_index=True)[columns]
 
 
 def measure_at_one_size(
@@ -417,26 +441,19 @@ def measure_at_one_size(
     Parameters
     ----------
     study, described, network, how
-        As in :func:`analysis.chapters.fusion.measure_fusion`; in the smallest number of components.
+        As in :func:`measure_fusion`; in the smallest number of components.
 
     Returns
     -------
     DataFrame
         As there, with the global descriptor, aligned by transfer components.
     """
-    even: dict[DomainPair, list[Descriptor]] = {}
-    for pair, descriptors in described.items():
-        whole = descriptors[0]
-        local = {
-            (each.layer, each.selection): each.domains
-            for each in descriptors
-            if each.kind == "local"
-        }
-        even[pair] = fusion_descriptors(
-            whole.layer, whole.domains, local, scaling="size", with_local=False
-        )
     few = replace(how, sizes=(min(how.sizes),))
-    return measure_fusion(study, even, network, how=few, alignments=["TCA"])
+
+    def of_pair(pair: DomainPair, table_of: Callable[..., pd.DataFrame]) -> list[pd.DataFrame]:
+        return [table_of(described[pair].descriptors(scaling="size"), alignments=["TCA"])]
+
+    return _by_pair(study, described, network, few, of_pair)
 
 
 def measure_others(
@@ -447,7 +464,7 @@ def measure_others(
     Parameters
     ----------
     study, described, network, how
-        As in :func:`analysis.chapters.fusion.measure_fusion`; the global descriptor and those
+        As in :func:`measure_fusion`; the global descriptor and those
         fused with the means of a block, are measured, in the smallest number of components.
 
     Returns
@@ -455,13 +472,14 @@ def measure_others(
     DataFrame
         As there; ``selection`` says which features are above the noise.
     """
-    chosen: dict[DomainPair, list[Descriptor]] = {}
-    for pair, descriptors in described.items():
-        labels = named_labels(study.data(pair.source))
-        own = _global_and_means(descriptors)
-        chosen[pair] = [*own, *(_above_noise(each, labels, study.seed) for each in own)]
     few = replace(how, sizes=(min(how.sizes),))
-    return measure_fusion(study, chosen, network, how=few, alignments=_OTHERS)
+
+    def of_pair(pair: DomainPair, table_of: Callable[..., pd.DataFrame]) -> list[pd.DataFrame]:
+        labels, own = named_labels(study.data(pair.source)), described[pair].global_and_means()
+        above = [_above_noise(each, labels, study.seed) for each in own]
+        return [table_of([*own, *above], alignments=_OTHERS)]
+
+    return _by_pair(study, described, network, few, of_pair)
 
 
 def above_noise(X: NDArray[Any], labels: NDArray[Any], *, seed: int) -> NDArray[np.bool_]:
@@ -494,7 +512,7 @@ def choose(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        From :func:`analysis.chapters.fusion.measure_fusion`, with ``label_free``.
+        From :func:`measure_fusion`, with ``label_free``.
 
     Returns
     -------
@@ -504,17 +522,7 @@ def choose(table: pd.DataFrame) -> pd.DataFrame:
     """
     aligned = table[table["alignment"] == "TCA"]
     parts = [choose_without_labels(part) for _, part in aligned.groupby("pair", sort=False)]
-    if not parts:
-        return pd.DataFrame(columns=["pair", "rule", "regret", "mean_regret"])
     return pd.concat(parts, ignore_index=True)
-
-
-def _global_and_means(descriptors: Sequence[Descriptor]) -> list[Descriptor]:
-    return [
-        each
-        for each in descriptors
-        if each.kind == "global" or (each.kind == "fusion" and each.selection == _MEANS)
-    ]
 
 
 def _above_noise(each: Descriptor, labels: NDArray[Any], seed: int) -> Descriptor:
@@ -523,7 +531,6 @@ def _above_noise(each: Descriptor, labels: NDArray[Any], seed: int) -> Descripto
     return Descriptor(each.kind, each.layer, name, keep_features(each.domains, kept))
 
 
-NO_PAIRS = "No two datasets of this study are domains of each other."
 _PAPER = "dos Santos and Ponti (2019)"
 _BY_LAYER = ["layer", "selection"]
 _WEIGHTS = {"imagenet": "as learnt on ImageNet", "finetuned": "fine-tuned on the source"}
@@ -535,7 +542,7 @@ def points_over_global(table: pd.DataFrame, descriptor: str) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        As :func:`analysis.chapters.fusion.measure_fusion` gives it, of one network.
+        As :func:`measure_fusion` gives it, of one network.
     descriptor : {"fusion", "local"}
         What is compared.
 
@@ -590,7 +597,7 @@ def beside_paper(tables: Mapping[str, pd.DataFrame], pairs: Sequence[str]) -> pd
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        What the network is called → :func:`analysis.chapters.fusion.measure_fusion`. From the
+        What the network is called → :func:`measure_fusion`. From the
         second on, an accuracy above the one in the first gets a star, as in the paper.
     pairs : sequence of str
         As in the column ``pair``.
@@ -605,28 +612,18 @@ def beside_paper(tables: Mapping[str, pd.DataFrame], pairs: Sequence[str]) -> pd
     for pair in pairs:
         before = None
         for name, table in tables.items():
-            wide = _laid_out(table[table["pair"] == pair])
+            own = table[(table["pair"] == pair) & (table["descriptor"] != "local")]
+            wide = table_of_fusion(own)
+            blocks = [*dict.fromkeys(own.loc[own["descriptor"] == "fusion", "layer"])]
+            levels = map(wide.columns.get_level_values, ["descriptor", *_BY_LAYER])
+            wide.columns = [
+                "global" if kind == "global" else _heading(blocks.index(layer) + 1, selection)
+                for kind, layer, selection in zip(*levels, strict=True)
+            ]
             stars = wide > (wide if before is None else before)
             before = wide if before is None else before
             parts.append(_written(wide, stars, f"{name}, {pair}"))
     return pd.concat([*parts, *_published("II")], ignore_index=True)
-
-
-def _laid_out(table: pd.DataFrame) -> pd.DataFrame:
-    """Percent by number of components and descriptor, with averages."""
-    shown = table[(table["alignment"] == "TCA") & (table["descriptor"] != "local")]
-    blocks = [*dict.fromkeys(shown.loc[shown["descriptor"] == "fusion", "layer"])]
-    columns = [
-        "global" if kind == "global" else _heading(blocks.index(layer) + 1, selection)
-        for kind, layer, selection in shown[["descriptor", *_BY_LAYER]].itertuples(index=False)
-    ]
-    wide = shown.assign(column=columns, percent=100 * shown["accuracy"]).pivot(
-        index="n_components", columns="column", values="percent"
-    )
-    wide = wide[[*dict.fromkeys(columns)]].sort_index(ascending=False)
-    wide = wide.set_axis([str(size) for size in wide.index])
-    wide.loc["Avg."] = wide.mean()
-    return wide
 
 
 def _heading(block: int, selection: str) -> str:
@@ -675,7 +672,7 @@ def compare_alignments(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        As :func:`analysis.chapters.fusion.measure_fusion` gives it.
+        As :func:`measure_fusion` gives it.
 
     Returns
     -------
@@ -708,8 +705,6 @@ def state_fusion(
     choices : DataFrame
         Choices without labels, pairs stacked.
     """
-    if table.empty:
-        return NO_PAIRS
     fused, local = (points_over_global(table, kind) for kind in ("fusion", "local"))
     by_column = fused.groupby(_BY_LAYER, sort=False)["points"].mean()
     by_block = local.groupby("layer", sort=False)["points"].mean()
@@ -786,4 +781,4 @@ def state_pairs(fused: pd.DataFrame, pairs: Sequence[str]) -> str:
             f"in {int((part['points'] > 0).sum())} of {len(part)} cases; at best "
             f"{best['points']:+.1f} ({best['layer']}, {best['selection']})."
         )
-    return "\n".join(lines) or NO_PAIRS
+    return "\n".join(lines)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from analysis.chapters.domains import DomainPair, named_labels
 from analysis.chapters.study import Pair
-from analysis.data import CARDS, surf_features
+from analysis.data import CARDS, join_datasets, surf_features
 from analysis.figures.domains import DomainMap
 from analysis.statistics.neighbours import NeighbourShares, neighbour_map, neighbour_shares
 from analysis.transfer import office_n_source, office_protocol
@@ -89,7 +89,7 @@ def measure_office(
     -------
     DataFrame
         Tables of :func:`analysis.transfer.office_protocol`, stacked, with ``network``, ``features``
-        (a layer), ``source``, ``target`` and ``pair`` (both names) in front. No rows for no pairs.
+        (a layer), ``source``, ``target`` and ``pair`` (both names) in front.
     """
     specs = study.trained if networks is None else networks
     parts = []
@@ -109,8 +109,6 @@ def measure_office(
             )
             cell = dict(zip(_CELL, (network, name, *pair, pair.short), strict=True))
             parts.append(table.assign(**cell)[[*_CELL, *_MEASURED]])
-    if not parts:
-        return pd.DataFrame(columns=[*_CELL, *_MEASURED])
     order = [SURF, *study.networks]
     stacked = pd.concat(parts, ignore_index=True)
     return stacked.sort_values("network", key=lambda names: names.map(order.index), kind="stable")
@@ -149,15 +147,9 @@ def published_pairs(pairs: Sequence[DomainPair]) -> list[DomainPair]:
     return [pair for pair in pairs if tuple(pair) in known]
 
 
-def pair_to_show(pairs: Sequence[DomainPair]) -> list[DomainPair]:
-    """Choose the pair whose images are mapped: dslr and webcam as in the paper, else the first.
-
-    Returns
-    -------
-    list of DomainPair
-        One, or none where there are none.
-    """
-    return [*published_pairs(pairs)[-1:], *pairs[:1]][:1]
+def pair_to_show(pairs: Sequence[DomainPair]) -> DomainPair:
+    """Choose the pair whose images are mapped: dslr and webcam as in the paper, else the first."""
+    return [*published_pairs(pairs)[-1:], *pairs][0]
 
 
 def measure_neighbours(study: Study, pairs: Sequence[DomainPair]) -> pd.DataFrame:
@@ -194,7 +186,7 @@ def measure_neighbours(study: Study, pairs: Sequence[DomainPair]) -> pd.DataFram
 
 
 def domain_maps(
-    study: Study, spec: str, pairs: Sequence[DomainPair], *, n_images: int = _IMAGES
+    study: Study, spec: str, pair: DomainPair, *, n_images: int = _IMAGES
 ) -> list[DomainMap]:
     """Map the images of two domains, by a network's first and by its last layer.
 
@@ -204,27 +196,26 @@ def domain_maps(
         Where features and images come from; its seed is that of the draw and of the maps.
     spec : str
         Network.
-    pairs : sequence of DomainPair
-        The first is mapped.
+    pair : DomainPair
+        What is mapped.
     n_images : int
         Images of each domain at most, drawn at random.
 
     Returns
     -------
     list of DomainMap
-        Two, or none for no pairs. Shares of nearest neighbours are those of the images shown.
+        Two. Shares of nearest neighbours are those of the images shown.
     """
-    if not pairs:
-        return []
     rng = np.random.default_rng(study.seed)
-    data = [study.data(name) for name in pairs[0]]
+    data = [study.data(name) for name in pair]
     drawn = [np.sort(rng.permutation(len(part))[:n_images]) for part in data]
     chosen = [part.subset(own) for part, own in zip(data, drawn, strict=True)]
-    domains = np.repeat([*pairs[0]], [len(part) for part in chosen])
+    domains = np.repeat([*pair], [len(part) for part in chosen])
+    pictures = join_datasets(chosen)
     layers = [layer.name for layer in study.backbone(spec).layers]
     maps = []
     for layer in dict.fromkeys((layers[0], layers[-1])):
-        both = zip(pairs[0], drawn, strict=True)
+        both = zip(pair, drawn, strict=True)
         X = np.vstack([_layer(study, Pair(name, spec), layer)[own] for name, own in both])
         shares = neighbour_shares(X, np.concatenate([*map(named_labels, chosen)]), domains)
         maps.append(
@@ -232,26 +223,12 @@ def domain_maps(
                 name=layer,
                 points=neighbour_map(X, seed=study.seed),
                 domains=domains,
-                picture=_Pictures(chosen),
+                picture=pictures.__getitem__,
                 same_domain=shares.same_domain,
                 same_class=shares.same_class,
             )
         )
     return maps
-
-
-class _Pictures:
-    """Images of several datasets by their number among all, opened when asked for."""
-
-    def __init__(self, parts: Sequence[ImageDataset]) -> None:
-        self.parts = parts
-
-    def __call__(self, number: int) -> Any:
-        for part in self.parts:
-            if number < len(part):
-                return part[number]
-            number -= len(part)
-        raise IndexError("there are fewer images")
 
 
 def _features(
@@ -325,7 +302,7 @@ NEIGHBOURS = {
     "same class": "{same_class:.0%} ({same_class_chance:.0%})",
     "same class across domains": "{across:.0%} ({across_chance:.0%})",
 }
-"""Headings of :func:`analysis.chapters.office.measure_neighbours`."""
+"""Headings of :func:`measure_neighbours`."""
 
 
 def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:
@@ -334,7 +311,7 @@ def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     summary : DataFrame
-        As :func:`analysis.chapters.office.summarise_office` gives it.
+        As :func:`summarise_office` gives it.
 
     Returns
     -------
@@ -385,7 +362,7 @@ def office_by_pair(summary: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     summary : DataFrame
-        As :func:`analysis.chapters.office.summarise_office` gives it.
+        As :func:`summarise_office` gives it.
 
     Returns
     -------
@@ -423,7 +400,7 @@ def state_office(by_pair: pd.DataFrame, networks: Sequence[str]) -> str:
     Returns
     -------
     str
-        One sentence where there are no pairs.
+        A paragraph for each network.
     """
     said = []
     for network in (SURF, *networks):
@@ -437,10 +414,10 @@ def state_office(by_pair: pd.DataFrame, networks: Sequence[str]) -> str:
             f"- **{mean['section']}**, in the mean over {len(pairs)} pairs: {mean['S']:.1f} % by "
             f"the source alone, {mean['T']:.1f} % by the few labelled images of the target alone, "
             f"{mean['ST']:.1f} % by both. {labelled} {without} To scale each domain by itself "
-            f"changes the machine on both by {mean['ST, each'] - mean['ST']:+.1f} points, and the "
-            f"machine on the source by {mean['S, each'] - mean['S']:+.1f}."
+            f"changes the classifier on both by {mean['ST, each'] - mean['ST']:+.1f} points, and "
+            f"that on the source by {mean['S, each'] - mean['S']:+.1f}."
         )
-    return "\n".join(said) or "No two datasets of this study are domains of each other."
+    return "\n".join(said)
 
 
 def state_neighbours(table: pd.DataFrame) -> str:
@@ -449,12 +426,12 @@ def state_neighbours(table: pd.DataFrame) -> str:
     Parameters
     ----------
     table : DataFrame
-        As :func:`analysis.chapters.office.measure_neighbours` gives it.
+        As :func:`measure_neighbours` gives it.
 
     Returns
     -------
     str
-        A paragraph per network, means over its pairs of domains; empty where there are none.
+        A paragraph per network, means over its pairs of domains.
     """
     said = []
     for network, own in table.groupby("network", sort=False):
@@ -487,7 +464,7 @@ def state_tasks(n_classes: Sequence[int]) -> str:
 
 
 def _best(pairs: pd.DataFrame, names: Sequence[str], against: str, which: str) -> str:
-    """Most accurate method in the mean, and how it compares with the machine ``against``."""
+    """Most accurate method in the mean, and how it compares with the classifier ``against``."""
     means = pairs[[*names]].mean()
     name = str(means.idxmax())
     better = int((pairs[name] > pairs[against]).sum())

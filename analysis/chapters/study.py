@@ -455,15 +455,10 @@ def lacks(study: Study, chapter: str) -> str:
 
     if chapter in ("01a-office-domains", "04-tca-fusion"):
         labelled = 3 if chapter == "01a-office-domains" else 0  # of each class of the target
-        data = {name: study.data(name) for name in study.datasets}
-        if domain_pairs(data, n_target=labelled):
-            return ""
-        return (
-            "This chapter learns from one dataset and is tested on another with the same classes, "
-            "seen otherwise. This study has no two such datasets. Name another one whose classes "
-            "have exactly the same names, for instance a second folder with the same sub-folders: "
-            "`make book DATASETS=folder:/first,folder:/second`."
-        )
+        try:
+            domain_pairs({name: study.data(name) for name in study.datasets}, n_target=labelled)
+        except ValueError as error:
+            return str(error)
     weights = {split_network(network)[1] for network in study.networks}
     if chapter == "06-bundled-networks" and not weights.intersection(_SHIPPED):
         return (

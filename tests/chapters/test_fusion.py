@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -50,7 +48,9 @@ def described(study, pairs):
 
 @pytest.fixture(scope="module")
 def measured(study, described):
-    return fusion.measure_fusion(study, described, NETWORK, how=HOW, label_free=True)
+    return fusion.measure_fusion(
+        study, described, NETWORK, how=HOW, with_local=True, label_free=True
+    )
 
 
 def test_blocks_are_the_first_three_or_the_last_of_three_sizes(study):
@@ -63,7 +63,10 @@ def test_descriptors_are_what_the_layers_answer(study, pairs, described):
         extract(study.data(name), net, crops="whole", layers=["conv1_2"], pooling="none").values
         for name in pairs[0]
     ]
-    of = {(each.kind, each.layer, each.selection): each.domains for each in described[pairs[0]]}
+    of = {
+        (each.kind, each.layer, each.selection): each.domains
+        for each in described[pairs[0]].descriptors(with_local=True)
+    }
     assert len(of) == 1 + 2 * 9
     means = of["local", "conv1_2", "pool 2D"]
     np.testing.assert_allclose(
@@ -102,12 +105,9 @@ def test_training_changes_the_global_descriptor_alone(study, pairs, described):
     tuned, histories = describe_tuned(study, described, net, epochs=3)
     assert histories.groupby("run").size().tolist() == [3, 3]
     before, after = described[pairs[1]], tuned[pairs[1]]
-    assert [each.kind for each in after] == ["global"] + 9 * ["fusion"]
-    width = before[0].domains.source.shape[1]
-    for one, other in zip(before, after, strict=False):
-        for both in zip(one.domains, other.domains, strict=True):
-            assert not np.array_equal(*(X[:, :width] for X in both))
-            np.testing.assert_array_equal(*(X[:, width:] for X in both))
+    for both in zip(before.whole, after.whole, strict=True):
+        assert not np.array_equal(*both)
+    assert after.local is before.local and len(after.local) == 9
     plt.close(figures.plot_runs(histories))
 
 
@@ -148,13 +148,10 @@ def test_other_alignments_have_rows_with_and_without_noise(study, described):
 def test_at_one_size_the_units_of_a_part_do_not_matter(study, described):
     even = fusion.measure_at_one_size(study, described, NETWORK, HOW)
     louder = {
-        pair: [
-            replace(each, domains=Domains(*(1000 * X for X in each.domains)))
-            if each.kind == "local"
-            else each
-            for each in descriptors
-        ]
-        for pair, descriptors in described.items()
+        pair: parts._replace(
+            local={key: Domains(*(1000 * X for X in own)) for key, own in parts.local.items()}
+        )
+        for pair, parts in described.items()
     }
     again = fusion.measure_at_one_size(study, louder, NETWORK, HOW)
     assert even["accuracy"].tolist() == again["accuracy"].tolist()
@@ -192,38 +189,13 @@ def test_figures_and_sentences_follow_the_tables(study, pairs, described, measur
     better = (fused["points"] > 0).sum()
     assert fig.axes[0].get_title().endswith(f"in {better} of {len(fused)} cases")
     assert len(figures.plot_choices(choices).axes[0].get_yticklabels()) == len(pairs)
-    planes = fusion.before_and_after(described, pairs, HOW)
+    planes = fusion.before_and_after(described, HOW)
     assert [len(points) for points in planes.after] == [18, 18]
     assert len(figures.plot_alignment(planes).axes) == 2
-    table = fusion.measure_sensitivity(study, described, pairs, size=4)
+    table = fusion.measure_sensitivity(study, described, size=4)
     assert table.groupby("varied").size().to_dict() == {"γ": 4 * 5, "μ": 4 * 6}
     figures.plot_sensitivity(table)
     plt.close("all")
     said = fusion.state_fusion(measured, measured, measured, choices)
     assert "moves the global descriptor by +0.0 points" in said
     assert len(fusion.state_pairs(fused, [pair.short for pair in pairs]).splitlines()) == 2
-
-
-def test_without_pairs_there_are_words(study):
-    net = study.backbone(NETWORK)
-    described = fusion.describe_pairs(study, [], net)
-    measured = fusion.measure_fusion(study, described, NETWORK, how=HOW)
-    tuned, histories = describe_tuned(study, described, net, epochs=1)
-    fused, choices = (
-        fusion.points_over_global(measured, "fusion"),
-        fusion.choose(measured),
-    )
-    others = fusion.measure_others(study, described, NETWORK, HOW)
-    assert tuned == {}
-    assert fusion.compare_alignments(others).empty
-    for figure in (
-        figures.plot_against_global(fused, "Fused"),
-        figures.plot_choices(choices),
-        figures.plot_alignment(fusion.before_and_after(described, [], HOW)),
-        figures.plot_sensitivity(fusion.measure_sensitivity(study, described, [], size=4)),
-        figures.plot_runs(histories),
-    ):
-        assert figure.texts or figure.axes[0].texts
-    plt.close("all")
-    assert fusion.state_fusion(measured, measured, measured, choices) == fusion.NO_PAIRS
-    assert len(fusion.beside_paper({"a": measured}, [])["of"].unique()) == 2
