@@ -1,4 +1,4 @@
-"""From a study file to a book of HTML pages, and what it is expected to take."""
+"""From a study file to a book of HTML pages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import yaml
 from tqdm.auto import tqdm
@@ -39,63 +40,9 @@ from analysis.chapters import Study, read_study, split_network
 from analysis.chapters.study import as_names, lacks, short_name
 from analysis.data.readers import absolute_name
 
-if TYPE_CHECKING:
-    from analysis.chapters import Study
-    from analysis.data import ImageDataset
-    from analysis.networks import Backbone
+Result = TypeVar("Result")
 
-__all__ = ["BookError", "announce_cost", "build_book", "expected_cost"]
-
-_SAMPLE = 8  # images
-_WORTH_SAYING = 60.0  # seconds
-
-
-def expected_cost(study: Study) -> tuple[float, int]:
-    """Estimate what extracting the study's features takes on this machine, at most.
-
-    Extracts a few images with each network, so it is good to a factor of two or so. What is in
-    the store already costs nothing; that is not looked up.
-
-    Returns
-    -------
-    tuple of float and int
-        Seconds, and bytes on disk before compression.
-    """
-    n_images = sum(len(study.data(name)) for name in study.datasets)
-    networks = [study.backbone(spec) for spec in study.networks]
-    some = study.data(study.datasets[0])
-    some = some.subset(range(min(_SAMPLE, len(some))))
-    seconds = sum(_seconds_per_image(some, net, study.crops) for net in networks)
-    return n_images * seconds, n_images * 4 * sum(net.n_features for net in networks)
-
-
-def announce_cost(study: Study) -> None:
-    """Tell the user what is coming, if it will take more than a minute."""
-    seconds, size = expected_cost(study)
-    if seconds > _WORTH_SAYING:
-        tqdm.write(
-            f"Features of '{study.title}' take about {_duration(seconds)} and "
-            f"up to {size / 1e9:.2f} GB of disk, once; less where some are in the store already."
-        )
-
-
-def _seconds_per_image(some: ImageDataset, net: Backbone, crops: str) -> float:
-    from analysis.features import extract  # loads PyTorch
-
-    with tempfile.TemporaryDirectory() as store:
-        extract(some.subset([0]), net, crops=crops, store=store, progress=False)  # set-up
-        start = time.perf_counter()
-        extract(some, net, crops=crops, store=store, progress=False)
-        return (time.perf_counter() - start) / len(some)
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86_400.0, "days"), (3_600.0, "hours")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {unit}"
-    minutes = max(1, round(seconds / 60))
-    return f"{minutes} minute{'s' * (minutes > 1)}"
-
+__all__ = ["BookError", "build_book"]
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +83,7 @@ def build_book(
     output
         Folder for everything that is built.
     progress
-        Whether to show what is being done, and what it is expected to take.
+        Whether to show what is being done, and about how long it will take.
 
     Returns
     -------
@@ -163,10 +110,8 @@ def build_book(
     notebooks = sources.notebooks()
     for notebook in notebooks:
         check_parameters(notebook, parameters)
-    opened = Study(**parameters, progress=progress)
-    lacking = {path.stem: lacks(opened, path.stem) for path in notebooks}
-
-    inputs = _inputs(opened)
+    stems = [path.stem for path in notebooks]
+    lacking, inputs = _aside(_look, parameters, stems, progress)
     environment = environment_hash(Path(analysis.__file__).parent, sources.rates)
     hashes = [environment, *inputs.values()]
     cache = output / "executed"
@@ -179,17 +124,42 @@ def build_book(
         remove_leftovers(output, _PARTIAL)
         remove_leftovers(cache, _PARTIAL)
         before = [find_execution(cache, key) for key in keys.values()]
-        if progress and None in before:
-            announce_cost(opened)
         executed = run_notebooks(keys, parameters, cache=cache, progress=progress)
-        if new := [folder for folder in executed if folder not in before]:
-            _refuse_changes(inputs, _inputs(Study(**parameters, progress=progress)), new)
+        generated, inputs_after = _aside(_describe, parameters)
+        _refuse_changes(inputs, inputs_after, [one for one in executed if one not in before])
         assembled = output / "book-sources"
-        _assemble(assembled, sources, opened, parameters, executed)
+        _assemble(assembled, sources, generated, parameters, executed)
         for notebook in notebooks:
             if lacking[notebook.stem]:
                 _write_placeholder(notebook, lacking[notebook.stem], assembled)
         return _build_pages(assembled, sources, output, progress=progress)
+
+
+def _aside(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function in a process of its own, so that PyTorch is not held while notebooks run."""
+    if sys.platform != "linux" or "torch" in sys.modules:  # a fork of its threads would be lame
+        return function(*arguments)
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _look(
+    parameters: dict[str, Any], chapters: Sequence[str], progress: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Say what each chapter lacks, and give the hashes of images and weights."""
+    study = Study(**parameters, progress=progress)
+    return {chapter: lacks(study, chapter) for chapter in chapters}, _inputs(study)
+
+
+def _describe(parameters: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Write the pages on what a study looked at, and hash its images and weights again."""
+    study = Study(**parameters, progress=False)
+    generated = {
+        "_study.md": pages.study_facts(study),
+        "datasets.md": pages.datasets_page(study),
+        "networks.md": pages.networks_page(study),
+    }
+    return generated, _inputs(study)
 
 
 def _inputs(study: Study) -> dict[str, str]:
@@ -267,7 +237,7 @@ def _absolute_weights(spec: str) -> str:
 def _assemble(
     folder: Path,
     sources: BookSources,
-    study: Study,
+    described: Mapping[str, str],
     parameters: Mapping[str, Any],
     executed: Sequence[Path],
 ) -> None:
@@ -278,9 +248,7 @@ def _assemble(
         raise OSError(error.args[0][0][2]) from error
     generated = {
         "_findings.md": pages.findings(executed, folder),
-        "_study.md": pages.study_facts(study),
-        "datasets.md": pages.datasets_page(study),
-        "networks.md": pages.networks_page(study),
+        **described,
         "benchmarks.md": pages.benchmarks_page(sources.benchmark_results)
         + f"\n\n{pages.minutes_by_notebook(executed)}",
         "faults.md": pages.faults_page(sources.withstood),

@@ -214,20 +214,33 @@ def _end(running: Sequence[Future[Any]], kernels: Kernels) -> None:
 
 
 def _serve(channel: socket.socket) -> NoReturn:
-    """Fork a kernel for each line, until there are no more."""
+    """Fork a kernel for each line until there are no more; then end those that are left."""
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # read at import
     for library in LIBRARIES:
         with suppress(ImportError):
             importlib.import_module(library)
     gc.collect()
     gc.freeze()  # else the first collection of every kernel copies all of it
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for kernels
+    kernels: set[int] = set()
+
+    def reap(*_: object) -> None:
+        with suppress(ChildProcessError):
+            while pid := os.waitpid(-1, os.WNOHANG)[0]:
+                kernels.discard(pid)
+
+    signal.signal(signal.SIGCHLD, reap)
     for line in channel.makefile():
         pid = os.fork()
         if not pid:
             os.close(channel.fileno())
             _become_kernel(**json.loads(line))
+        kernels.add(pid)
         channel.sendall(str(pid).encode())
+    for pid in [*kernels]:
+        _Forked(pid).kill()
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, 0):
+            pass
     os._exit(0)  # libraries that are taken apart at exit complain
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from sklearn.random_projection import GaussianRandomProjection
 
-from analysis.chapters.study import split_network
+from analysis.chapters.study import one_layer, split_network
 from analysis.data.source_tasks import COARSE_GROUPS, coarse_groups
 from analysis.figures.decaf import SemanticMap
 from analysis.statistics import FullNetworkEmbedding
@@ -129,15 +129,16 @@ def flattened_features(study: Study, dataset: str, spec: str) -> dict[str, xr.Da
     from analysis.features import extract  # loads PyTorch
 
     data, net = study.data(dataset), study.backbone(spec)
-    found = {}
-    for layer in net.layers:
-        if layer.spatial is None:
-            continue
-        if len(data) * layer.units * int(np.prod(layer.spatial)) > MOST_VALUES:
-            continue
-        X = extract(data, net, crops=CROPS, layers=[layer.name], pooling="none", progress=False)
-        found[f"{layer.name}, flattened"] = X
-    return found
+    names = [
+        layer.name
+        for layer in net.layers
+        if layer.spatial is not None
+        and len(data) * layer.units * int(np.prod(layer.spatial)) <= MOST_VALUES
+    ]
+    if not names:
+        return {}
+    X = extract(data, net, crops=CROPS, layers=names, pooling="none", progress=False)
+    return {f"{name}, flattened": one_layer(X, name) for name in names}
 
 
 def control_features(

@@ -43,6 +43,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.chapters.domains import DomainPair, named_labels
+from analysis.chapters.study import one_layer
 from analysis.figures.fusion import DomainPlanes
 from analysis.statistics import noise_thresholds, signed_ks
 from analysis.statistics.threads import in_threads
@@ -165,11 +166,11 @@ def describe_pairs(study: Study, pairs: Sequence[DomainPair], net: Backbone) -> 
             name: pooled(study, name, net, blocks, pooling) for name in names
         }  # fmt: skip
         for block in blocks:
-            of = {name: _layer(X[name], block) for name in names}
+            of = {name: one_layer(X[name], block) for name in names}
             found = _principal(of, pairs) if selection == "PCA" else read_pairs(of, pairs)
             for pair, domains in found:
                 local[pair][block, selection] = domains
-    whole = dict(read_pairs({name: _layer(means[name], last) for name in names}, pairs))
+    whole = dict(read_pairs({name: one_layer(means[name], last) for name in names}, pairs))
     order = [(block, selection) for block in blocks for selection in SELECTIONS]
     return {pair: Parts(last, whole[pair], {k: local[pair][k] for k in order}) for pair in pairs}
 
@@ -257,12 +258,6 @@ def pooled(
         study.data(name), net, crops=CROPS, layers=[*layers], pooling=pooling,
         progress=study.progress,
     )  # fmt: skip
-
-
-def _layer(X: xr.DataArray, layer: str) -> xr.DataArray:
-    """One layer's features; they are neighbours, and a slice keeps the stored chunks."""
-    columns = np.flatnonzero(X["layer"].to_numpy() == layer)
-    return X[:, columns[0] : columns[-1] + 1]
 
 
 def read_pairs(

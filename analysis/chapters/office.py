@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.chapters.domains import DomainPair, named_labels
-from analysis.chapters.study import Pair
+from analysis.chapters.study import Pair, one_layer
 from analysis.data import CARDS, join_datasets, surf_features
 from analysis.figures.domains import DomainMap
 from analysis.statistics.neighbours import NeighbourShares, neighbour_map, neighbour_shares
@@ -247,8 +247,7 @@ def _features(
 
 
 def _layer(study: Study, pair: Pair, layer: str) -> NDArray[Any]:
-    X = study.features(pair)
-    return np.asarray(X[:, X["layer"].values == layer].values, np.float64)
+    return np.asarray(one_layer(study.features(pair), layer).values, np.float64)
 
 
 def _surf(data: ImageDataset) -> tuple[NDArray[Any], NDArray[Any]] | None:

@@ -435,6 +435,12 @@ def _short_spec(spec: str) -> str:
     return spec if file is None or file[1] in _KEYWORDS else f"{name}@{file[1]}"
 
 
+def one_layer(X: xr.DataArray, layer: str) -> xr.DataArray:
+    """One layer's features; they are neighbours, and a slice keeps the stored chunks."""
+    columns = np.flatnonzero(X["layer"].to_numpy() == layer)
+    return X[:, columns[0] : columns[-1] + 1]
+
+
 def short_name(name: str) -> str:
     """Name of a dataset for readers: of a folder or a table its last part, ``my photos``."""
     kind, colon, path = name.partition(":")

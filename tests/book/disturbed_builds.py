@@ -179,7 +179,6 @@ if __name__ == "__main__":
     write_notebook(ROOT / "notebooks" / "01-question.ipynb", cell)
     build.find_sources = lambda: sources.BookSources(ROOT)
     build._run_jupyter_book = pages_slowly
-    build.announce_cost = lambda study: None
     build.pages.minutes_by_notebook = lambda executed: ""
     WHOLE = Place(FOLDER / "whole")
     assert ended(WHOLE.build()) == 0, WHOLE.said()

@@ -7,7 +7,6 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -393,29 +392,6 @@ def test_page_of_what_was_withstood(tmp_path):
     faults, _, attacks = pages.faults_page(file).partition("## Attacks")
     assert "A bomb" in attacks
     assert "A bomb" not in faults
-
-
-def test_expected_cost_counts_all_images_and_features(root):
-    images = sources.BookSources(root).root / "images"
-    study = Study("x", f"folder:{images},photographs", "minivgg16@random", crops="center")
-    seconds, size = book_module.expected_cost(study)
-    assert size == (4 + len(study.data("photographs"))) * 2080 * 4
-    assert seconds > 0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [(61, "1 minute"), (1800, "30 minutes"), (7300, "2 hours"), (2e5, "2 days")],
-)
-def test_long_runs_are_announced_and_short_ones_are_not(monkeypatch, capsys, seconds, told):
-    study = SimpleNamespace(title="Orchids")
-    monkeypatch.setattr(book_module, "expected_cost", lambda _: (seconds, 3_000_000_000))
-    book_module.announce_cost(study)
-    said = capsys.readouterr().out
-    assert f"about {told} and up to 3.00 GB" in said
-    monkeypatch.setattr(book_module, "expected_cost", lambda _: (59, 1))
-    book_module.announce_cost(study)
-    assert capsys.readouterr().out == ""
 
 
 def test_the_landing_page_says_what_this_run_found(tmp_path):
