@@ -20,7 +20,7 @@ from torch.nn import functional
 from analysis.data import ImageDataset, load_dataset
 from analysis.networks import Backbone, FineTuning, fine_tune, load_backbone
 from analysis.networks.preprocessing import cut_crops
-from analysis.networks.training import free_parts, replace_class_layer, shown
+from analysis.networks.training import free_parts, normalised, replace_class_layer
 from benchmarks.extraction import row
 
 Row = dict[str, Any]
@@ -84,7 +84,7 @@ def plain(net: Backbone, data: ImageDataset, epochs: int) -> float:
     started = process_time()
     for _ in range(epochs):
         for chosen in torch.randperm(len(data)).split(256):
-            images = shown(pixels[chosen.numpy()], net.preprocessing)
+            images = normalised(pixels[chosen.numpy()], net.preprocessing)
             loss = functional.cross_entropy(module(images), labels[chosen])
             optimiser.zero_grad()
             loss.backward()

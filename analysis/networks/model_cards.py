@@ -5,7 +5,7 @@ A card lies beside its weights; the tables set several side by side, class by cl
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
 import platform
 import re
@@ -19,11 +19,10 @@ import numpy as np
 import pandas as pd
 import pooch
 import torch
-from safetensors.torch import save
 
 from analysis.data.source_tasks import Part, SourceTask
 from analysis.networks.minivgg import fold_batch_norm
-from analysis.networks.training import Recipe, Training, measure, write_whole
+from analysis.networks.training import Recipe, Training, measure, save_weights, top_hits
 from analysis.networks.weights import BUNDLED, SHIPPED, find_file
 
 __all__ = [
@@ -121,37 +120,33 @@ def export(
     """
     file = folder / f"{_NETWORK}-{weights_name(name)}.safetensors"
     halved = fold_batch_norm(training.module).half()
-    state = {key: value.contiguous() for key, value in halved.state_dict().items()}
-    too_large = [key for key, value in state.items() if not value.isfinite().all()]
+    too_large = [key for key, value in halved.state_dict().items() if not value.isfinite().all()]
     if too_large:
         raise ValueError(f"weights of {', '.join(too_large)} are too large for float16")
-    content = save(state, metadata={"format": "pt"})  # of several entries the order is random
-    _, scores = measure(halved.float(), task.val)
-    card = ModelCard(
-        network=_NETWORK,
-        name=name,
-        classes=task.classes,
-        titles=task.titles,
-        n_drawn=task.n_drawn,
-        n_train=len(task.train.labels),
-        n_val=len(task.val.labels),
-        source=task.fingerprint,
-        recipe=recipe,
-        seed=seed,
-        history=training.history,
-        accuracy=_accuracy(scores, task.val, len(task.classes) - task.n_drawn),
-        confusion=_confusion(scores, task.val),
-        sha256=hashlib.sha256(content).hexdigest(),
-        versions={
+    _, scores = measure(copy.deepcopy(halved).float(), task.val)
+    facts: dict[str, Any] = {
+        "network": _NETWORK,
+        "name": name,
+        "classes": task.classes,
+        "titles": task.titles,
+        "n_drawn": task.n_drawn,
+        "n_train": len(task.train.labels),
+        "n_val": len(task.val.labels),
+        "source": task.fingerprint,
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "history": training.history,
+        "accuracy": _accuracy(scores, task.val, len(task.classes) - task.n_drawn),
+        "confusion": _confusion(scores, task.val),
+        "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "torchvision": version("torchvision"),
             "numpy": np.__version__,
         },
-    )
-    write_whole(file, content)
-    write_whole(file.with_suffix(".json"), _written(card).encode())
-    return card
+    }
+    save_weights(file, halved, facts)
+    return read_model_card(file)
 
 
 def weights_name(name: str) -> str:
@@ -218,9 +213,7 @@ def _read(held: dict[str, Any]) -> ModelCard:
 
 
 def _accuracy(scores: torch.Tensor, part: Part, n_folder: int) -> dict[str, float]:
-    best = scores.topk(min(5, scores.shape[1])).indices.numpy()
-    right = best == part.labels[:, None]
-    top1, top5 = right[:, 0], right.any(1)
+    top1, top5 = top_hits(scores, part.labels)
     drawn = part.labels >= n_folder
     accuracy = {
         "top1": top1.mean(),
@@ -237,19 +230,6 @@ def _confusion(scores: torch.Tensor, part: Part) -> list[tuple[int, int, int]]:
     pairs = np.stack([part.labels, scores.argmax(1).numpy()], axis=1)
     unique, counts = np.unique(pairs, axis=0, return_counts=True)
     return [(int(t), int(p), int(n)) for (t, p), n in zip(unique, counts, strict=True)]
-
-
-def _written(card: ModelCard) -> str:
-    """JSON with one line per field, and per epoch, so that changes can be read."""
-    held = asdict(card)
-    lines = []
-    for key, value in held.items():
-        if key == "history":
-            rows = ",\n    ".join(json.dumps(row) for row in value)
-            lines.append(f'  "{key}": [\n    {rows}\n  ]')
-        else:
-            lines.append(f'  "{key}": {json.dumps(value, ensure_ascii=False)}')
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 # What `layerbook pretrain` takes; the rest of a recipe is fixed.

@@ -35,24 +35,20 @@ frozen
 from __future__ import annotations
 
 import copy
-import csv
 import errno
 import hashlib
-import io
 import json
 import logging
 import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from math import log, prod
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -69,37 +65,53 @@ from analysis.networks.loading import assemble
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING, MiniVGG
 from analysis.networks.preprocessing import CROPS, Preprocessing, cut_crops
 from analysis.networks.trace import Trace, record
+from analysis.paths import written_whole
 
 if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.data.source_tasks import Part, SourceTask
 
-__all__ = [
-    "FineTuned",
-    "FineTuning",
-    "FreeLayers",
-    "Recipe",
-    "Row",
-    "Training",
-    "augment",
-    "centre",
-    "channel_statistics",
-    "check_seed",
-    "class_layer",
-    "cut_before",
-    "epoch_seed",
-    "fine_tune",
-    "free_parts",
-    "measure",
-    "pretrain",
-    "read_checkpoint",
-    "replace_class_layer",
-    "require_finite",
-    "run_epochs",
-    "shown",
-    "write_checkpoint",
-    "write_whole",
-]
+__all__ = ["FineTuned", "FineTuning", "Recipe", "Training", "fine_tune", "pretrain"]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How the last layers of a network are trained on.
+
+    The defaults are those of dos Santos and Ponti (2019, section IV). They give neither a schedule
+    of the learning rate nor changes of the images; here there are none. Weight decay is for all
+    weights that are free, biases included.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the images.
+    batch_size
+        Images in a step, at most: an epoch takes ``ceil(images / batch_size)`` steps of as equal
+        size as can be, so that no image is left out and no step has a handful.
+    learning_rate
+        The same from the first step to the last.
+    momentum, weight_decay
+        Of stochastic gradient descent, without Nesterov's.
+    crops
+        What is seen of an image: ``"whole"``, as in that paper, ``"center"`` or ``"warp"``, see
+        :mod:`analysis.networks.preprocessing`.
+    """
+
+    epochs: int = 100
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    crops: str = "whole"
+
+    def __post_init__(self) -> None:
+        _check_descent(self)
+        single = [name for name, number in CROPS.items() if number == 1]
+        if self.crops not in single:
+            raise ValueError(
+                f"expected crops that give one per image ({', '.join(single)}), got {self.crops!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -140,54 +152,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_descent(self)
-        _check_shares(self, "momentum", "label_smoothing", "dropout")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"unknown precision {self.precision!r}; known: float32, bfloat16")
 
 
-@dataclass(frozen=True)
-class FineTuning:
-    """How the last layers of a network are trained on.
-
-    The defaults are those of dos Santos and Ponti (2019, section IV). They give neither a schedule
-    of the learning rate nor changes of the images; here there are none. Weight decay is for all
-    weights that are free, biases included.
-
-    Attributes
-    ----------
-    epochs
-        Passes over the images.
-    batch_size
-        Images in a step, at most: an epoch takes ``ceil(images / batch_size)`` steps of as equal
-        size as can be, so that no image is left out and no step has a handful.
-    learning_rate
-        The same from the first step to the last.
-    momentum, weight_decay
-        Of stochastic gradient descent, without Nesterov's.
-    crops
-        What is seen of an image: ``"whole"``, as in that paper, ``"center"`` or ``"warp"``, see
-        :mod:`analysis.networks.preprocessing`.
-    """
-
-    epochs: int = 100
-    batch_size: int = 256
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    crops: str = "whole"
-
-    def __post_init__(self) -> None:
-        _check_descent(self)
-        _check_shares(self, "momentum")
-        single = [name for name, number in CROPS.items() if number == 1]
-        if self.crops not in single:
-            raise ValueError(
-                f"expected crops that give one per image ({', '.join(single)}), got {self.crops!r}"
-            )
-
-
 def _check_descent(recipe: Recipe | FineTuning) -> None:
     """Refuse numbers with which nothing descends."""
+    given = asdict(recipe)
     if recipe.epochs < 1 or recipe.batch_size < 2:
         raise ValueError(
             f"expected epochs >= 1 and batch_size >= 2, got {recipe.epochs} and {recipe.batch_size}"
@@ -197,13 +168,9 @@ def _check_descent(recipe: Recipe | FineTuning) -> None:
             "expected learning_rate > 0 and weight_decay >= 0, got "
             f"{recipe.learning_rate} and {recipe.weight_decay}"
         )
-
-
-def _check_shares(recipe: Recipe | FineTuning, *names: str) -> None:
-    """Refuse values outside of [0, 1)."""
-    for name in names:
-        if not 0 <= getattr(recipe, name) < 1:
-            raise ValueError(f"expected 0 <= {name} < 1, got {getattr(recipe, name)}")
+    for name in {"momentum", "label_smoothing", "dropout"} & given.keys():
+        if not 0 <= given[name] < 1:
+            raise ValueError(f"expected 0 <= {name} < 1, got {given[name]}")
 
 
 _MARGIN = 8  # pixels that a crop leaves of the enlarged image
@@ -242,8 +209,7 @@ def augment(
         floats = functional.pad(floats, [_MARGIN // 2] * 4, mode="reflect")
     floats = _cropped(floats, side, generator)
     floats = _recoloured(floats, generator)
-    normalised = (floats - mean) / std
-    return _erased(normalised, generator)
+    return _erased((floats - mean) / std, generator)
 
 
 def centre(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
@@ -257,11 +223,18 @@ def centre(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch
     return (enlarged[..., start : start + side, start : start + side] - mean) / std
 
 
-def channel_statistics(preprocessing: Preprocessing) -> tuple[torch.Tensor, torch.Tensor]:
+def _channel_statistics(preprocessing: Preprocessing) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of the channels, float32, each of shape (1, 3, 1, 1)."""
     values = (preprocessing.mean, preprocessing.std)
     mean, std = (torch.tensor(value).reshape(1, 3, 1, 1) for value in values)
     return mean, std
+
+
+def normalised(pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> torch.Tensor:
+    """Normalise crops (n, side, side, 3): what the network sees, (n, 3, side, side), float32."""
+    mean, std = _channel_statistics(preprocessing)
+    values = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()
+    return (values.div_(255) - mean) / std
 
 
 def _enlarged(images: torch.Tensor) -> torch.Tensor:
@@ -320,9 +293,8 @@ def write_checkpoint(file: Path, run: str, state: State) -> None:
     state
         Tensors and plain containers.
     """
-    buffer = io.BytesIO()
-    torch.save({"run": run, **state}, buffer)
-    write_whole(file, buffer.getvalue())
+    with written_whole(file) as partial, partial.open("wb") as stream:
+        torch.save({"run": run, **state}, stream)
 
 
 def read_checkpoint(file: Path, run: str) -> State | None:
@@ -368,16 +340,6 @@ def read_checkpoint(file: Path, run: str) -> State | None:
     return state
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or, if interrupted, as it was before."""
-    partial = file.with_name(file.name + ".part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _differences(theirs: State, ours: State) -> str:
     """Say what differs between two runs."""
     theirs, ours = (run | run.get("recipe", {}) | {"recipe": None} for run in (theirs, ours))
@@ -391,24 +353,164 @@ def _differences(theirs: State, ours: State) -> str:
     return "; ".join(found)
 
 
+def save_weights(file: Path, module: nn.Module, facts: dict[str, Any]) -> None:
+    """Write the weights of a module, and beside them, as ``.json``, what is known of them.
+
+    Parameters
+    ----------
+    file
+        Ends in ``.safetensors``.
+    module
+        The network.
+    facts
+        What JSON can hold, NaN apart; written one line each, after ``sha256``, that of ``file``.
+    """
+    state = {key: value.contiguous() for key, value in module.state_dict().items()}
+    content = save(state, metadata={"format": "pt"})  # of several entries the order is random
+    facts = {"sha256": hashlib.sha256(content).hexdigest(), **facts}
+    lines = [f'  "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in facts.items()]
+    with written_whole(file) as partial:
+        partial.write_bytes(content)
+    with written_whole(file.with_suffix(".json")) as partial:
+        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+
+
 _LOG = logging.getLogger(__name__)
 _LARGEST_SEED = 2**40  # epochs are counted in the 20 bits below the seed
+_EVALUATION_BATCH = 250
 
 #: What an epoch measured.
 Row = dict[str, float]
 
 
-class Trainer(Protocol):
-    """The state of a training between two epochs."""
+class Trainer:
+    """The state of a training between two epochs.
+
+    A kind of training says how an epoch is cut into steps (:meth:`steps`), what the network gives
+    for the images of one (:meth:`scores`), and what is measured after it (:meth:`measured`).
+
+    Parameters
+    ----------
+    module
+        The network, in its first state.
+    parts
+        Paths of the modules that learn or drop; all others stay in evaluation mode.
+    groups
+        Of parameters, with the weight decay of each.
+    labels
+        Of the images to learn from.
+    recipe, seed
+        How to train, and the seed of the order of the images, their changes and the dropout.
+    nesterov
+        Use Nesterov's momentum.
+    """
+
+    weights_key = "module"  # in a checkpoint
+    label_smoothing = 0.0
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None
+
+    def __init__(
+        self,
+        module: nn.Module,
+        parts: Collection[str],
+        groups: list[dict[str, Any]],
+        labels: torch.Tensor,
+        recipe: Recipe | FineTuning,
+        seed: int,
+        *,
+        nesterov: bool,
+    ) -> None:
+        self.module, self.labels, self.recipe, self.seed = module, labels, recipe, seed
+        self.parts = [module.get_submodule(path) for path in parts]
+        self.names = [name for name in module.state_dict() if name.rpartition(".")[0] in parts]
+        self.optimiser = torch.optim.SGD(
+            groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov
+        )
+
+    def steps(self, order: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Cut an order of the images into those of each step."""
+        raise NotImplementedError
+
+    def scores(self, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Give the class scores, float32, of images by position."""
+        raise NotImplementedError
+
+    def measured(self, loss: float, accuracy: float) -> Row:
+        """Give the row of an epoch, from what was measured while it was trained."""
+        raise NotImplementedError
 
     def epoch(self, number: int, progress: bool) -> Row:
         """Train one epoch; give its row of the history."""
+        started, seed = perf_counter(), (self.seed << 20) + number
+        generator = torch.Generator().manual_seed(seed)
+        steps = self.steps(torch.randperm(len(self.labels), generator=generator))
+        losses, hits = 0.0, 0
+        self._set_training(True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # dropout draws from here
+            for chosen in tqdm(steps, f"epoch {number + 1}", leave=False, disable=not progress):
+                labels, scores = self.labels[chosen], self.scores(chosen, generator)
+                loss = functional.cross_entropy(
+                    scores, labels, label_smoothing=self.label_smoothing
+                )
+                self.require_finite(float(loss.detach()))
+                self.optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.optimiser.step()
+                if self.schedule is not None:
+                    self.schedule.step()
+                losses += float(loss.detach()) * len(chosen)
+                hits += int((scores.argmax(1) == labels).sum())
+        self._set_training(False)
+        seen = sum(map(len, steps))
+        row = self.measured(losses / seen, hits / seen)
+        return {"epoch": number + 1, **row, "seconds": round(perf_counter() - started, 3)}
 
-    def state(self) -> dict[str, Any]:
-        """Everything that the next epochs depend on: tensors and plain containers."""
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Give the tensors of what learns, buffers included; they are not copied."""
+        state = self.module.state_dict()
+        return {name: state[name] for name in self.names}
 
-    def load(self, state: dict[str, Any]) -> None:
+    def state(self) -> State:
+        """Give everything that the next epochs depend on: tensors and plain containers."""
+        schedule = {} if self.schedule is None else {"schedule": self.schedule.state_dict()}
+        return {
+            self.weights_key: self.weights(),
+            "optimiser": self.optimiser.state_dict(),
+            **schedule,
+        }
+
+    def load(self, state: State) -> None:
         """Take up a state."""
+        weights = state[self.weights_key]
+        if weights.keys() != set(self.names):  # it could change what is frozen
+            raise ValueError(f"expected {len(self.names)} tensors, got {len(weights)}")
+        self.module.load_state_dict(weights, strict=False)
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+
+    def _set_training(self, on: bool) -> None:
+        for part in self.parts:
+            part.training = on
+
+    def require_finite(self, loss: float) -> None:
+        """Refuse a loss that is out of bounds."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is no longer finite ({loss}); train with a learning rate below "
+                f"{self.recipe.learning_rate}, in another folder"
+            )
+
+
+def _evaluate(
+    forward: Callable[[torch.Tensor], torch.Tensor], labels: torch.Tensor
+) -> tuple[float, torch.Tensor]:
+    """Cross-entropy and class scores of all images, which are given to ``forward`` by position."""
+    with torch.inference_mode():
+        batches = torch.split(torch.arange(len(labels)), _EVALUATION_BATCH)
+        scores = torch.cat([forward(chosen) for chosen in batches])
+        return float(functional.cross_entropy(scores, labels)), scores
 
 
 def run_epochs(
@@ -417,7 +519,7 @@ def run_epochs(
     folder: Path | None,
     run: str,
     *,
-    told: Callable[[Row], str],
+    summary: Callable[[Row], str],
     progress: bool = False,
 ) -> list[Row]:
     """Train, from where a checkpoint left off if there is one.
@@ -432,7 +534,7 @@ def run_epochs(
         Where ``checkpoint.pt`` and ``history.csv`` are written after every epoch; None for nowhere.
     run
         JSON of an object: what tells this run from others.
-    told
+    summary
         What the progress bar says of an epoch.
     progress
         Show progress bars.
@@ -450,6 +552,8 @@ def run_epochs(
     history: list[Row] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+        for partial in folder.glob(".*.part"):  # of a run that was killed
+            partial.unlink()
         held = read_checkpoint(folder / "checkpoint.pt", run)
         if held is not None:
             history = _take_up(trainer, held, folder / "checkpoint.pt")
@@ -467,7 +571,7 @@ def run_epochs(
             held = {**trainer.state(), "history": history}
             write_checkpoint(folder / "checkpoint.pt", run, held)
             _write_history(folder, history)
-        numbers.set_postfix_str(told(history[-1]))
+        numbers.set_postfix_str(summary(history[-1]))
         _LOG.info("epoch %d of %d: %s", number + 1, epochs, history[-1])
     return history
 
@@ -493,47 +597,15 @@ def _take_up(trainer: Trainer, held: dict[str, Any], file: Path) -> list[Row]:
     return history
 
 
-def check_seed(seed: int) -> None:
-    """Refuse a seed from which :func:`epoch_seed` cannot be made."""
-    if not 0 <= seed < _LARGEST_SEED:
-        raise ValueError(f"expected a seed from 0 to 2**40 - 1, got {seed}")
-
-
-def epoch_seed(seed: int, number: int) -> int:
-    """Seed of an epoch: of the run's seed and its own number alone, from 0."""
-    return (seed << 20) + number
-
-
-def require_finite(loss: float, learning_rate: float) -> None:
-    """Refuse a loss that is out of bounds.
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss is infinite or not a number.
-    """
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss is no longer finite ({loss}); train with a learning rate below "
-            f"{learning_rate}, in another folder"
-        )
-
-
 def _write_history(folder: Path, rows: list[Row]) -> None:
-    text = io.StringIO()
-    names = dict.fromkeys(name for row in rows for name in row)  # a checkpoint may hold others
-    writer = csv.DictWriter(text, list(names))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(folder / "history.csv", text.getvalue().encode())
+    with written_whole(folder / "history.csv") as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False, na_rep="nan")
 
 
-_EVALUATION_BATCH = 250
 _FEWEST_STEPS = 6  # a rise over a fifth of fewer steps is none
 
 
-@dataclass(frozen=True)
-class Training:
+class Training(NamedTuple):
     """What a run of training gave.
 
     Attributes
@@ -583,20 +655,79 @@ def pretrain(
     """
     # Activations on huge pages, as in load_backbone: the same bits, 1.1 to 1.4 times as fast.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    _check(task, recipe, seed)
-    run = json.dumps(
-        {"task": task.fingerprint, "seed": seed, "recipe": asdict(recipe)}, sort_keys=True
-    )
-    trainer = _Trainer(task, recipe, seed)
+    _check_task(task, recipe)
+    _check_learnable(task.classes, seed)
+    trainer = Pretraining(task, recipe, seed)
+    described = {"task": task.fingerprint, "seed": seed, "recipe": asdict(recipe)}
     history = run_epochs(
         trainer,
         recipe.epochs,
         folder,
-        run,
-        told=lambda row: f"val top-1 {row['val_top1']:.1%}",
+        json.dumps(described, sort_keys=True),
+        summary=lambda row: f"val top-1 {row['val_top1']:.1%}",
         progress=progress,
     )
     return Training(trainer.module.eval(), history)
+
+
+class Pretraining(Trainer):
+    """Training of ``minivgg16`` from its first weights, on changed images."""
+
+    module: MiniVGG
+
+    def __init__(self, task: SourceTask, recipe: Recipe, seed: int) -> None:
+        self.validation, self.label_smoothing = task.val, recipe.label_smoothing
+        self.precision = recipe.precision
+        self.images, labels = map(torch.from_numpy, (task.train.images, task.train.labels))
+        self.n_steps = len(labels) // recipe.batch_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = MiniVGG(len(task.classes), batch_norm=True, dropout=recipe.dropout)
+            for part in module.modules():
+                if isinstance(part, nn.Conv2d):  # its input comes from a ReLU (He et al. 2015)
+                    nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        module = module.to(memory_format=torch.channels_last)
+        weights = list(module.parameters())
+        groups = [  # matrices decay, biases and scales do not
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in weights if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        paths = dict(module.named_modules())
+        super().__init__(module, paths, groups, labels, recipe, seed, nesterov=True)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            recipe.learning_rate,
+            total_steps=recipe.epochs * self.n_steps,
+            pct_start=0.2,
+            cycle_momentum=False,
+        )
+
+    def steps(self, order: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Whole batches; what is left over is left out."""
+        return torch.split(order, self.recipe.batch_size)[: self.n_steps]
+
+    def scores(self, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Class scores of changed images."""
+        mean, std = _channel_statistics(MINIVGG_PREPROCESSING)
+        batch = augment(self.images[chosen], mean, std, generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            scores: torch.Tensor = self.module(batch.contiguous(memory_format=torch.channels_last))
+        return scores.float()
+
+    def measured(self, loss: float, accuracy: float) -> Row:
+        """Loss and accuracy, of the training images and of the others."""
+        assert self.schedule is not None
+        val_loss, scores = measure(self.module, self.validation)
+        self.require_finite(val_loss)
+        top1, top5 = top_hits(scores, self.validation.labels)
+        return {
+            "learning_rate": float(self.schedule.get_last_lr()[0]),
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "val_loss": val_loss,
+            "val_top1": float(top1.mean()),
+            "val_top5": float(top5.mean()),
+        }
 
 
 def measure(module: nn.Module, part: Part) -> tuple[float, torch.Tensor]:
@@ -617,120 +748,27 @@ def measure(module: nn.Module, part: Part) -> tuple[float, torch.Tensor]:
         (n, classes), float32.
     """
     module.eval()
-    mean, std = channel_statistics(MINIVGG_PREPROCESSING)
-    batches = torch.split(torch.from_numpy(part.images), _EVALUATION_BATCH)
-    with torch.inference_mode():
-        scores = torch.cat([module(centre(batch, mean, std)) for batch in batches])
-    return float(functional.cross_entropy(scores, torch.from_numpy(part.labels))), scores
+    mean, std = _channel_statistics(MINIVGG_PREPROCESSING)
+    images, labels = map(torch.from_numpy, (part.images, part.labels))
+    return _evaluate(lambda chosen: module(centre(images[chosen], mean, std)), labels)
 
 
-class _Trainer:
-    """The state of a run: network, optimiser and schedule."""
-
-    def __init__(self, task: SourceTask, recipe: Recipe, seed: int) -> None:
-        self.task, self.recipe, self.seed = task, recipe, seed
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = MiniVGG(len(task.classes), batch_norm=True, dropout=recipe.dropout)
-            for part in module.modules():
-                if isinstance(part, nn.Conv2d):  # its input comes from a ReLU (He et al. 2015)
-                    nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-        self.module = module.to(memory_format=torch.channels_last)
-        self.optimiser = torch.optim.SGD(
-            _grouped(self.module, recipe.weight_decay),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=True,
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
-            recipe.learning_rate,
-            total_steps=recipe.epochs * (len(task.train.labels) // recipe.batch_size),
-            pct_start=0.2,
-            cycle_momentum=False,
-        )
-
-    def epoch(self, number: int, progress: bool) -> Row:
-        """Train one epoch; give its row of the history."""
-        started = perf_counter()
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, number))
-        self.module.train()
-        losses, hits, seen = 0.0, 0, 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(epoch_seed(self.seed, number))  # dropout draws from here
-            for images, labels in tqdm(
-                self._batches(generator),
-                total=len(self.task.train.labels) // self.recipe.batch_size,
-                desc=f"epoch {number + 1}",
-                leave=False,
-                disable=not progress,
-            ):
-                loss, correct = self._step(images, labels)
-                losses, hits, seen = losses + loss * len(labels), hits + correct, seen + len(labels)
-        val_loss, scores = measure(self.module, self.task.val)
-        require_finite(val_loss, self.recipe.learning_rate)
-        best = scores.topk(min(5, scores.shape[1])).indices.numpy()
-        right = best == self.task.val.labels[:, None]
-        return {
-            "epoch": number + 1,
-            "learning_rate": float(self.schedule.get_last_lr()[0]),
-            "train_loss": losses / seen,
-            "train_accuracy": hits / seen,
-            "val_loss": val_loss,
-            "val_top1": float(right[:, 0].mean()),
-            "val_top5": float(right.any(1).mean()),
-            "seconds": round(perf_counter() - started, 1),
-        }
-
-    def _batches(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Give changed images and labels in a new order; an incomplete last batch is left out."""
-        mean, std = channel_statistics(MINIVGG_PREPROCESSING)
-        images, labels = map(torch.from_numpy, (self.task.train.images, self.task.train.labels))
-        order = torch.randperm(len(labels), generator=generator)
-        for chosen in torch.split(order, self.recipe.batch_size):
-            if len(chosen) == self.recipe.batch_size:
-                batch = augment(images[chosen], mean, std, generator)
-                yield batch.contiguous(memory_format=torch.channels_last), labels[chosen]
-
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
-        half = self.recipe.precision == "bfloat16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            scores = self.module(images)
-        loss = functional.cross_entropy(
-            scores.float(), labels, label_smoothing=self.recipe.label_smoothing
-        )
-        value = float(loss.detach())
-        require_finite(value, self.recipe.learning_rate)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.schedule.step()
-        return value, int((scores.argmax(1) == labels).sum())
-
-    def state(self) -> dict[str, Any]:
-        """Everything that the next epochs depend on."""
-        return {
-            "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
-        self.module.load_state_dict(state["module"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
+def top_hits(
+    scores: torch.Tensor, labels: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Whether the class of each image has the best score, and whether one of the five best."""
+    best = scores.topk(min(5, scores.shape[1])).indices.numpy()
+    hits = best == labels[:, None]
+    return hits[:, 0], hits.any(1)
 
 
-def _check(task: SourceTask, recipe: Recipe, seed: int) -> None:
-    """Refuse what cannot be trained, before anything is written."""
+def _check_task(task: SourceTask, recipe: Recipe) -> None:
+    """Refuse what cannot be trained on, before anything is written."""
     side, n = MINIVGG_PREPROCESSING.crop, len(task.train.labels)
     if task.train.images.shape[1:] != (3, side, side):
         raise ValueError(
             f"expected images of shape (3, {side}, {side}), got {task.train.images.shape[1:]}"
         )
-    if len(task.classes) < 2:
-        raise ValueError(f"expected at least two classes, got {', '.join(task.classes)} alone")
     if n < recipe.batch_size:
         raise ValueError(
             f"expected at least one batch of {recipe.batch_size} training images, got {n}; pass a "
@@ -742,16 +780,13 @@ def _check(task: SourceTask, recipe: Recipe, seed: int) -> None:
             f"expected at least {_FEWEST_STEPS} steps, got {steps}: {recipe.epochs} epochs of "
             f"{n // recipe.batch_size} batches; pass more epochs or a smaller batch size"
         )
-    check_seed(seed)
 
 
-def _grouped(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay: matrices decay, biases and scales do not."""
-    parameters = list(module.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
-    ]
+def _check_learnable(classes: tuple[str, ...], seed: int) -> None:
+    if len(classes) < 2:
+        raise ValueError(f"expected at least two classes, got {', '.join(classes)} alone")
+    if not 0 <= seed < _LARGEST_SEED:
+        raise ValueError(f"expected a seed from 0 to 2**40 - 1, got {seed}")
 
 
 _MEMORY = 2 * 2**30
@@ -767,7 +802,6 @@ def fine_tune(
     rates: Sequence[float] = (),
     validation: ImageDataset | None = None,
     checkpoint: str | Path | None = None,
-    cache: bool = True,
     memory: int = _MEMORY,
     progress: bool = True,
 ) -> FineTuned:
@@ -802,12 +836,9 @@ def fine_tune(
     checkpoint
         Folder for ``checkpoint.pt`` and ``history.csv``, written after every epoch; a checkpoint of
         the same network, images, recipe and seed is taken up. None for no checkpoints.
-    cache
-        Compute what the frozen layers give once. False computes it for every step: the same bits,
-        many times slower.
     memory
-        Bytes of a dataset's cache that are held in memory; a larger one goes to a temporary file,
-        in the folder of the checkpoint if there is one.
+        Bytes of what the frozen layers give for a dataset that are held in memory; more goes to a
+        temporary file, in the folder of the checkpoint if there is one.
     progress
         Show progress bars.
 
@@ -828,14 +859,14 @@ def fine_tune(
     Notes
     -----
     Where the forward pass depends on values, it cannot be cut in front of the free layers; then the
-    whole network runs in every step (which ``cache`` does not change).
+    whole network runs in every step.
     """
     recipe = FineTuning() if recipe is None else recipe
-    _check_fine_tuning(data, validation)
-    check_seed(seed)
+    _check_images(data, validation)
+    _check_learnable(data.classes, seed)
     crop = net.preprocessing.crop
     module = copy.deepcopy(net.module).to(memory_format=torch.channels_last)
-    replace_class_layer(module, len(data.classes), crop=crop, seed=seed)
+    n_before = replace_class_layer(module, len(data.classes), crop=crop, seed=seed)
     if any(value.isnan().any() for value in module.state_dict().values()):
         raise ValueError(
             f"{net.weights} lacks weights of {net.name} in front of its class layer, such as "
@@ -845,35 +876,39 @@ def fine_tune(
     module.eval().requires_grad_(False)
     parts = free_parts(module, free if isinstance(free, int) else _path(net, free), crop=crop)
     folder = None if checkpoint is None else Path(checkpoint)
-    rng = np.random.default_rng(0)
-    probe = shown(rng.integers(0, 256, (2, crop, crop, 3), dtype=np.uint8), net.preprocessing)
-    cut = cut_before(module, parts, probe)
-    way = Way(net.preprocessing, recipe.crops, cut.front if cut else None, cache, memory, folder)
-    sets = [Examples(one, way, progress=progress) for one in (data, validation) if one is not None]
+    probe = np.random.default_rng(0).integers(0, 256, (2, crop, crop, 3), dtype=np.uint8)
+    cut = cut_before(module, parts, normalised(probe, net.preprocessing))
+    front, tail = cut or (None, module)
 
-    def trainer(rate: float, recipe: FineTuning = recipe) -> FreeLayers:
-        tail = cut.tail if cut else module
-        return FreeLayers(module, tail, parts, sets, replace(recipe, learning_rate=rate), seed)
+    def examples(images: ImageDataset) -> Examples:
+        file_folder = folder if folder is not None else tempfile.gettempdir()
+        prepared = net.preprocessing, recipe.crops
+        return Examples(images, *prepared, front, memory, Path(file_folder), progress=progress)
 
-    rate = rate_that_learns(trainer, rates or [recipe.learning_rate], progress=progress)
-    recipe = replace(recipe, learning_rate=rate)
+    sets = examples(data), None if validation is None else examples(validation)
+
+    def trainer(rate: float) -> FreeLayers:
+        return FreeLayers(module, tail, parts, *sets, replace(recipe, learning_rate=rate), seed)
+
+    rate = _rate_that_learns(trainer, rates or [recipe.learning_rate], progress=progress)
+    tuned_recipe = asdict(replace(recipe, learning_rate=rate))
     described: dict[str, Any] = {  # tells this run from others
         "network": net.name,
         "stem": net.provenance.get("stem"),
         "weights": net.weights_hash,
         "preprocessing": str(net.preprocessing),
         "task": data.fingerprint,
-        "validation": validation.fingerprint if validation is not None else None,
+        "validation": None if validation is None else validation.fingerprint,
         "free": free,
         "seed": seed,
-        "recipe": asdict(recipe),
+        "recipe": tuned_recipe,
     }
     history = run_epochs(
         trainer(rate),
         recipe.epochs,
         folder,
         json.dumps(described),
-        told=lambda row: f"loss {row['loss']:.3g}, accuracy {row['accuracy']:.1%}",
+        summary=lambda row: f"loss {row['loss']:.3g}, accuracy {row['accuracy']:.1%}",
         progress=progress,
     )
     label = f"{net.weights} tuned on {data.name}"
@@ -888,7 +923,7 @@ def fine_tune(
         "tuned_on": data.name,
         "tuned_fingerprint": data.fingerprint,
         "tuned_free": str(free),
-        "tuned_recipe": json.dumps(described["recipe"]),
+        "tuned_recipe": json.dumps(tuned_recipe),
         "tuned_seed": seed,
         "tuned_torch": str(torch.__version__),
         "tuned_torchvision": version("torchvision"),
@@ -896,18 +931,17 @@ def fine_tune(
     }
     module = module.to(memory_format=torch.contiguous_format)
     card = NETWORKS.get(net.name) if net.weights != "own" else None
-    n_before = len(_last_weighted(net.module)[1].weight)
     layers = [layer.name if layer.units == n_before else layer for layer in net.layers]
-    found = assemble(net.name, module, net.preprocessing, label, provenance, layers, card)
+    tuned = assemble(net.name, module, net.preprocessing, label, provenance, layers, card)
     return FineTuned(
-        **{each.name: getattr(found, each.name) for each in fields(Backbone)},
+        **vars(tuned),
         classes=data.classes,
         free=parts,
         history=pd.DataFrame(history).astype({"epoch": int}),
     )
 
 
-def _check_fine_tuning(data: ImageDataset, validation: ImageDataset | None) -> None:
+def _check_images(data: ImageDataset, validation: ImageDataset | None) -> None:
     """Refuse images from which nothing can be learnt."""
     counts = np.bincount(data.labels, minlength=len(data.classes))
     empty = [name for name, count in zip(data.classes, counts, strict=True) if not count]
@@ -916,23 +950,21 @@ def _check_fine_tuning(data: ImageDataset, validation: ImageDataset | None) -> N
             f"no images of {', '.join(empty)} in {data.name!r}: a class without images cannot be "
             "learnt; leave it out of the classes"
         )
-    if len(data.classes) < 2:
-        raise ValueError(f"expected at least two classes, got {', '.join(data.classes)} alone")
-    if validation is not None and validation.classes != data.classes:
+    if validation is None:
+        return
+    if validation.classes != data.classes:
         raise ValueError(
             "expected validation images of the same classes in the same order: "
             f"{', '.join(data.classes)}; got {', '.join(validation.classes)}"
         )
-    if validation is not None and not len(validation):
+    if not len(validation):
         raise ValueError(f"{validation.name!r} holds no images to validate by")
 
 
 def _path(net: Backbone, name: str) -> str:
     """Path of the module of a layer that is given by name."""
     card = NETWORKS.get(net.name)
-    modules = dict(card.modules) if card else {}
-    aliases = dict(card.aliases) if card else {}
-    path = modules.get(aliases.get(name, name), name)
+    path = card.modules.get(card.aliases.get(name, name), name) if card else name
     if path not in dict(net.module.named_modules()):
         (layer,) = net.select([name])  # says which are known
         path = (layer.pre or layer.post)[0].module
@@ -979,143 +1011,69 @@ class FineTuned(Backbone):
         file = Path(file)
         if file.suffix != ".safetensors":
             raise ValueError(f"expected the name of a .safetensors file, got {file.name!r}")
-        state = {key: value.contiguous() for key, value in self.module.state_dict().items()}
-        content = save(state, metadata={"format": "pt"})
-        card = {
-            "sha256": hashlib.sha256(content).hexdigest(),
+        history = self.history.astype(object).where(self.history.notna(), None)  # JSON has no NaN
+        facts = {
             "classes": list(self.classes),
             "free": list(self.free),
             **self.provenance,
-            "history": [
-                {name: value if value == value else None for name, value in row.items()}
-                for row in self.history.to_dict("records")
-            ],  # JSON has no NaN
+            "history": history.to_dict("records"),
         }
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
-        written = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-        write_whole(file.with_suffix(".json"), written.encode())
+        save_weights(file, self.module, facts)
         return file
 
 
-_TRIED_EPOCHS = 2
+class FreeLayers(Trainer):
+    """Training of the last layers of a network, on images as they are."""
 
-
-class FreeLayers:
-    """The state of a run: the free layers and their optimiser."""
+    weights_key = "free"
 
     def __init__(
         self,
         module: nn.Module,
         tail: nn.Module,
         parts: Sequence[str],
-        sets: Sequence[Examples],
+        train: Examples,
+        validation: Examples | None,
         recipe: FineTuning,
         seed: int,
     ) -> None:
-        self.module, self.tail, self.recipe, self.seed = module, tail, recipe, seed
-        self.train, self.validation = sets[0], sets[1:]
-        self.free = [module.get_submodule(path) for path in parts]
-        self.names = [name for name in module.state_dict() if name.rpartition(".")[0] in parts]
-        weights = [weight for part in self.free for weight in part.parameters(recurse=False)]
+        self.tail, self.train, self.validation = tail, train, validation
+        free = [module.get_submodule(path) for path in parts]
+        weights = [weight for part in free for weight in part.parameters(recurse=False)]
         for weight in weights:
             weight.requires_grad_(True)
-        self.optimiser = torch.optim.SGD(
-            weights,
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        groups = [{"params": weights, "weight_decay": recipe.weight_decay}]
+        super().__init__(module, parts, groups, train.labels, recipe, seed, nesterov=False)
 
-    def epoch(self, number: int, progress: bool) -> Row:
-        """Train one epoch; give its row of the history."""
-        started = perf_counter()
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, number))
-        order = torch.randperm(len(self.train), generator=generator)
-        batches = torch.tensor_split(order, _n_steps(len(order), self.recipe.batch_size))
-        self._learning(True)
-        losses, hits = 0.0, 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(epoch_seed(self.seed, number))  # dropout draws from here
-            for chosen in tqdm(
-                batches, desc=f"epoch {number + 1}", leave=False, disable=not progress
-            ):
-                loss, correct = self._step(chosen)
-                losses, hits = losses + loss * len(chosen), hits + correct
-        self._learning(False)
-        val_loss, val_accuracy = self._measured() if self.validation else (np.nan, np.nan)
-        return {
-            "epoch": number + 1,
-            "loss": losses / len(order),
-            "accuracy": hits / len(order),
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-            "seconds": round(perf_counter() - started, 3),
-        }
+    def steps(self, order: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Cut into steps of equal size, none of a single image, which a batch cannot normalise."""
+        n = len(order)
+        return order.tensor_split(max(1, min(-(-n // self.recipe.batch_size), n // 2)))
 
-    def state(self) -> dict[str, Any]:
-        """Give the free layers and the optimiser's momentum."""
-        return {"free": self.weights(), "optimiser": self.optimiser.state_dict()}
+    def scores(self, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Class scores."""
+        scores: torch.Tensor = self.tail(*self.train.batch(chosen))
+        return scores
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Give the tensors of the free layers, buffers included; they are not copied."""
-        held = self.module.state_dict()
-        return {name: held[name] for name in self.names}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
-        if state["free"].keys() != set(self.names):  # it could change what is frozen
-            raise ValueError(f"expected {len(self.names)} free tensors, got {len(state['free'])}")
-        self.module.load_state_dict(state["free"], strict=False)
-        self.optimiser.load_state_dict(state["optimiser"])
-
-    def _step(self, chosen: torch.Tensor) -> tuple[float, int]:
-        scores, labels = self.tail(*self.train.batch(chosen)), self.train.labels[chosen]
-        loss = functional.cross_entropy(scores, labels)
-        value = float(loss.detach())
-        require_finite(value, self.recipe.learning_rate)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        return value, int((scores.argmax(1) == labels).sum())
-
-    def _learning(self, on: bool) -> None:
-        """Free layers in training mode or not; all others, and what holds them, never are."""
-        for part in self.free:
-            part.training = on
-
-    def _measured(self) -> tuple[float, float]:
-        """Loss and accuracy of the validation images."""
-        (held_out,) = self.validation
-        positions = torch.split(torch.arange(len(held_out)), _EVALUATION_BATCH)
-        with torch.no_grad():
-            scores = torch.cat([self.tail(*held_out.batch(chosen)) for chosen in positions])
-        loss = float(functional.cross_entropy(scores, held_out.labels))
-        require_finite(loss, self.recipe.learning_rate)
-        return loss, float((scores.argmax(1) == held_out.labels).double().mean())
+    def measured(self, loss: float, accuracy: float) -> Row:
+        """Loss and accuracy, of the training images and of the others, if there are any."""
+        row = {"loss": loss, "accuracy": accuracy, "val_loss": math.nan, "val_accuracy": math.nan}
+        if self.validation is not None:
+            images, labels = self.validation, self.validation.labels
+            row["val_loss"], scores = _evaluate(lambda i: self.tail(*images.batch(i)), labels)
+            self.require_finite(row["val_loss"])
+            row["val_accuracy"] = float((scores.argmax(1) == labels).double().mean())
+        return row
 
 
-def _n_steps(images: int, batch_size: int) -> int:
-    """Count the steps of an epoch; none has a single image, which a batch cannot normalise."""
-    return max(1, min(-(-images // batch_size), images // 2))
+_TRIED_EPOCHS = 2
 
 
-def rate_that_learns(
-    trainer: Callable[[float], FreeLayers], rates: Sequence[float], *, progress: bool = False
+def _rate_that_learns(
+    trainer: Callable[[float], FreeLayers], rates: Sequence[float], *, progress: bool
 ) -> float:
     """Give the first rate at which two epochs are enough to learn something; the last if none is.
 
-    Parameters
-    ----------
-    trainer
-        Gives the trainer of a learning rate, in its first state.
-    rates
-        The greatest first.
-    progress
-        Show progress bars.
-
-    Notes
-    -----
     Something is learnt when the loss is below that of saying all classes with the same probability.
     The free layers are left as they were.
     """
@@ -1129,43 +1087,9 @@ def rate_that_learns(
         finally:
             tried.module.load_state_dict(before, strict=False)
             tried.module.eval()  # whatever epoch was broken off
-        if rows[-1]["loss"] < log(int(tried.train.labels.max()) + 1):
+        if rows[-1]["loss"] < math.log(int(tried.labels.max()) + 1):
             return rate
     return rates[-1]
-
-
-@dataclass(frozen=True)
-class Way:
-    """How images come to the layers that learn.
-
-    Attributes
-    ----------
-    preprocessing, crops
-        How they are cut and normalised, see :mod:`analysis.networks.preprocessing`.
-    front
-        The frozen layers, see :func:`cut_before`; None for none.
-    cache
-        Keep what the frozen layers give; else only the pixels, and compute it for every step.
-    memory
-        Bytes up to which a dataset is kept in memory; what is larger goes to a file without a name,
-        which the system removes when the process ends, however it ends.
-    folder
-        Of that file; None for the system's folder of temporary files.
-    """
-
-    preprocessing: Preprocessing
-    crops: str
-    front: nn.Module | None
-    cache: bool
-    memory: int
-    folder: Path | None
-
-
-def shown(pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> torch.Tensor:
-    """Normalise crops (n, side, side, 3): what the network sees, (n, 3, side, side), float32."""
-    mean, std = channel_statistics(preprocessing)
-    values = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()
-    return (values.div_(255) - mean) / std
 
 
 class Examples:
@@ -1175,87 +1099,68 @@ class Examples:
     ----------
     data
         At least one image; each is opened once.
-    way
-        How they come.
+    preprocessing, crops
+        How they are cut and normalised, see :mod:`analysis.networks.preprocessing`.
+    front
+        The frozen layers, see :func:`cut_before`, whose answers are kept; None to keep the pixels.
+    memory
+        Bytes up to which these are kept in memory; what is larger goes to a file without a name,
+        which the system removes when the process ends, however it ends.
+    folder
+        Of that file.
     progress
         Show a progress bar.
     """
 
-    def __init__(self, data: ImageDataset, way: Way, *, progress: bool = False) -> None:
+    def __init__(
+        self,
+        data: ImageDataset,
+        preprocessing: Preprocessing,
+        crops: str,
+        front: nn.Module | None,
+        memory: int,
+        folder: Path,
+        *,
+        progress: bool,
+    ) -> None:
         self.labels = torch.from_numpy(np.array(data.labels))
-        self._way = way
-        self._kept: list[npt.NDArray[np.generic]] = []
-        rows = tqdm(
-            self._rows(data), desc=data.name, total=len(data), unit="image", disable=not progress
-        )
-        for number, row in enumerate(rows):
+        self._preprocessing, self._front = preprocessing, front
+        self._kept: list[npt.NDArray[Any]] = []
+        images = tqdm(data, data.name, unit="image", disable=not progress)
+        for number, image in enumerate(images):
+            pixels = cut_crops(image, crops, preprocessing)
+            row = [pixels]
+            if front is not None:
+                with torch.no_grad():
+                    row = [values.numpy() for values in front(normalised(pixels, preprocessing))]
             if not self._kept:
-                shapes = [((len(data), *one.shape), one.dtype) for one in row]
-                n_bytes = sum(prod(shape) * dtype.itemsize for shape, dtype in shapes)
-                in_memory = n_bytes <= way.memory
-                self._kept = [_room(shape, dtype, in_memory, way.folder) for shape, dtype in shapes]
-            for kept, one in zip(self._kept, row, strict=True):
-                kept[number] = one
-
-    def __len__(self) -> int:
-        return len(self.labels)
+                in_memory = len(data) * sum(values.nbytes for values in row) <= memory
+                self._kept = [_room(len(data), one, None if in_memory else folder) for one in row]
+            for kept, (values,) in zip(self._kept, row, strict=True):
+                kept[number] = values
 
     def batch(self, chosen: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Give what the layers that learn are shown of some images, by position."""
-        way, rows = self._way, [kept[chosen.numpy()] for kept in self._kept]
-        if way.front is not None and way.cache:
-            return tuple(torch.from_numpy(values) for values in rows)
-        (pixels,) = rows
-        images = shown(pixels, way.preprocessing)
-        if way.front is None:
-            return (images,)
-        singly = [_passed(way.front, image) for image in torch.split(images, 1)]
-        return tuple(torch.cat(parts) for parts in zip(*singly, strict=True))
-
-    def _rows(self, data: ImageDataset) -> Iterator[list[npt.NDArray[np.generic]]]:
-        """Compute what is kept of every image."""
-        way = self._way
-        for image in data:
-            pixels = cut_crops(image, way.crops, way.preprocessing)
-            if way.front is None or not way.cache:
-                yield [pixels[0]]
-            else:
-                passed = _passed(way.front, shown(pixels, way.preprocessing))
-                yield [values[0].numpy() for values in passed]
+        rows = [kept[chosen.numpy()] for kept in self._kept]
+        if self._front is None:
+            return (normalised(rows[0], self._preprocessing),)
+        return tuple(torch.from_numpy(values) for values in rows)
 
 
-def _passed(front: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    with torch.no_grad():
-        passed: tuple[torch.Tensor, ...] = front(image)
-    return passed
-
-
-def _room(
-    shape: tuple[int, ...], dtype: np.dtype[np.generic], in_memory: bool, folder: Path | None
-) -> npt.NDArray[np.generic]:
-    if in_memory:
-        return np.empty(shape, dtype)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+def _room(n: int, row: npt.NDArray[Any], folder: Path | None) -> npt.NDArray[Any]:
+    """Room for n such rows, in memory or in a folder."""
+    shape = (n, *row.shape[1:])
+    if folder is None:
+        return np.empty(shape, row.dtype)
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:  # the array keeps it open, without a name
-        return np.memmap(file, dtype, "w+", shape=shape)
+        return np.memmap(file, row.dtype, "w+", shape=shape)
 
 
 _FIRST_SCORES_STD = 0.01  # as torchvision draws the class layers of VGG and SqueezeNet
 
 
-def class_layer(module: nn.Module) -> str:
-    """Path of the layer that gives the class scores: the last that convolves or connects.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    return _last_weighted(module)[0]
-
-
-def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: int) -> None:
+def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: int) -> int:
     """Put a new class layer into a network.
 
     Parameters
@@ -1269,10 +1174,15 @@ def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: i
     seed
         Of its weights: normal, standard deviation 0.01. Biases are zero.
 
+    Returns
+    -------
+    int
+        Class scores of the old one.
+
     Raises
     ------
     ValueError
-        If the network's last layer does not give its result.
+        If there is no layer that convolves or connects, or the last does not give the result.
     """
     path, old = _last_weighted(module)
     trace = record(module, (2, 3, crop, crop))
@@ -1290,6 +1200,7 @@ def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: i
     new.weight, new.bias = nn.Parameter(first), nn.Parameter(torch.zeros(n_classes))
     setattr(new, "out_channels" if isinstance(new, nn.Conv2d) else "out_features", n_classes)
     module.set_submodule(path, new)
+    return len(old.weight)
 
 
 def free_parts(module: nn.Module, free: int | str, *, crop: int) -> tuple[str, ...]:
@@ -1315,24 +1226,55 @@ def free_parts(module: nn.Module, free: int | str, *, crop: int) -> tuple[str, .
     ValueError
         If the class layer would not be free.
     """
-    uses = _Uses(module, record(module, (2, 3, crop, crop)))
-    first = uses.first_of(free) if isinstance(free, str) else uses.first_of_last(free)
-    scores = class_layer(module)
-    if uses.position(scores) < first:
-        least = len(uses.trace.operations) - uses.position(scores)
+    trace = record(module, (2, 3, crop, crop))
+    n_functions, positions = len(trace.operations), _positions(module, trace)
+    if isinstance(free, str):
+        inside = [at for path, at in positions.items() if f"{path}.".startswith(f"{free}.")]
+        if not inside:
+            raise ValueError(f"the forward pass does not call module {free!r}; free another layer")
+        first = min(inside)
+    elif free < 1:
+        raise ValueError(f"expected at least 1 free layer, got {free}")
+    else:
+        first = n_functions - free if free < n_functions else -1
+
+    def position(path: str) -> int:  # that of what holds it, where its own is not known
+        if path in positions or not path:
+            return positions.get(path, -1)
+        return position(path.rpartition(".")[0])
+
+    scores, _ = _last_weighted(module)
+    if position(scores) < first:
         raise ValueError(
             f"free={free!r} leaves the class scores ({scores}), which are new, frozen; expected at "
-            f"least {least}, or a layer up to {scores}"
+            f"least {n_functions - position(scores)}, or a layer up to {scores}"
         )
     return tuple(
         path
         for path, part in module.named_modules()
-        if _learns_or_drops(part) and uses.position(path) >= first
+        if (_is_dropout(part) or _has_own_tensors(part)) and position(path) >= first
     )
 
 
-@dataclass(frozen=True)
-class Cut:
+def _positions(module: nn.Module, trace: Trace) -> dict[str, int]:
+    """Position, among the recorded functions, of the one in which each module does its work."""
+    made = {value: at for at, op in enumerate(trace.operations) for value in op.outputs}
+    made[trace.image] = -1
+    taken: dict[int | None, int] = {}
+    for at, op in enumerate(trace.operations):
+        for value in op.inputs:
+            taken.setdefault(value, at)
+    positions = {}
+    for path, part in module.named_modules():
+        output, taken_in = trace.outputs.get(path), trace.inputs.get(path)
+        if output in made and not list(part.children()):
+            positions[path] = made[output]
+        elif taken_in in taken:  # what has modules inside begins where its input is taken
+            positions[path] = taken[taken_in]
+    return positions
+
+
+class Cut(NamedTuple):
     """A network in two pieces that share its modules.
 
     Attributes
@@ -1382,62 +1324,21 @@ def cut_before(module: nn.Module, parts: Collection[str], images: torch.Tensor) 
     return cut
 
 
-def _drops(part: nn.Module) -> bool:
+def _is_dropout(part: nn.Module) -> bool:
     """Whether a module is dropout, or torchvision's stochastic depth."""
     named = type(part).__name__ == "StochasticDepth"
     return named or isinstance(part, nn.modules.dropout._DropoutNd)
+
+
+def _has_own_tensors(part: nn.Module) -> bool:
+    return any(True for _ in (*part.parameters(recurse=False), *part.buffers(recurse=False)))
 
 
 class _Tracer(fx.Tracer):
     """Follows a forward pass, but not into what behaves otherwise in training."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return _drops(m) or super().is_leaf_module(m, module_qualified_name)
-
-
-class _Uses:
-    """Where in a recorded forward pass each module does its work."""
-
-    def __init__(self, module: nn.Module, trace: Trace) -> None:
-        self.module, self.trace = module, trace
-
-    def position(self, path: str) -> int:
-        """Position of a module's function among the operations; -1 where it is not known."""
-        if path in self._known:
-            return self._known[path]
-        return self.position(path.rpartition(".")[0]) if path else -1
-
-    def first_of(self, path: str) -> int:
-        """Position of the first function of a module and of what is inside it."""
-        inside = [at for name, at in self._known.items() if f"{name}.".startswith(f"{path}.")]
-        if not inside:
-            raise ValueError(f"the forward pass does not call module {path!r}; free another layer")
-        return min(inside)
-
-    def first_of_last(self, free: int) -> int:
-        """Position of the first of so many last functions; -1 if there are no more than that."""
-        total = len(self.trace.operations)
-        if free < 1:
-            raise ValueError(f"expected at least 1 free layer, got {free}")
-        return total - free if free < total else -1
-
-    @cached_property
-    def _known(self) -> dict[str, int]:
-        made = {
-            value: at for at, op in enumerate(self.trace.operations) for value in op.outputs
-        } | {self.trace.image: -1}
-        taken: dict[int, int] = {}
-        for at, op in enumerate(self.trace.operations):
-            for value in op.inputs:
-                taken.setdefault(value, at)
-        known = {}
-        for path, part in self.module.named_modules():
-            output, taken_in = self.trace.outputs.get(path), self.trace.inputs.get(path)
-            if output in made and not list(part.children()):
-                known[path] = made[output]
-            elif taken_in in taken:  # what has modules inside begins where its input is taken
-                known[path] = taken[taken_in]
-        return known
+        return _is_dropout(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _last_weighted(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
@@ -1449,11 +1350,6 @@ def _last_weighted(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
     if not weighted:
         raise ValueError(f"{type(module).__name__} has neither convolutions nor linear layers")
     return weighted[-1]
-
-
-def _learns_or_drops(part: nn.Module) -> bool:
-    own = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
-    return bool(own) or _drops(part)
 
 
 def _calls(node: fx.Node, parts: Collection[str]) -> bool:

@@ -62,7 +62,7 @@ def main(command: str, images: Path, folder: Path) -> None:
     assert not list(killed.glob("*.safetensors")), "it was faster than the signal"
     kept = torch.load(killed / "checkpoint.pt", weights_only=True)["history"]
     for name in ("checkpoint.pt", "minivgg16-toy.json"):  # as if killed while it wrote them
-        (killed / f"{name}.part").write_bytes(b"half of")
+        (killed / f".{name}.12345678.part").write_bytes(b"half of")
     assert ended(start(command, images, killed)) == 0
     with (killed / "history.csv").open(encoding="utf-8") as stream:
         seconds = [float(row["seconds"]) for row in csv.DictReader(stream)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.networks.training import read_checkpoint, write_checkpoint, write_whole
+from analysis.networks.training import read_checkpoint, write_checkpoint
 
 RUN = {"task": "abc", "seed": 1, "recipe": {"epochs": 3, "learning_rate": 0.1}}
 
@@ -90,22 +90,3 @@ def test_something_else_is_refused_and_not_executed(file, tmp_path):
     with pytest.raises(ValueError, match="no checkpoint of a training"):
         read_checkpoint(file, as_run())
     assert not (tmp_path / "owned").exists()
-
-
-def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path, monkeypatch):
-    file = tmp_path / "a"
-    write_whole(file, b"old")
-
-    def full(self, content):
-        with self.open("wb") as stream:
-            stream.write(content[:2])
-        raise OSError("no room")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="no room"):
-        write_whole(file, b"newer")
-    monkeypatch.undo()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
-    (tmp_path / "a.part").write_bytes(b"left by somebody who was killed")
-    write_whole(file, b"newer")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"newer"}

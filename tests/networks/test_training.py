@@ -83,7 +83,7 @@ def test_everything_is_drawn_from_the_seed_and_nothing_else(trained, tmp_path):
 def test_a_finished_run_is_taken_up_as_it_is(trained, monkeypatch):
     folder, run = trained
     (folder / "history.csv").unlink()  # as if killed between the two files
-    monkeypatch.setattr(training._Trainer, "epoch", None)
+    monkeypatch.setattr(training.Pretraining, "epoch", None)
     again = pretrain(TASK, folder, RECIPE, seed=3)
     assert same(again.module, run.module)
     assert again.history == run.history
@@ -104,7 +104,7 @@ def test_a_folder_with_another_run_is_refused(trained):
 
 
 def test_only_matrices_and_filters_decay(tmp_path):
-    trainer = training._Trainer(TASK, RECIPE, 0)
+    trainer = training.Pretraining(TASK, RECIPE, 0)
     decay = {
         id(parameter): group["weight_decay"]
         for group in trainer.optimiser.param_groups
@@ -116,7 +116,7 @@ def test_only_matrices_and_filters_decay(tmp_path):
 
 def test_the_learning_rate_rises_over_a_fifth_of_the_steps_and_falls_as_a_cosine():
     epochs, top = 20, 0.3  # of three steps
-    trainer = training._Trainer(TASK, Recipe(epochs=epochs, batch_size=4, learning_rate=top), 0)
+    trainer = training.Pretraining(TASK, Recipe(epochs=epochs, batch_size=4, learning_rate=top), 0)
     steps, peak = 60, 11
 
     def between(start: float, end: float, share: float) -> float:

@@ -206,10 +206,10 @@ def test_a_checkpoint_of_other_shapes_is_refused_by_name(tmp_path, withstood):
     for state in others:
         write_checkpoint(file, run, state)
         with pytest.raises(ValueError, match=r"checkpoint\.pt does not hold what this run would"):
-            run_epochs(Learner(), 3, tmp_path, run, told=str)
+            run_epochs(Learner(), 3, tmp_path, run, summary=str)
         assert not (tmp_path / "history.csv").exists()
     write_checkpoint(file, run, {"history": rows, **own})
-    assert len(run_epochs(Learner(), 3, tmp_path, run, told=lambda row: "")) == 3
+    assert len(run_epochs(Learner(), 3, tmp_path, run, summary=lambda row: "")) == 3
     withstood("attack", "A checkpoint of this run that holds something else", tried=len(others))
 
 
