@@ -21,15 +21,14 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property, reduce
+from functools import cached_property
 from numbers import Number
 from pathlib import Path
-from typing import Any, Protocol, SupportsIndex
+from typing import Any, NamedTuple, Protocol, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +42,8 @@ from analysis.data.listing import composed, is_there, is_unicode
 __all__ = [
     "CHANGES",
     "UNCHANGED",
-    "BoxedImages",
     "ChangedImageError",
-    "ChangedImages",
+    "EditedImages",
     "ImageArrays",
     "ImageDataset",
     "ImageFiles",
@@ -61,8 +59,10 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
-_KINDS = dict(zip("biufUTSM", ["numbers"] * 4 + ["text"] * 2 + ["bytes", "dates"], strict=True))
-_TYPES = {str: "text", bytes: "bytes", Number: "numbers", np.bool_: "numbers", date: "dates"}
+_KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
+    *(((str,), "text"), ((bytes,), "bytes")),
+    *(((Number, np.bool_), "numbers"), ((date, np.datetime64), "dates")),
+)
 
 
 def checked_labels(
@@ -115,15 +115,13 @@ def checked_labels(
 
 
 def _kinds(values: Array) -> dict[str, Any]:
-    """Kinds of labels, and an example of each."""
-    if values.dtype != object:
-        kind = _KINDS.get(values.dtype.kind, str(values.dtype))
-        return dict(zip([kind], values[:1].tolist(), strict=False))
-    found: dict[str, Any] = {}
-    for value in values:
-        names = (name for known, name in _TYPES.items() if isinstance(value, known))
-        found.setdefault(next(names, type(value).__name__), value)
-    return found
+    """Kinds of labels, and an example of each; all values of a typed array are of one kind."""
+    return {
+        next((kind for types, kind in _KINDS if isinstance(value, types)), type(value).__name__): (
+            value.item() if isinstance(value, np.generic) else value
+        )
+        for value in (values if values.dtype == object else values[:1])
+    }
 
 
 Pixels = npt.NDArray[np.uint8]
@@ -220,71 +218,89 @@ class JoinedImages:
     ----------
     sources : tuple of ImageSource
         Where the images come from.
-    origin, position : ndarray of int64, shape (n,)
+    places : tuple of (int, int)
         Of each image, which source has it, and where in that source.
     """
 
     sources: tuple[ImageSource, ...]
-    origin: npt.NDArray[np.int64]
-    position: npt.NDArray[np.int64]
+    places: tuple[tuple[int, int], ...]
 
     def __len__(self) -> int:
-        return len(self.origin)
+        return len(self.places)
 
     def image(self, index: int) -> Image.Image:
         """Image number ``index``."""
-        source: ImageSource = self.sources[self.origin[index]]
-        return source.image(int(self.position[index]))
+        source, position = self.places[index]
+        return self.sources[source].image(position)
 
     def digest(self, index: int) -> bytes:
         """Hash of what the source holds for the image."""
-        source: ImageSource = self.sources[self.origin[index]]
-        return source.digest(int(self.position[index]))
+        source, position = self.places[index]
+        return self.sources[source].digest(position)
 
     def take(self, indices: npt.NDArray[np.int64]) -> JoinedImages:
         """Restrict to some of the images."""
-        return JoinedImages(self.sources, self.origin[indices], self.position[indices])
+        return replace(self, places=tuple(self.places[index] for index in indices))
 
 
 @dataclass(frozen=True, eq=False)
-class BoxedImages:
-    """Images of a source cut to boxes, an ``ImageSource``.
+class EditedImages:
+    """Images of another source, each edited when it is opened; an ``ImageSource``.
 
     Attributes
     ----------
     source : ImageSource
         Where the images come from.
-    boxes : ndarray of int64, shape (n, 4)
-        Left, top, right and bottom in pixels; right and bottom are the first that are not inside.
-        Clipped at the borders of the image when it is opened.
+    edits : tuple of Box or Change
+        What is done to each of them.
     """
 
     source: ImageSource
-    boxes: npt.NDArray[np.int64]
+    edits: tuple[Box | Change, ...]
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(self.edits)
 
     def image(self, index: int) -> Image.Image:
-        """Image number ``index``, cut; raises ``ValueError`` if the box lies outside."""
-        image = self.source.image(index)
-        left, top, right, bottom = self.boxes[index].tolist()
-        inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
-        if inside[0] >= inside[2] or inside[1] >= inside[3]:
-            raise ValueError(
-                f"expected a box in an image of {image.width} x {image.height} pixels, got left, "
-                f"top, right, bottom {(left, top, right, bottom)}"
-            )
-        return image.crop(inside)
+        """Image number ``index``, edited; raises ``ValueError`` if a box lies outside of it."""
+        return self.edits[index].edited(self.source, index)
 
     def digest(self, index: int) -> bytes:
-        """Hash of what the source holds for the image, and of the box."""
-        box = self.boxes[index].astype("<i8").tobytes()
-        return hashlib.sha256(self.source.digest(index) + box).digest()
+        """Hash of what the source holds for the image, and of the edit."""
+        return _hash(self.source.digest(index) + self.edits[index].key)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> BoxedImages:
+    def take(self, indices: npt.NDArray[np.int64]) -> EditedImages:
         """Restrict to some of the images."""
-        return BoxedImages(self.source.take(indices), self.boxes[indices])
+        return EditedImages(self.source.take(indices), tuple(self.edits[k] for k in indices))
+
+
+class Box(NamedTuple):
+    """Part of an image in pixels; right and bottom are the first that are not inside.
+
+    Clipped at the borders of the image when it is opened.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def key(self) -> bytes:
+        """Bytes that tell this edit from others."""
+        return np.array(self, "<i8").tobytes()
+
+    def edited(self, source: ImageSource, index: int) -> Image.Image:
+        """Cut an image of a source."""
+        image = source.image(index)
+        left, top = max(self.left, 0), max(self.top, 0)
+        right, bottom = min(self.right, image.width), min(self.bottom, image.height)
+        if left >= right or top >= bottom:
+            raise ValueError(
+                f"expected a box in an image of {image.width} x {image.height} pixels, got "
+                f"{tuple(self)} as left, top, right, bottom"
+            )
+        return image.crop((left, top, right, bottom))
 
 
 def _hash(content: bytes) -> bytes:
@@ -395,7 +411,8 @@ class ImageDataset:
         """
         files = _full_paths(paths, need_files=need_files)
         classes, positions = _class_positions(labels, len(files))
-        relative = _relative_paths(files, root)
+        top = os.path.commonpath(list(map(os.path.dirname, files))) if root is None else root
+        relative = tuple(composed(Path(os.path.relpath(file, top)).as_posix()) for file in files)
         return cls(name, classes, positions, relative, ImageFiles(tuple(files)))
 
     @classmethod
@@ -450,42 +467,22 @@ class ImageDataset:
 
         Parameters
         ----------
-        indices : integers in [0, n), or a boolean mask of shape (n,)
-            Which images.
+        indices : vector of integers, or a boolean mask of shape (n,)
+            Which images; negative integers count from the end.
 
         Raises
         ------
-        ValueError
-            If a mask has the wrong length, or the indices are not integers.
         IndexError
-            If an index is out of range.
+            As NumPy does: an index is out of range, a mask has the wrong length, or it is neither.
         """
-        chosen = self._positions(np.asarray(indices))
+        given = np.asarray(indices)
+        chosen = np.arange(len(self))[given if given.size else given.astype(int)]
         return replace(
             self,
             labels=self.labels[chosen],
             paths=tuple(self.paths[index] for index in chosen),
             source=self.source.take(chosen),
         )
-
-    def _positions(self, indices: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-        if indices.dtype == bool:
-            if indices.shape != (len(self),):
-                raise ValueError(f"expected a mask of shape ({len(self)},), got {indices.shape}")
-            return np.flatnonzero(indices).astype(np.int64)
-        if indices.size == 0:
-            return np.zeros(0, dtype=np.int64)
-        if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
-            raise ValueError(
-                f"expected a vector of integers, got {indices.dtype} of shape {indices.shape}"
-            )
-        positions = indices.astype(np.int64)
-        if positions.min() < 0 or positions.max() >= len(self):
-            raise IndexError(
-                f"indices {positions.min()}..{positions.max()} of {self.name!r}, "
-                f"which has {len(self)} images"
-            )
-        return positions
 
     @cached_property
     def fingerprint(self) -> str:
@@ -556,10 +553,8 @@ def join_datasets(parts: Sequence[ImageDataset]) -> ImageDataset:
         return parts[0]
     classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
     labels = [
-        np.array([classes.index(name) for name in part.classes], dtype=np.int64)[part.labels]
-        for part in parts
+        np.take([classes.index(name) for name in part.classes], part.labels) for part in parts
     ]
-    sizes = [len(part) for part in parts]
     return ImageDataset(
         name=", ".join(part.name for part in parts),
         classes=classes,
@@ -567,10 +562,9 @@ def join_datasets(parts: Sequence[ImageDataset]) -> ImageDataset:
         paths=tuple(f"{part.name}/{path}" for part in parts for path in part.paths),
         source=JoinedImages(
             tuple(part.source for part in parts),
-            np.repeat(np.arange(len(parts)), sizes),
-            np.concatenate([np.arange(size) for size in sizes]),
+            tuple((k, index) for k, part in enumerate(parts) for index in range(len(part))),
         ),
-        skipped=reduce(lambda left, part: left + part.skipped, parts, ()),
+        skipped=tuple(row for part in parts for row in part.skipped),
     )
 
 
@@ -609,11 +603,8 @@ def cut_boxes(data: ImageDataset, boxes: npt.ArrayLike, *, name: str) -> ImageDa
             f"{data.paths[first]}, the first of {int(wrong.sum())}"
         )
     outwards = np.concatenate([np.floor(edges[:, :2]), np.ceil(edges[:, 2:])], axis=1)
-    return replace(
-        data,
-        name=f"{data.name} {name}",
-        source=BoxedImages(data.source, outwards.astype(np.int64)),
-    )
+    cut = EditedImages(data.source, tuple(Box(*box) for box in outwards.astype(int).tolist()))
+    return replace(data, name=f"{data.name} {name}", source=cut)
 
 
 def identical_images(data: ImageDataset) -> list[npt.NDArray[np.int64]]:
@@ -630,11 +621,8 @@ def identical_images(data: ImageDataset) -> list[npt.NDArray[np.int64]]:
         Positions in the dataset, ascending, of each group of two images or more; groups in the
         order of their first image.
     """
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    with hashing_threads() as pool:
-        for position, digest in enumerate(pool.map(data.source.digest, range(len(data)))):
-            groups[digest].append(position)
-    return [np.array(group, dtype=np.int64) for group in groups.values() if len(group) > 1]
+    groups = pd.Series(range(len(data))).groupby(list(data._digests), sort=False)
+    return [group.to_numpy() for _, group in groups if len(group) > 1]
 
 
 def _class_positions(
@@ -666,9 +654,8 @@ def _full_paths(paths: Iterable[str | os.PathLike[str]], *, need_files: bool) ->
     FileNotFoundError
         If files are needed that are not there.
     """
-    if isinstance(paths, str | bytes | os.PathLike):
-        raise ValueError(f"expected paths of images, one for each label, got the one {paths!r}")
-    given = list(paths)
+    if isinstance(paths, str | bytes | os.PathLike) or not (given := list(paths)):
+        raise ValueError(f"expected paths of images, one for each label, got {paths!r}")
     seen: dict[str, int] = {}
     for position, path in enumerate(given):
         if not isinstance(path, str | os.PathLike) or not str(path).strip():
@@ -676,28 +663,16 @@ def _full_paths(paths: Iterable[str | os.PathLike[str]], *, need_files: bool) ->
         full = os.path.normpath(Path(path).expanduser().absolute())
         if not is_unicode(full):
             raise ValueError(f"the path {full!a} is not Unicode, so that no table could hold it")
-        first = seen.setdefault(full, position)
-        if first != position:
+        if (first := seen.setdefault(full, position)) != position:
             raise ValueError(
                 f"{full} is there twice, at positions {first} and {position} from 0; name it once"
             )
-    if not seen:
-        raise ValueError("expected paths of images, got none")
     absent = [path for path in seen if not is_there(Path(path))] if need_files else []
     if absent:
         raise FileNotFoundError(
             f"{len(absent)} of {len(seen)} files are not there, the first being {absent[0]}"
         )
     return list(seen)
-
-
-def _relative_paths(files: Sequence[str], root: str | os.PathLike[str] | None) -> tuple[str, ...]:
-    """Paths from a folder, by default the deepest that holds all files."""
-    try:
-        top = os.path.commonpath([Path(file).parent for file in files]) if root is None else root
-        return tuple(composed(Path(os.path.relpath(file, top)).as_posix()) for file in files)
-    except ValueError:  # on several drives
-        return tuple(composed(Path(file).as_posix()) for file in files)
 
 
 def _rgb_arrays(images: Any) -> Pixels | tuple[Pixels, ...]:
@@ -714,14 +689,10 @@ def _rgb_arrays(images: Any) -> Pixels | tuple[Pixels, ...]:
     ValueError
         If there are none, or one has another shape, type or range of values.
     """
-    stacked = hasattr(images, "shape") or hasattr(images, "__array__")
-    given = np.asarray(images) if stacked and not isinstance(images, Image.Image) else images
-    if isinstance(given, Image.Image | str) or len(given) == 0:
+    if isinstance(images, Image.Image | str) or len(images) == 0:
         raise ValueError("expected several images, got one or none")
-    arrays = tuple(_rgb(image, position) for position, image in enumerate(given))
-    if len({array.shape for array in arrays}) > 1:
-        return arrays
-    return np.stack(arrays)
+    arrays = tuple(_rgb(image, position) for position, image in enumerate(images))
+    return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else arrays
 
 
 def _rgb(image: Any, position: int) -> Pixels:
@@ -730,31 +701,24 @@ def _rgb(image: Any, position: int) -> Pixels:
     values = np.asarray(image)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3) or not values.size:
+    if not values.size or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)):
         raise ValueError(
             f"expected images of shape (height, width, 3) or (height, width), got {values.shape} "
             f"at position {position}; the channels come last"
         )
-    if np.issubdtype(values.dtype, np.floating):
-        if not (values >= 0).all() or not (values <= 1).all():  # which NaN is not either
-            raise ValueError(
-                f"expected real numbers from 0 to 1, got {values.min()} to {values.max()} at "
-                f"position {position}; scale them, or give whole numbers from 0 to 255 as uint8"
-            )
-        values = np.rint(values * 255).astype(np.uint8)
-    if values.dtype != np.uint8:
+    real = np.issubdtype(values.dtype, np.floating)
+    if values.dtype != np.uint8 and not (real and ((values >= 0) & (values <= 1)).all()):
         raise ValueError(
-            f"expected uint8, or real numbers from 0 to 1, got {values.dtype} at position "
-            f"{position}"
+            f"expected uint8, or real numbers from 0 to 1, got {values.dtype} from {values.min()} "
+            f"to {values.max()} at position {position}"
         )
-    return np.stack([values] * 3, axis=2) if values.ndim == 2 else values.copy()
+    grey_or_rgb = np.rint(values * 255).astype(np.uint8) if real else values
+    return np.stack([grey_or_rgb] * 3, axis=2) if values.ndim == 2 else grey_or_rgb.copy()
 
 
 UNCHANGED = "unchanged"
 SHIFT, ANGLE, BRIGHTER, NOISE = 1 / 16, 8.0, 1.3, 12.0
 _LONGEST = 64  # sides: of an image thinner than this, the middle is taken
-
-Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
 def _shift(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -772,7 +736,7 @@ def _add_noise(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
 
 
-CHANGES: dict[str, Change] = {
+CHANGES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
     "mirrored": lambda image, rng: ImageOps.mirror(image),
     "shifted by 1/16": _shift,
     "turned by 8°": _turn,
@@ -783,14 +747,11 @@ CHANGES: dict[str, Change] = {
 """Name → change. The shift is a share of the shorter side, to the right."""
 
 
-@dataclass(frozen=True)
-class ChangedImages:
-    """Images of another source, resized and then changed.
+class Change(NamedTuple):
+    """A resize, and then a change of what came out of it.
 
     Attributes
     ----------
-    source : ImageSource
-        Where the images come from.
     change : str
         Key of ``CHANGES``, or ``"unchanged"``.
     side : int
@@ -799,17 +760,18 @@ class ChangedImages:
         Seed of the noise. The same image gets the same noise wherever it stands in a dataset.
     """
 
-    source: ImageSource
     change: str
     side: int
-    seed: int = 0
+    seed: int
 
-    def __len__(self) -> int:
-        return len(self.source)
+    @property
+    def key(self) -> bytes:
+        """Bytes that tell this edit from others."""
+        return f"{self.change}|{self.side}|{self.seed}".encode()
 
-    def image(self, index: int) -> Image.Image:
-        """Image number ``index``, resized and changed."""
-        image = self.source.image(index)
+    def edited(self, source: ImageSource, index: int) -> Image.Image:
+        """Resize and change an image of a source."""
+        image = source.image(index)
         width, height = (min(edge, _LONGEST * min(image.size)) for edge in image.size)
         left, top = (image.width - width) // 2, (image.height - height) // 2
         scale = self.side / min(width, height)
@@ -818,17 +780,8 @@ class ChangedImages:
         resized = image.crop(box).resize(size, Image.Resampling.BILINEAR)
         if self.change == UNCHANGED:
             return resized
-        rng = np.random.default_rng([self.seed, *self.source.digest(index)[:16]])
+        rng = np.random.default_rng([self.seed, *source.digest(index)[:16]])
         return CHANGES[self.change](resized, rng)
-
-    def digest(self, index: int) -> bytes:
-        """Hash of the original image and of what is done to it."""
-        done = f"{self.change}|{self.side}|{self.seed}".encode()
-        return hashlib.sha256(self.source.digest(index) + done).digest()
-
-    def take(self, indices: npt.NDArray[np.int64]) -> ChangedImages:
-        """Restrict to some of the images."""
-        return replace(self, source=self.source.take(indices))
 
 
 def change_images(data: ImageDataset, change: str, *, side: int, seed: int = 0) -> ImageDataset:
@@ -857,9 +810,8 @@ def change_images(data: ImageDataset, change: str, *, side: int, seed: int = 0) 
         If the change is unknown or ``side`` is not positive.
     """
     if change != UNCHANGED and change not in CHANGES:
-        known = ", ".join([UNCHANGED, *CHANGES])
-        raise ValueError(f"unknown change {change!r}; known: {known}")
+        raise ValueError(f"unknown change {change!r}; known: {', '.join([UNCHANGED, *CHANGES])}")
     if side <= 0:
         raise ValueError(f"expected a positive side in pixels, got {side}")
-    source = ChangedImages(data.source, change, side, seed)
-    return replace(data, name=f"{data.name}, {change}", source=source)
+    changed = EditedImages(data.source, (Change(change, side, seed),) * len(data))
+    return replace(data, name=f"{data.name}, {change}", source=changed)

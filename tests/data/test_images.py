@@ -198,18 +198,9 @@ def test_subset() -> None:
     assert data.subset(range(5)).fingerprint == data.fingerprint
 
 
-@pytest.mark.parametrize(
-    ("indices", "error"),
-    [
-        ([5], IndexError),
-        ([-1], IndexError),
-        ([0.5], ValueError),
-        ([[0]], ValueError),
-        ([True, False], ValueError),
-    ],
-)
-def test_subset_of_what_is_not_there(indices: list[object], error: type[Exception]) -> None:
-    with pytest.raises(error):
+@pytest.mark.parametrize("indices", [[5], [-6], [0.5], [[0]], [True, False]])
+def test_subset_of_what_is_not_there(indices: list[object]) -> None:
+    with pytest.raises((IndexError, TypeError)):
         small().subset(indices)  # type: ignore[arg-type]
 
 
