@@ -241,8 +241,11 @@ def run_notebooks(
     KeyboardInterrupt
         If the user stopped the program. Notebooks that were finished stay.
     """
-    kernels, clock = Kernels(forked=True), _Clock(cache, keys, shown=progress)
+    kernels = Kernels(forked=True)
+    expected = {n: _expected_seconds(n, cache, key) for n, key in keys.items()}
+    clock = _Clock(expected, shown=progress)
     first, *others = keys
+    others.sort(key=lambda notebook: -expected[notebook])  # a long one last would run alone
     with _absolute_locations():
         done = [run_notebook(first, parameters, key=keys[first], cache=cache, progress=progress)]
         clock.tell(done[0])
@@ -252,31 +255,25 @@ def run_notebooks(
         ]
         with _single_thread():
             done += in_stoppable_threads(tasks, kernels, at_once=processors(), each_done=clock.tell)
-    clock.tell_all(done)
-    return done
-
-
-_USUAL_SECONDS = 60.0
+    folders = dict(zip([first, *others], done, strict=True))
+    clock.tell_all([folders[notebook] for notebook in keys])
+    return [folders[notebook] for notebook in keys]
 
 
 class _Clock:
     """Tells what is done, about how long the rest will take, and at the end what each took."""
 
-    def __init__(self, cache: Path, keys: Mapping[Path, str], *, shown: bool) -> None:
-        self._left = {notebook.stem: _seconds_before(cache, key) for notebook, key in keys.items()}
-        self._n, self._shown = len(keys), shown
-        self._took: list[float] = []
+    def __init__(self, expected: Mapping[Path, float], *, shown: bool) -> None:
+        self._left = {notebook.stem: seconds for notebook, seconds in expected.items()}
+        self._n, self._shown = len(expected), shown
 
     def tell(self, done: Path) -> None:
         """Write a line about an execution that is done."""
         name = next(path.stem for path in done.glob("*.ipynb"))
         self._left.pop(name, None)
-        self._took.append(read_json(done / EXECUTION)["seconds"])
-        others = self._took[1:]  # the first takes the features
-        usual = sum(others) / len(others) if others else _USUAL_SECONDS
-        left = sum(usual if before is None else before for before in self._left.values())
+        left = sum(self._left.values()) / processors()
         n_done = self._n - len(self._left)
-        self._say(f"[{n_done}/{self._n}] {name}, about {_minutes(left / processors())} left")
+        self._say(f"[{n_done}/{self._n}] {name}, about {_minutes(left)} left")
 
     def tell_all(self, done: Sequence[Path]) -> None:
         """Write the table of minutes."""
@@ -289,12 +286,14 @@ class _Clock:
             typer.echo(line, err=True)
 
 
-def _seconds_before(cache: Path, key: str) -> float | None:
-    """How long an execution took; 0 for one that need not be repeated, None for an unknown."""
+def _expected_seconds(notebook: Path, cache: Path, key: str) -> float:
+    """How long an execution took; for a new one what the notebook's metadata say, or a minute."""
     if find_execution(cache, key) is not None:
         return 0.0
-    earlier = [*cache.glob(f"{key.rpartition('-')[0]}-*/{EXECUTION}")]
-    return float(read_json(earlier[0])["seconds"]) if earlier else None
+    if earlier := [*cache.glob(f"{key.rpartition('-')[0]}-*/{EXECUTION}")]:
+        return float(read_json(earlier[0])["seconds"])
+    about: dict[str, float] = read_json(notebook)["metadata"].get("layerbook", {})
+    return 60 * about.get("minutes", 1.0)
 
 
 def _minutes(seconds: float) -> str:

@@ -375,10 +375,12 @@ class Study:
             self._noise[pair] = signed_ks(self.features(pair), labels)
         return self._noise[pair]
 
-    def each(self, table_of: Callable[[Pair], pd.DataFrame]) -> pd.DataFrame:
-        """Tables of all pairs, stacked, with the columns ``network`` and ``dataset`` in front."""
+    def each(
+        self, table_of: Callable[[Pair], pd.DataFrame], pairs: Sequence[Pair] | None = None
+    ) -> pd.DataFrame:
+        """Tables of some pairs, by default all, stacked; ``network`` and ``dataset`` in front."""
         parts = []
-        for pair in self.pairs:
+        for pair in self.pairs if pairs is None else pairs:
             part = table_of(pair)
             part.insert(0, "network", pair.network)
             part.insert(1, "dataset", pair.dataset)
