@@ -38,6 +38,7 @@ from analysis.chapters.scale import Rates, Run, layout_of, plan, sizes
 from analysis.data import ImageDataset, load_dataset
 from analysis.data.images import ImageArrays
 from analysis.features import extract
+from analysis.features.pooling import Pooling
 from analysis.features.store import Builder, open_features
 from analysis.features.stream import Engine
 from analysis.networks import Backbone, load_backbone
@@ -197,7 +198,7 @@ def core_seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
 
 def run_of(net: Backbone, crops: str, n_images: int, n_classes: int, **more: int) -> Run:
     """Run of a network over so many images; more as :class:`~analysis.chapters.scale.Run`."""
-    engine = Engine.choose("auto", "float32", crops, net.preprocessing.crop, None)
+    engine = Engine(net, net.layers, Pooling("mean").inside_hook, crops=crops)
     return Run(
         n_images,
         n_classes,

@@ -13,13 +13,13 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -38,7 +38,7 @@ from analysis.features.store import (
     locked,
     open_features,
 )
-from analysis.features.stream import Device, Engine, Forwards
+from analysis.features.stream import Device, Engine
 from analysis.networks.trace import record
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from analysis.data import ImageDataset
-    from analysis.networks import Backbone, Layer
+    from analysis.networks import Backbone
 
 __all__ = ["extract"]
 
@@ -143,14 +143,20 @@ def extract(
     """
     if len(data) == 0:
         raise ValueError(f"dataset {data.name!r} holds no images")
-    if activation not in ("post", "pre"):
-        raise ValueError(f"unknown activation {activation!r}; known: post, pre")
     pool = Pooling.parse(pooling, tokens)
     chosen = net.select(layers)
     lengths = {layer.name: pool.length(layer) for layer in chosen}
-    side = net.preprocessing.crop
-    engine = Engine.choose(device, dtype, crops, side, batch_size)
-    trace = record(net.module, (2, 3, side, side))
+    engine = Engine(
+        net,
+        chosen,
+        pool.inside_hook,
+        activation=activation,
+        dtype=dtype,
+        device=device,
+        crops=crops,
+        batch_size=batch_size,
+    )
+    trace = record(net.module, (2, 3, net.preprocessing.crop, net.preprocessing.crop))
     meant = {
         "fingerprint": data.fingerprint,
         "network": net.name,
@@ -165,7 +171,7 @@ def extract(
         "activation": activation,
         "dtype": dtype,
     }
-    probe = Probe(net, chosen, engine, activation)
+    probe = Probe(engine)
     folder = (Path(store) if store is not None else paths.store_root()).absolute()
     plain_name = re.sub(r"[^A-Za-z0-9_.-]+", "-", net.name)
     for twin in count():  # networks that only the probe can tell apart
@@ -176,9 +182,9 @@ def extract(
                 if not group.is_dir():
                     probe.require_repeatable(trace)
                     rows = block_rows(sum(lengths.values()), engine.images_per_batch)
-                    attributes = {**_provenance(data, net, engine, meant, key), **probe.attributes}
+                    attributes = {**_provenance(data, engine, meant, key), **probe.attributes}
                     builder = Builder(group, data, lengths, attributes, rows)
-                    job = Job(data, net, chosen, pool, engine, activation)
+                    job = Job(data, engine, pool, builder.writer)
                     _compute(builder, job, client, progress)
                     builder.finish()
         if probe.agrees(group):
@@ -188,59 +194,39 @@ def extract(
 
 def _compute(builder: Builder, job: Job, client: Client | None, progress: bool) -> None:
     begun = time.monotonic()
-    at_once = 1 if client is None else max(1, sum(client.nthreads().values()))
     missing = sum(map(len, builder.missing))
-    with tqdm(
-        total=builder.n_images,
-        initial=builder.n_images - missing,
-        desc=f"{job.net.name} on {job.data.name}",
-        unit="image",
-        disable=not progress,
-    ) as bar:
-        if client is None:
-            done = _in_this_process(builder, job, bar.update)
-        else:
-            # One pass for each thread of the workers.
-            shard = _Shard(replace(job, engine=replace(job.engine, passes=1)), builder.writer)
-            done = map_in_order(client, shard, builder.missing)
-        with closing(done):
-            for number, block in enumerate(done, start=1):
-                if client is not None:
-                    bar.update(len(block))
-                if number == at_once:
-                    seconds = (time.monotonic() - begun) * len(builder.missing) / number
-                    _announce(seconds, missing, builder)
-
-
-def _in_this_process(
-    builder: Builder, job: Job, count: Callable[[int], object]
-) -> Generator[range]:
-    """Compute and write what is missing, block by block."""
-    with closing(job.batches(builder.missing)) as batches:
-        for block in builder.missing:
-            parts: list[npt.NDArray[np.float32]] = []
-            while sum(map(len, parts)) < len(block):
-                parts.append(next(batches))
-                count(len(parts[-1]))
-            builder.writer.write(block, np.concatenate(parts))
-            yield block
-
-
-def _announce(seconds: float, images: int, builder: Builder) -> None:
-    """Tell the expected cost of a long run after its first blocks."""
-    if seconds > _LONG_RUN_SECONDS:
-        _LOG.info(
-            "about %.0f minutes and up to %.2f GB for %d images",
-            seconds / 60,
-            builder.bytes_left / 1e9,
-            images,
-        )
+    computed, at_once = 0, 1
+    if client is None:
+        done = job.run(builder.missing)
+    else:
+        done = map_in_order(client, job, builder.missing)
+        at_once = sum(client.nthreads().values())
+    first_blocks = at_once * builder.rows
+    with (
+        closing(done),
+        tqdm(
+            total=builder.n_images,
+            initial=builder.n_images - missing,
+            desc=f"{job.engine.net.name} on {job.data.name}",
+            unit="image",
+            disable=not progress,
+        ) as bar,
+    ):
+        for n_images in done:
+            bar.update(n_images)
+            computed += n_images
+            if computed - n_images < first_blocks <= computed:
+                seconds = (time.monotonic() - begun) * missing / computed
+                if seconds > _LONG_RUN_SECONDS:
+                    costs = seconds / 60, builder.bytes_left / 1e9, missing
+                    _LOG.info("about %.0f minutes and up to %.2f GB for %d images", *costs)
 
 
 def _provenance(
-    data: ImageDataset, net: Backbone, engine: Engine, meant: dict[str, Any], key: str
+    data: ImageDataset, engine: Engine, meant: dict[str, Any], key: str
 ) -> dict[str, Any]:
     """Where the features come from: flat and JSON-able."""
+    net = engine.net
     device = engine.device.type
     if device == "cuda":
         device = f"cuda ({torch.cuda.get_device_name(engine.device)})"
@@ -264,28 +250,33 @@ def _provenance(
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is to be computed of which images."""
+    # On workers, with networks that are ready to run.
+    """What is computed of which images, and where it is written; can be sent to workers."""
 
     data: ImageDataset
-    net: Backbone
-    layers: tuple[Layer, ...]
-    pool: Pooling
     engine: Engine
-    activation: Literal["post", "pre"]
+    pool: Pooling
+    writer: BlockWriter
 
-    def prepare(self) -> Forwards:
-        """Networks to run, see :meth:`Engine.prepare`."""
-        return self.engine.prepare(self.net, self.layers, self.pool.inside_hook, self.activation)
+    def __call__(self, block: range) -> int:
+        """Compute and write a block on a worker, unless that was done; its number of images."""
+        if not self.writer.group.is_dir():
+            raise FileNotFoundError(
+                f"a worker does not find {self.writer.group}: all workers must see the store, and "
+                "the images, under the same names as the caller"
+            )
+        if not self.writer.is_done(block):
+            # One pass in each thread of the worker.
+            deque(self.run([block], passes=1), maxlen=0)
+        return len(block)
 
-    def batches(
-        self, blocks: Sequence[range], forwards: Forwards | None = None
-    ) -> Generator[npt.NDArray[np.float32]]:
-        """Features of the images of some blocks, batch by batch.
+    def run(self, blocks: Sequence[range], passes: int | None = None) -> Generator[int]:
+        """Compute and write blocks one after another, ``passes`` batches at once.
 
         Yields
         ------
-        ndarray of float32, shape (images, features)
-            The layers side by side. No batch is of two blocks.
+        int
+            Images in a batch that was computed. No batch is of two blocks.
 
         Raises
         ------
@@ -294,67 +285,20 @@ class Job:
         OSError
             If an image cannot be read, or is not the one that the fingerprint has seen.
         """
-        return self.engine.run(
-            self.data,
-            self.net,
-            self.layers,
-            self.pool.inside_hook,
-            self._averaged,
-            activation=self.activation,
-            parts=blocks,
-            read=self.data.verified,
-            forwards=forwards,
+        batches = self.engine.run(
+            self.data, self._averaged, parts=blocks, read=self.data.verified, passes=passes
         )
+        with closing(batches):
+            for block in blocks:
+                parts: list[npt.NDArray[np.float32]] = []
+                while sum(map(len, parts)) < len(block):
+                    parts.append(next(batches))
+                    yield len(parts[-1])
+                self.writer.write(block, np.concatenate(parts))
 
     def _averaged(self, images: range, values: list[torch.Tensor]) -> npt.NDArray[np.float32]:
         """Mean over the crops of every image, shape (images, features)."""
-        pairs = zip(values, self.layers, strict=True)
+        pairs = zip(values, self.engine.layers, strict=True)
         pooled = [self.pool.after(value.flatten(0, 1), layer) for value, layer in pairs]
-        _require_finite(pooled, self.layers, self.data, images)
         features = torch.cat(pooled, dim=1)
         return features.view(len(images), -1, features.shape[1]).mean(1).numpy()
-
-
-class _Shard:
-    """On a worker: a job, with networks that are ready to run, one for each of its threads."""
-
-    def __init__(self, job: Job, writer: BlockWriter) -> None:
-        self._job, self._writer = job, writer
-        self._idle: SimpleQueue[Forwards] = SimpleQueue()
-
-    def __reduce__(self) -> tuple[type[_Shard], tuple[Job, BlockWriter]]:
-        return _Shard, (self._job, self._writer)
-
-    def __call__(self, block: range) -> range:
-        """Compute and write a block, unless that was done."""
-        if not self._writer.group.is_dir():
-            raise FileNotFoundError(
-                f"a worker does not find {self._writer.group}: all workers must see the store, and "
-                "the images, under the same names as the caller"
-            )
-        if not self._writer.is_done(block):
-            try:
-                forwards = self._idle.get_nowait()
-            except Empty:
-                forwards = self._job.prepare()
-            self._writer.write(block, np.concatenate([*self._job.batches([block], forwards)]))
-            self._idle.put(forwards)
-        return block
-
-
-def _require_finite(
-    pooled: Sequence[torch.Tensor],
-    layers: tuple[Layer, ...],
-    data: ImageDataset,
-    images: range,
-) -> None:
-    for values, layer in zip(pooled, layers, strict=True):
-        # A sum is finite only if all its terms are: one pass, and no array of booleans.
-        if torch.isfinite(values.sum(dtype=torch.float64)):
-            continue
-        bad = ~torch.isfinite(values).all(1)
-        image = images[int(bad.nonzero()[0]) * len(images) // len(values)]
-        raise ValueError(
-            f"layer {layer.name!r} gives values that are not finite for image "
-            f"{data.paths[image]!r}; check the network's weights"
-        )

@@ -6,20 +6,19 @@ import base64
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from analysis.features.store import PROBE, read_metadata
-from analysis.features.stream import DTYPES, Forward
 from analysis.networks.trace import NORMALISATIONS, Operation, Trace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from analysis.features.stream import Engine
-    from analysis.networks import Backbone, Layer
+    from analysis.networks import Layer
 
 __all__ = ["Probe"]
 
@@ -33,24 +32,16 @@ class Probe:
 
     Parameters
     ----------
-    net, layers, engine, activation
+    engine
         What is extracted, and how.
     """
 
-    def __init__(
-        self,
-        net: Backbone,
-        layers: tuple[Layer, ...],
-        engine: Engine,
-        activation: Literal["post", "pre"],
-    ) -> None:
-        self._layers = layers
-        self._side = net.preprocessing.crop
+    def __init__(self, engine: Engine) -> None:
+        self._layers = engine.layers
+        self._side = engine.net.preprocessing.crop
         self._device = engine.device
         self._tolerance = _TOLERANCE[engine.dtype]
-        self._forward = Forward(
-            net, layers, activation, _sums, device=engine.device, dtype=DTYPES[engine.dtype]
-        )
+        self._forward = engine.forward(_sums)
 
     @cached_property
     def _values(self) -> list[npt.NDArray[np.float32]]:

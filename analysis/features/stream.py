@@ -15,15 +15,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from copy import copy
 from numbers import Integral
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Literal, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from analysis.networks.preprocessing import cut_crops, n_crops
 from analysis.networks.trace import copy_structure, reading
@@ -33,9 +31,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from analysis.data import ImageDataset
-    from analysis.networks import Backbone, Layer, Preprocessing
+    from analysis.networks import Backbone, Layer
 
-__all__ = ["DTYPES", "Device", "Engine", "Forward", "Forwards", "Reduction", "choose_device"]
+__all__ = ["Device", "Engine", "Forward", "Reduction", "choose_device"]
 
 #: What a tap's values become inside its hook: (crops, ...) to float32 (crops, k), in own memory.
 Reduction = Callable[[torch.Tensor, "Layer"], torch.Tensor]
@@ -65,8 +63,6 @@ class Forward:
         Where to compute.
     dtype
         Arithmetic of the forward pass.
-    like
-        Another instance for the same device and dtype, to share its parameters.
     """
 
     def __init__(
@@ -78,23 +74,37 @@ class Forward:
         *,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        like: Forward | None = None,
     ) -> None:
+        def converted(tensor: torch.Tensor) -> torch.Tensor:
+            """Convert a parameter or buffer; it keeps its memory if nothing has to change."""
+            kind = dtype if tensor.is_floating_point() else tensor.dtype
+            moved = tensor.detach().to(device, kind)
+            is_map = moved.ndim == 4
+            return moved.contiguous(memory_format=torch.channels_last) if is_map else moved
+
         self.layers = layers
         self._reduce = reduce
         self._taps = [(i, tap) for i, layer in enumerate(layers) for tap in layer.taps(activation)]
-        shared: dict[int, torch.Tensor] = {}
-        if like is not None:
-            theirs = _tensors_of(like._module)
-            shared = dict(zip(map(id, _tensors_of(net.module)), theirs, strict=True))
-        self._module: nn.Module = copy_structure(
-            net.module,
-            lambda one: shared[id(one)] if id(one) in shared else _converted(one, device, dtype),
-        ).eval()
-        self._input = _Normalisation(net.preprocessing, device, dtype)
-        self._values: dict[int, torch.Tensor] = {}
-        self._reads = 0
+        self._module = copy_structure(net.module, converted).eval()
+        # One row of pixels: a vector long enough for SIMD, which three channels are not.
+        mean, std = (
+            np.tile(values, net.preprocessing.crop)
+            for values in (net.preprocessing.mean, net.preprocessing.std)
+        )
+        self._scale = torch.tensor(1 / (255 * std), dtype=torch.float32, device=device)
+        self._shift = torch.tensor(-mean / std, dtype=torch.float32, device=device)
+        self._dtype = dtype
         self._last_read: int | None = None  # not known before a first complete pass
+
+    def twin(self, reduce: Reduction | None = None) -> Forward:
+        """Another instance to run beside this one, perhaps with another reduction.
+
+        It shares the parameters. Must not be called while this instance runs.
+        """
+        twin = copy(self)
+        twin._module = copy_structure(self._module, lambda tensor: tensor)
+        twin._reduce = reduce or self._reduce
+        return twin
 
     def __call__(self, crops: npt.NDArray[np.uint8]) -> list[torch.Tensor]:
         """Run the network on crops.
@@ -114,53 +124,36 @@ class Forward:
         ValueError
             If the forward pass did not come by all layers.
         """
-        self._values.clear()
-        self._reads = 0
+        values: dict[int, torch.Tensor] = {}
+        n_read = 0
+
+        def keep(number: int, value: torch.Tensor) -> None:
+            # The last call of a module wins: ResNet's bottlenecks call one ReLU three times.
+            nonlocal n_read
+            values[number] = self._reduce(value, self.layers[self._taps[number][0]])
+            n_read += 1
+            if n_read == self._last_read:
+                raise _EverythingSeenError
+
         taps = [tap for _, tap in self._taps]
-        with torch.inference_mode(), reading(self._module, taps, self._keep):
+        with torch.inference_mode(), reading(self._module, taps, keep):
             try:
-                self._module(self._input(crops))
-                self._last_read = self._reads
+                self._module(self._normalised(crops))
+                self._last_read = n_read
             except _EverythingSeenError:
                 pass
-            return [self._joined(number) for number in range(len(self.layers))]
+        parts: list[list[torch.Tensor]] = [[] for _ in self.layers]
+        for number, (layer, tap) in enumerate(self._taps):
+            if number not in values:
+                raise ValueError(
+                    f"layer {self.layers[layer].name!r}: the forward pass did not call "
+                    f"{tap.module!r}"
+                )
+            parts[layer].append(values.pop(number))
+        return [part[0] if len(part) == 1 else torch.cat(part, dim=1) for part in parts]
 
-    def _keep(self, number: int, value: torch.Tensor) -> None:
-        # The last call of a module wins: ResNet's bottlenecks call one ReLU three times.
-        self._values[number] = self._reduce(value, self.layers[self._taps[number][0]])
-        self._reads += 1
-        if self._reads == self._last_read:
-            raise _EverythingSeenError
-
-    def _joined(self, layer: int) -> torch.Tensor:
-        numbers = [number for number, (of, _) in enumerate(self._taps) if of == layer]
-        missed = [self._taps[number][1].module for number in numbers if number not in self._values]
-        if missed:
-            raise ValueError(
-                f"layer {self.layers[layer].name!r}: the forward pass did not call {missed}"
-            )
-        parts = [self._values.pop(number) for number in numbers]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-
-class _EverythingSeenError(Exception):
-    """Ends a forward pass after its last hook; never leaves this module."""
-
-
-class _Normalisation:
-    """Pixels to a network's input, in two passes over memory that stays in the cache."""
-
-    def __init__(
-        self, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        # One row of pixels: a vector long enough for SIMD, which three channels are not.
-        mean = np.tile(preprocessing.mean, preprocessing.crop)
-        std = np.tile(preprocessing.std, preprocessing.crop)
-        self._scale = torch.tensor(1 / (255 * std), dtype=torch.float32, device=device)
-        self._shift = torch.tensor(-mean / std, dtype=torch.float32, device=device)
-        self._dtype = dtype
-
-    def __call__(self, crops: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def _normalised(self, crops: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Pixels to the network's input, in two passes over memory that stays in the cache."""
         number, height, width, channels = crops.shape
         pixels = torch.from_numpy(crops).to(self._scale.device, non_blocking=True)
         rows = pixels.view(number * height, width * channels).float()
@@ -168,23 +161,12 @@ class _Normalisation:
         return rows.to(self._dtype).view(number, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _tensors_of(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(), *module.buffers()]
-
-
-def _converted(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Convert a parameter or buffer; the same memory where nothing has to change."""
-    converted = tensor.detach().to(device, dtype if tensor.is_floating_point() else tensor.dtype)
-    if converted.ndim == 4:
-        converted = converted.contiguous(memory_format=torch.channels_last)
-    return converted
+class _EverythingSeenError(Exception):
+    """Ends a forward pass after its last hook; never leaves this module."""
 
 
 T = TypeVar("T")
 Device = str | torch.device | int
-
-#: Networks that no thread is using.
-Forwards = SimpleQueue[Forward]
 
 #: What a forward pass takes at once. On a CPU few enough for the activations to stay near the core.
 _PIXELS_PER_PASS = {"cpu": 4 * 224**2, "cuda": 160 * 224**2}
@@ -220,101 +202,104 @@ def choose_device(device: Device) -> torch.device:
     return torch.device(name)
 
 
-@dataclass(frozen=True)
 class Engine:
     """How images go through a network.
+
+    Can be pickled: what is made of the network to run it is made again where it arrives.
+
+    Parameters
+    ----------
+    net, layers
+        The network, and the layers of it that are wanted.
+    reduce
+        Applied to every tap inside its hook, see :class:`Forward`.
+    activation, dtype, device, crops, batch_size
+        As in :func:`analysis.extract`.
 
     Attributes
     ----------
     device : torch.device
         Where the forward passes run.
-    dtype : {"float32", "bfloat16"}
-        Their arithmetic.
-    crops : str
-        Name of the crops.
     batch_size : int
         Crops in one forward pass.
+    images_per_batch : int
+        Images that are decoded and cropped together: as many as fill one forward pass.
     passes : int
         Forward passes at the same time.
     threads : int
         Threads within one forward pass.
+
+    Raises
+    ------
+    ValueError
+        For names that are not known, a device that is not there, or a batch size below 1.
     """
 
-    device: torch.device
-    dtype: str
-    crops: str
-    batch_size: int
-    passes: int
-    threads: int
-
-    @classmethod
-    def choose(
-        cls, device: Device, dtype: str, crops: str, side: int, batch_size: int | None
-    ) -> Engine:
-        """Engine for this machine and crops of ``side`` pixels.
-
-        Raises
-        ------
-        ValueError
-            For names that are not known, a device that is not there, or a batch size below 1.
-        """
-        where = choose_device(device)
-        n_crops(crops)  # refuses unknown names
-        if dtype not in DTYPES:
-            raise ValueError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
-        default = max(1, round(_PIXELS_PER_PASS[where.type] / side**2))
-        size = default if batch_size is None else int(batch_size)
-        if size < 1:
-            raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
-        if where.type != "cpu":
-            return cls(where, dtype, crops, size, passes=1, threads=1)
-        cores = torch.get_num_threads()
-        passes = min(cores, _MAX_PASSES)
-        return cls(where, dtype, crops, size, passes, cores // passes)
-
-    @property
-    def images_per_batch(self) -> int:
-        """Images that are decoded and cropped together: as many as fill one forward pass."""
-        return max(1, self.batch_size // n_crops(self.crops))
-
-    def prepare(
+    def __init__(
         self,
         net: Backbone,
         layers: tuple[Layer, ...],
         reduce: Reduction,
+        *,
         activation: Literal["post", "pre"] = "post",
-    ) -> Forwards:
-        """Networks to run, one for each pass at the same time, which share their parameters."""
-        make = partial(
-            Forward, net, layers, activation, reduce, device=self.device, dtype=DTYPES[self.dtype]
+        dtype: str = "float32",
+        device: Device = "auto",
+        crops: str = "center",
+        batch_size: int | None = None,
+    ) -> None:
+        self.device = choose_device(device)
+        crops_per_image = n_crops(crops)
+        if dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
+        pixels = _PIXELS_PER_PASS[self.device.type]
+        self.batch_size = batch_size or max(1, round(pixels / net.preprocessing.crop**2))
+        self.images_per_batch = max(1, self.batch_size // crops_per_image)
+        cores = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self.passes = min(cores, _MAX_PASSES)
+        self.threads = cores // self.passes
+        self.net, self.layers, self.reduce, self.activation = net, layers, reduce, activation
+        self.dtype, self.crops = dtype, crops
+        self._begin()
+
+    def _begin(self) -> None:
+        self._idle: SimpleQueue[Forward] = SimpleQueue()
+        self._forward = Forward(  # never run, so that others can be made of it at any time
+            self.net,
+            self.layers,
+            self.activation,
+            self.reduce,
+            device=self.device,
+            dtype=DTYPES[self.dtype],
         )
-        first = make()
-        idle: Forwards = SimpleQueue()
-        for forward in [first, *(make(like=first) for _ in range(self.passes - 1))]:
-            idle.put(forward)
-        return idle
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
+    def forward(self, reduce: Reduction | None = None) -> Forward:
+        """One more network to run, perhaps with another reduction."""
+        return self._forward.twin(reduce)
 
     def run(
         self,
         data: ImageDataset,
-        net: Backbone,
-        layers: tuple[Layer, ...],
-        reduce: Reduction,
         finish: Callable[[range, list[torch.Tensor]], T],
         *,
-        activation: Literal["post", "pre"] = "post",
         parts: Sequence[range] | None = None,
         read: Callable[[int], Image] | None = None,
-        forwards: Forwards | None = None,
+        passes: int | None = None,
     ) -> Generator[T]:
         """Compute batch by batch; batches are cut by position in the dataset.
 
         Parameters
         ----------
-        data, net, layers, activation
-            What to compute.
-        reduce
-            Applied to every tap inside its hook, see :class:`Forward`.
+        data
+            The images.
         finish
             Called in the working thread with the positions of a batch and, for every layer, the
             reduced values on the CPU, shape (images, crops, k).
@@ -323,46 +308,70 @@ class Engine:
             :attr:`images_per_batch` and ends at one or at the last image.
         read
             Gives an image by its position; None for the dataset's images as they are now.
-        forwards
-            What :meth:`prepare` returns for the same network, layers, activation and reduction,
-            to run one call after another on it; None to prepare for this call alone.
+        passes
+            Forward passes at the same time; None for :attr:`passes`.
 
         Yields
         ------
         What ``finish`` returns, in the order of the parts.
+
+        Raises
+        ------
+        ValueError
+            If values are not finite; the message names the layer and the image.
         """
-        idle = forwards or self.prepare(net, layers, reduce, activation)
         image = read or data.__getitem__
+        size = self.batch_size
+        passes = passes or self.passes
+        slots = threading.Semaphore(passes)
 
         def batch(images: range) -> T:
-            crops = [cut_crops(image(i), self.crops, net.preprocessing) for i in images]
-            forward = idle.get()
-            try:
-                return finish(images, self._forward(forward, np.concatenate(crops), len(images)))
-            finally:
-                idle.put(forward)
+            cut = [cut_crops(image(i), self.crops, self.net.preprocessing) for i in images]
+            crops = np.concatenate(cut)
+            with slots:
+                try:
+                    forward = self._idle.get_nowait()
+                except Empty:
+                    forward = self.forward()
+                try:
+                    outputs = [forward(crops[at : at + size]) for at in range(0, len(crops), size)]
+                    joined = [torch.cat(parts).cpu() for parts in zip(*outputs, strict=True)]
+                finally:
+                    self._idle.put(forward)
+            values = [one.view(len(images), -1, one.shape[1]) for one in joined]
+            _require_finite(values, self.layers, [data.paths[i] for i in images])
+            return finish(images, values)
 
         step = self.images_per_batch
-        cuts = [
+        batches = [
             range(at, min(at + step, part.stop))
             for part in (parts if parts is not None else [range(len(data))])
             for at in range(part.start, part.stop, step)
         ]
-        workers = self.passes
+        workers = passes
         if self.device.type != "cpu":
             workers = min(os.cpu_count() or 1, _MAX_DECODERS)
+        waiting: deque[Future[T]] = deque()
         with _threads(workers, self.threads) as pool:
-            yield from _in_order(pool, batch, cuts, ahead=2 * workers)
+            for images in batches:
+                waiting.append(pool.submit(batch, images))
+                if len(waiting) > 2 * workers:  # no more results wait to be taken
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
-    def _forward(
-        self, forward: Forward, crops: npt.NDArray[np.uint8], images: int
-    ) -> list[torch.Tensor]:
-        passes = [
-            forward(crops[at : at + self.batch_size])
-            for at in range(0, len(crops), self.batch_size)
-        ]
-        joined = [torch.cat(parts).cpu() for parts in zip(*passes, strict=True)]
-        return [values.view(images, -1, values.shape[1]) for values in joined]
+
+def _require_finite(
+    values: list[torch.Tensor], layers: tuple[Layer, ...], paths: Sequence[str]
+) -> None:
+    for of_layer, layer in zip(values, layers, strict=True):
+        # A sum is finite only if all its terms are: one pass, and no array of booleans.
+        if not torch.isfinite(of_layer.sum(dtype=torch.float64)):
+            bad = ~torch.isfinite(of_layer).flatten(1).all(1)
+            raise ValueError(
+                f"layer {layer.name!r} gives values that are not finite for image "
+                f"{paths[int(bad.nonzero()[0])]!r}; check the network's weights"
+            )
 
 
 @contextmanager
@@ -384,16 +393,3 @@ def _threads(number: int, threads_each: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[range], T], items: Sequence[range], ahead: int
-) -> Iterator[T]:
-    """Like ``pool.map``, but never more than ``ahead`` results wait to be taken."""
-    waiting: deque[Future[T]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

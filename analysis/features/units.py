@@ -19,19 +19,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from analysis.features.stream import Device, Engine
+from analysis.features.stream import Engine
 from analysis.networks import receptive_field
 from analysis.networks.preprocessing import cut_crops
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -54,8 +53,6 @@ PEAK = np.dtype(
     [("activation", np.float32), ("image", np.int32), ("crop", np.int32), ("place", np.int32)]
 )
 
-_UNITS_LAST = {"nchw": (0, 2, 3, 1), "nhwc": (0, 1, 2, 3), "tokens": (0, 1, 2)}
-
 
 def peaks_of(values: torch.Tensor, layer: Layer) -> torch.Tensor:
     """Reduce the values of one tap to the highest value of every unit and its place.
@@ -76,69 +73,46 @@ def peaks_of(values: torch.Tensor, layer: Layer) -> torch.Tensor:
     if layer.layout == "vector":
         highest, place = values, torch.zeros_like(values)
     else:
-        rows = values.permute(_UNITS_LAST[layer.layout]).flatten(1, -2)
+        rows = values.movedim(layer.unit_axis, -1).flatten(1, -2)
         if rows.device.type == "cpu" and rows.is_contiguous():
-            highest, place = _scanned(rows.float())
+            # PyTorch follows one unit at a time, through memory that holds all of them side by
+            # side: ten times as slow.
+            rows = rows.float()
+            highest = rows[:, 0].clone()
+            place = torch.zeros(highest.shape, dtype=torch.int32)
+            _compiled_scan()(rows.numpy(), highest.numpy(), place.numpy())
         else:
             highest, place = rows.max(1)
     return torch.stack([highest.float(), place.float()], dim=-1).flatten(1)
-
-
-def _scanned(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Like ``rows.max(1)`` for (crops, places, units), ten times as fast where units lie together.
-
-    PyTorch follows one unit at a time, through memory that holds all of them side by side.
-    """
-    highest = rows[:, 0].clone()
-    place = torch.zeros(highest.shape, dtype=torch.int32)
-    _compiled_scan()(rows.numpy(), highest.numpy(), place.numpy())
-    return highest, place
 
 
 @cache
 def _compiled_scan() -> Callable[..., None]:
     import numba  # takes a second to load, which only a search for peaks should pay
 
-    compiled: Callable[..., None] = numba.njit(nogil=True)(_scan)
+    def scan(
+        rows: NDArray[np.float32], highest: NDArray[np.float32], places: NDArray[np.int32]
+    ) -> None:
+        """Raise ``highest`` to each unit's highest value, all units abreast; NaN is highest."""
+        for i in range(rows.shape[0]):
+            best, place = highest[i], places[i]
+            for p in range(1, rows.shape[1]):
+                row = rows[i, p]
+                for unit in range(row.size):
+                    higher = row[unit] > best[unit] or row[unit] != row[unit]
+                    best[unit] = row[unit] if higher else best[unit]
+                    place[unit] = p if higher else place[unit]
+
+    compiled: Callable[..., None] = numba.njit(nogil=True)(scan)
     return compiled
 
 
-def _scan(
-    rows: npt.NDArray[np.float32], highest: npt.NDArray[np.float32], places: npt.NDArray[np.int32]
-) -> None:
-    """Raise ``highest`` to the highest of each unit's values, all units abreast; NaN is highest."""
-    for i in range(rows.shape[0]):
-        best, place = highest[i], places[i]
-        for p in range(1, rows.shape[1]):
-            row = rows[i, p]
-            for unit in range(row.size):
-                higher = row[unit] > best[unit] or row[unit] != row[unit]
-                best[unit] = row[unit] if higher else best[unit]
-                place[unit] = p if higher else place[unit]
-
-
-def _keep_strongest(best: npt.NDArray[np.void], batch: npt.NDArray[np.void]) -> None:
+def _keep_strongest(best: NDArray[np.void], batch: NDArray[np.void]) -> None:
     """Merge a batch, (images, features), into the table of the best, (features, n)."""
     changed = (batch["activation"] > best["activation"][:, -1]).any(0)
     joined = np.concatenate([best[changed], batch.T[changed]], axis=1)
     order = np.argsort(-joined["activation"], axis=1, kind="stable")[:, : best.shape[1]]
     best[changed] = np.take_along_axis(joined, order, axis=1)
-
-
-def _require_finite(
-    table: npt.NDArray[np.void], data: ImageDataset, layers: tuple[Layer, ...]
-) -> None:
-    bad = ~np.isfinite(table["activation"])
-    if not bad.any():
-        return
-    row, number = np.argwhere(bad)[0].tolist()
-    worst = table[row, number]
-    units = [(layer.name, unit) for layer in layers for unit in range(layer.units)]
-    layer, unit = units[number]
-    raise ValueError(
-        f"expected finite activations, got {worst['activation']} from unit {unit} of layer "
-        f"{layer!r} for image {data.paths[worst['image']]!r}; check the network's weights"
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,10 +144,10 @@ class StrongCrop:
     activation: float
     position: tuple[int, int]
     box: tuple[int, int, int, int]
-    pixels: npt.NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
 
     @property
-    def patch(self) -> npt.NDArray[np.uint8]:
+    def patch(self) -> NDArray[np.uint8]:
         """The receptive field, cut out of the crop."""
         left, top, right, bottom = self.box
         return self.pixels[top:bottom, left:right]
@@ -184,14 +158,7 @@ def strongest_crops(
     net: Backbone,
     layer: str,
     units: Sequence[int],
-    *,
-    n: int = 9,
-    crops: str = "center",
-    activation: Literal["post", "pre"] = "post",
-    dtype: str = "float32",
-    device: Device = "auto",
-    batch_size: int | None = None,
-    progress: bool = True,
+    **options: Any,
 ) -> dict[int, tuple[StrongCrop, ...]]:
     """Find the images to which units answer most strongly, in one pass for all units.
 
@@ -205,11 +172,8 @@ def strongest_crops(
         Name of one layer.
     units
         Units of the layer, from 0.
-    n
-        Images per unit (fewer where the dataset is smaller). Of each image only its strongest
-        crop counts; equal activations keep the order of the dataset.
-    crops, activation, dtype, device, batch_size, progress
-        As in :func:`analysis.extract`.
+    **options
+        ``n`` (images per unit), ``crops`` and all else that :func:`unit_atlas` takes.
 
     Returns
     -------
@@ -223,18 +187,7 @@ def strongest_crops(
     """
     for unit in units:
         _require_unit(net.select([layer])[0], unit)
-    atlas = unit_atlas(
-        data,
-        net,
-        layers=[layer],
-        n=n,
-        crops=crops,
-        activation=activation,
-        dtype=dtype,
-        device=device,
-        batch_size=batch_size,
-        progress=progress,
-    )
+    atlas = unit_atlas(data, net, layers=[layer], **options)
     return {int(unit): atlas.strongest(layer, unit) for unit in units}
 
 
@@ -268,7 +221,7 @@ class UnitAtlas:
     net: Backbone
     crops: str
     layers: tuple[Layer, ...]
-    peaks: npt.NDArray[np.void]
+    peaks: NDArray[np.void]
 
     def strongest(self, layer: str, unit: int, n: int | None = None) -> tuple[StrongCrop, ...]:
         """Cut the crops that one unit answers to most strongly.
@@ -296,27 +249,24 @@ class UnitAtlas:
         wanted = held if n is None else n
         if not 1 <= wanted <= held:
             raise ValueError(f"expected n in 1..{held}, which this atlas holds per unit, got {n}")
-        chosen, first = self._find(layer)
+        names = [one.name for one in self.layers]
+        if layer not in names:
+            raise ValueError(
+                f"no layer {layer!r} in this atlas of {self.net.name}; it holds: {', '.join(names)}"
+            )
+        number = names.index(layer)
+        chosen = self.layers[number]
         _require_unit(chosen, unit)
+        feature = sum(one.units for one in self.layers[:number]) + unit
         columns = chosen.spatial[1] if chosen.spatial else 1
-        found = []
-        for activation, image, crop, place in self.peaks[first + unit, :wanted].tolist():
+        strongest = []
+        for activation, image, crop, place in self.peaks[feature, :wanted].tolist():
             position = divmod(place, columns)
             box = receptive_field(self.net, chosen, position)
             pixels = cut_crops(self.data[image], self.crops, self.net.preprocessing)[crop]
             path = self.data.paths[image]
-            found.append(StrongCrop(image, path, crop, activation, position, box, pixels))
-        return tuple(found)
-
-    def _find(self, name: str) -> tuple[Layer, int]:
-        """Layer by name, and the feature that is its first unit."""
-        first = 0
-        for layer in self.layers:
-            if layer.name == name:
-                return layer, first
-            first += layer.units
-        known = ", ".join(layer.name for layer in self.layers)
-        raise ValueError(f"no layer {name!r} in this atlas of {self.net.name}; it holds: {known}")
+            strongest.append(StrongCrop(image, path, crop, activation, position, box, pixels))
+        return tuple(strongest)
 
 
 def unit_atlas(
@@ -326,11 +276,8 @@ def unit_atlas(
     layers: Iterable[str] | str | None = None,
     n: int = 9,
     crops: str = "center",
-    activation: Literal["post", "pre"] = "post",
-    dtype: str = "float32",
-    device: Device = "auto",
-    batch_size: int | None = None,
     progress: bool = True,
+    **options: Any,
 ) -> UnitAtlas:
     """Find the images that activate each unit of a network most, in one pass over a dataset.
 
@@ -343,8 +290,8 @@ def unit_atlas(
     n
         Images per unit (fewer where the dataset is smaller). Of each image only its strongest
         crop counts; equal activations keep the order of the dataset.
-    crops, activation, dtype, device, batch_size, progress
-        As in :func:`analysis.extract`.
+    crops, progress, **options
+        As in :func:`analysis.extract`; also ``activation``, ``dtype``, ``device``, ``batch_size``.
 
     Returns
     -------
@@ -355,15 +302,15 @@ def unit_atlas(
     ------
     ValueError
         If a name is unknown, ``n`` is below 1, there are no images, or an activation is not finite
-        (the message names layer, unit and image).
+        (the message names layer and image).
     """
     if n < 1 or len(data) == 0:
         raise ValueError(f"expected n >= 1 and some images, got n={n} and {len(data)} images")
     chosen = net.select(layers)
-    engine = Engine.choose(device, dtype, crops, net.preprocessing.crop, batch_size)
+    engine = Engine(net, chosen, peaks_of, crops=crops, **options)
     n_units = sum(layer.units for layer in chosen)
 
-    def best_crop(images: range, values: list[torch.Tensor]) -> npt.NDArray[np.void]:
+    def best_crop(images: range, values: list[torch.Tensor]) -> NDArray[np.void]:
         """Peaks of every image and unit: (images, units)."""
         peaks = torch.cat(values, dim=2).view(len(images), -1, n_units, 2)
         highest, crop = peaks[..., 0].max(1)
@@ -372,15 +319,13 @@ def unit_atlas(
         table["image"] = np.asarray(images)[:, None]
         table["crop"] = crop
         table["place"] = peaks[..., 1].gather(1, crop[:, None])[:, 0]
-        _require_finite(table, data, chosen)
         return table
 
     best = np.zeros((n_units, min(n, len(data))), PEAK)
     best["activation"] = -np.inf
-    batches = engine.run(data, net, chosen, peaks_of, best_crop, activation=activation)
     described = f"{net.name} on {data.name}"
     with tqdm(total=len(data), desc=described, unit="image", disable=not progress) as bar:
-        for batch in batches:
+        for batch in engine.run(data, best_crop):
             _keep_strongest(best, batch)
             bar.update(len(batch))
     return UnitAtlas(data, net, crops, chosen, best)
@@ -451,19 +396,12 @@ def describe_outputs(X: xr.DataArray, net: Backbone) -> pd.DataFrame:
     rows = []
     for layer in net.layers:
         values = X[:, X["layer"].to_numpy() == layer.name].to_numpy()
-        rows.append(
-            {
-                "layer": layer.name,
-                "kind": layer.kind,
-                "units": layer.units,
-                "map of a unit": "{} × {}".format(*layer.spatial) if layer.spatial else "",
-                "numbers": values.size,
-                "zeros": float((values == 0).mean()),
-                "mean": float(values.mean()),
-                "largest": float(values.max()),
-            }
-        )
-    return pd.DataFrame(rows)
+        size = "{} × {}".format(*layer.spatial) if layer.spatial else ""
+        zeros, mean, largest = map(float, ((values == 0).mean(), values.mean(), values.max()))
+        described = (layer.name, layer.kind, layer.units, size)
+        rows.append((*described, values.size, zeros, mean, largest))
+    columns = ["layer", "kind", "units", "map of a unit", "numbers", "zeros", "mean", "largest"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def describe_strongest(found: Mapping[str, Mapping[int, Sequence[StrongCrop]]]) -> pd.DataFrame:

@@ -217,7 +217,7 @@ def test_activations_that_are_not_finite_are_an_error(data, value, crops):
     pixels = data.source.arrays.copy()
     pixels[6, 5, 4, 0] = 99  # seen by several crops, at another place in each
     net = load_backbone(Spoilt(value), layers=["first", "second"], preprocess=WHOLE)
-    expected = rf"got {value} from unit 1 of layer 'second' for image 'x/6\.png'"
+    expected = r"layer 'second' gives values that are not finite for image 'x/6\.png'"
     with pytest.raises(ValueError, match=expected):
         unit_atlas(dataset(pixels), net, crops=crops, n=1, batch_size=4, progress=False)
     with pytest.raises(ValueError, match=expected):

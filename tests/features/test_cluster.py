@@ -83,7 +83,7 @@ def kill_a_worker(cluster: LocalCluster) -> str:
     """SIGKILL to a worker while it computes a shard; the name of the task."""
     while True:
         for state in list(cluster.scheduler.workers.values()):
-            tasks = [task.key for task in state.processing if "_Shard" in str(task.key)]
+            tasks = [task.key for task in state.processing if "Job" in str(task.key)]
             if tasks:
                 os.kill(cluster.workers[state.name].pid, signal.SIGKILL)
                 return tasks[0]
@@ -163,12 +163,12 @@ def test_a_shard_that_is_done_is_not_computed_again(tmp_path):
     writer = BlockWriter(tmp_path, (("conv1", 3),), {})
     (tmp_path / "done" / "0000000016").touch()
     block = range(16, 32)
-    shard = extraction._Shard(None, writer)
+    shard = extraction.Job(None, None, None, writer)
     with pytest.raises(FileNotFoundError, match=r"does not find .* must see the store"):
         shard(block)
     writer.group.mkdir()
-    assert shard(block) == block
-    with pytest.raises(AttributeError, match="prepare"):
+    assert shard(block) == 16
+    with pytest.raises(AttributeError, match="run"):
         shard(range(16))
 
 
@@ -205,7 +205,7 @@ def test_the_command_line_takes_a_cluster(cluster, monkeypatch, tmp_path):
         (tmp_path / "images" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
         image.save(tmp_path / "images" / "ab"[number % 2] / f"{number}.png")
     monkeypatch.setenv("LAYERBOOK_HOME", str(tmp_path))
-    monkeypatch.setattr(extraction, "_in_this_process", None)
+    monkeypatch.setattr(extraction.Job, "run", None)
     command = ["extract", f"folder:{tmp_path / 'images'}", "minivgg16@random", "--cluster"]
     done = CliRunner().invoke(app, [*command, cluster.scheduler_address])
     assert done.exit_code == 0, done.output
