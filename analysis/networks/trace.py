@@ -35,17 +35,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from analysis.networks.backbone import Backbone, Layer, Tap
 
-__all__ = [
-    "MOVING",
-    "NORMALISATIONS",
-    "Operation",
-    "Trace",
-    "copy_structure",
-    "permutation",
-    "reading",
-    "receptive_field",
-    "record",
-]
+__all__ = ["Operation", "Trace", "copy_structure", "reading", "receptive_field", "record"]
 
 MOVING = frozenset({"permute", "transpose", "swapaxes", "swapdims"})
 NORMALISATIONS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
@@ -140,12 +130,10 @@ class Trace:
 
     def ancestors(self, value: int) -> set[int]:
         """Find a value and all that it was made from."""
-        found, waiting = {value}, [value]
-        while waiting:
-            op = self.producer(waiting.pop())
-            new = set(op.inputs) - found if op else set()
-            found |= new
-            waiting += new
+        found = {value}
+        for op in reversed(self.operations):
+            if not found.isdisjoint(op.outputs):
+                found |= set(op.inputs)
         return found
 
     def elementwise_from(self, start: int) -> set[int]:
@@ -175,16 +163,16 @@ class Trace:
         """
         returning = [path for path, number in self.outputs.items() if number == value]
         if returning:
-            return Tap(min(returning, key=lambda path: self.order[path]))
+            return Tap(min(returning, key=self.order.__getitem__))
         taking = [path for path, number in self.inputs.items() if number == value]
         if taking:
-            return Tap(min(taking, key=lambda path: self.order[path]), "input")
+            return Tap(min(taking, key=self.order.__getitem__), "input")
         maker = self.producer(value)
         if maker is not None and maker.call is not None:
-            return _tap_of(maker, "after", maker.after.index(value))
+            return Tap(*maker.call, "after", maker.after.index(value), maker.name)
         for op in reversed(self.operations):
             if op.call is not None and value in op.before:
-                return _tap_of(op, "before", op.before.index(value))
+                return Tap(*op.call, "before", op.before.index(value), op.name)
         return None
 
     def digest(self) -> str:
@@ -221,12 +209,6 @@ class Trace:
                 for value in set(op.inputs):
                     found[value].insert(0, op)
         return found
-
-
-def _tap_of(op: Operation, when: Literal["before", "after"], position: int) -> Tap:
-    assert op.call is not None
-    module, side, call = op.call
-    return Tap(module, side, call, when, position, op.name)
 
 
 def record(module: nn.Module, shape: tuple[int, int, int, int]) -> Trace:
@@ -266,8 +248,8 @@ def copy_structure(module: nn.Module, convert: Callable[[torch.Tensor], torch.Te
     convert
         Gives the tensor to hold in place of another; parameters are wrapped again.
     """
-    named = [*module.parameters(), *module.buffers()]
-    fixed: dict[int, Any] = {id(tensor): _as_was(tensor, convert(tensor)) for tensor in named}
+    weights = {id(tensor): nn.Parameter(convert(tensor), False) for tensor in module.parameters()}
+    fixed: dict[int, Any] = weights | {id(buffer): convert(buffer) for buffer in module.buffers()}
 
     def attempt() -> nn.Module:
         memo = dict(fixed)
@@ -314,11 +296,22 @@ def reading(
     TypeError
         If a module that is tapped does not take or return a single tensor.
     """
+
+    def keep_single(number: int, tap: Tap, part: nn.Module, *passed: Any) -> None:
+        value = passed[-1] if tap.side == "output" else passed[0][0] if passed[0] else None
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(
+                f"the {tap.side} of module {tap.module!r} is a {type(value).__name__}; expected a "
+                "single tensor. Name a module that handles one tensor."
+            )
+        with torch._C.DisableTorchFunction():  # what is kept here is no function of the network
+            keep(number, value)
+
     calls = _Calls(taps, keep)
     hooks: list[Any] = []
     try:
         for number, tap in enumerate(taps):
-            hook: Any = partial(_keep_single, tap, partial(keep, number))
+            hook: Any = partial(keep_single, number, tap)
             if tap.call is not None:
                 hook = partial(calls.start, (tap.module, tap.side))
             part = module.get_submodule(tap.module)
@@ -367,37 +360,18 @@ class _Calls(TorchFunctionMode):
         return result
 
 
-def _keep_single(
-    tap: Tap,
-    keep: Callable[[torch.Tensor], object],
-    module: nn.Module,
-    inputs: tuple[Any, ...],
-    output: Any = None,
-) -> None:
-    value = output if tap.side == "output" else inputs[0] if inputs else None
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(
-            f"the {tap.side} of module {tap.module!r} is a {type(value).__name__}; expected a "
-            "single tensor. Name a module that handles one tensor."
-        )
-    with torch._C.DisableTorchFunction():  # what is kept here is no function of the network
-        keep(value)
-
-
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
     """All tensors in nested sequences, mappings, dataclasses and namespaces, in order."""
+    parts: Any = ()
     if isinstance(value, torch.Tensor):
         yield value
-        return
-    if isinstance(value, Mapping):
-        parts: Any = value.values()
+    elif isinstance(value, Mapping):
+        parts = value.values()
     elif isinstance(value, list | tuple | set):
         parts = value
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = [getattr(value, part.name) for part in dataclasses.fields(value)]
-    elif isinstance(value, nn.Module | type) or callable(value):
-        parts = ()
-    else:
+    elif not callable(value):
         slots = [getattr(value, name, None) for name in getattr(value, "__slots__", ())]
         parts = [*slots, *getattr(value, "__dict__", {}).values()]
     for part in parts:
@@ -418,13 +392,7 @@ class _Copying(TorchFunctionMode):
         return memo.setdefault(id(tensor), self._convert(tensor))
 
 
-def _as_was(tensor: torch.Tensor, converted: torch.Tensor) -> torch.Tensor:
-    is_parameter = isinstance(tensor, nn.Parameter) and not isinstance(converted, nn.Parameter)
-    return nn.Parameter(converted, requires_grad=False) if is_parameter else converted
-
-
 def _record(module: nn.Module, device: str, image: torch.Tensor) -> Trace:
-    names = {id(tensor): name for name, tensor in module.state_dict(keep_vars=True).items()}
     origin: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by identity, so both must live
 
     def convert(tensor: torch.Tensor) -> torch.Tensor:
@@ -433,28 +401,23 @@ def _record(module: nn.Module, device: str, image: torch.Tensor) -> Trace:
         return converted
 
     copied = copy_structure(module, convert)
-    origin |= {
-        id(new): (old, new)
-        for news, olds in (
-            (copied.parameters(), module.parameters()),
-            (copied.buffers(), module.buffers()),
-        )
-        for new, old in zip(news, olds, strict=True)
-    }
+    names = {id(tensor): name for name, tensor in copied.state_dict(keep_vars=True).items()}
     recorder = _Recorder()
-    recorder.trace.image = recorder.number(image)
+    trace = recorder.trace
+    trace.image = recorder.number(image)
     for path, part in copied.named_modules():
         if path:
             part.register_forward_pre_hook(partial(recorder.entered, path))
             part.register_forward_hook(partial(recorder.left, path))
     with torch.no_grad(), recorder, _Dispatched(recorder):
         result = copied(image)
-    trace = recorder.trace
-    trace.results = tuple(recorder.number(tensor) for tensor in _tensors(result))
+    trace.results = tuple(map(recorder.number, _tensors(result)))
     trace.result = trace.results[0] if isinstance(result, torch.Tensor) else None
-    for tensor, number in recorder.unmade():
-        held, _ = origin.get(id(tensor), (tensor, tensor))
-        trace.constants[number] = names.get(id(held)) or _content(held)
+    made = {trace.image, *(value for op in trace.operations for value in op.outputs)}
+    for tensor, number in recorder.first:
+        if number not in made:
+            held, _ = origin.get(id(tensor), (tensor, tensor))
+            trace.constants[number] = names.get(id(tensor)) or _content(held)
     return trace
 
 
@@ -478,7 +441,7 @@ class _Recorder(TorchFunctionMode):
         self.inside: _Inside | None = None
         self._numbers: dict[int, int] = {}
         self._alive: dict[int, list[torch.Tensor]] = defaultdict(list)  # by storage; keeps ids
-        self._first: list[tuple[torch.Tensor, int]] = []
+        self.first: list[tuple[torch.Tensor, int]] = []  # every tensor, with its first value
         self._running = [""]  # modules, the innermost last
         self._place: Place = ("", "input", 0)
         self._returned = 0
@@ -489,38 +452,22 @@ class _Recorder(TorchFunctionMode):
             if id(tensor) not in self._numbers:
                 self._alive[_storage(tensor)].append(tensor)
                 self._renumber(tensor)
-                self._first.append((tensor, self._numbers[id(tensor)]))
+                self.first.append((tensor, self._numbers[id(tensor)]))
         return self._numbers[id(tensor)]
-
-    def unmade(self) -> Iterator[tuple[torch.Tensor, int]]:
-        """Tensors that no recorded function made, with their numbers; not the image."""
-        made = {value for op in self.trace.operations for value in op.outputs}
-        return (pair for pair in self._first if pair[1] not in made | {self.trace.image})
 
     def _renumber(self, tensor: torch.Tensor) -> None:
         self._numbers[id(tensor)] = len(self.trace.shapes)
         self.trace.shapes.append(tuple(tensor.shape))
 
     def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         place = self._place
         self._place = (*place[:2], place[2] + 1)
         name = _plain(getattr(func, "__name__", str(func)))
         return self.run(name, func, args, dict(kwargs or {}), place)
 
-    def run(
-        self,
-        name: str,
-        func: Callable[..., Any],
-        args: Sequence[Any],
-        options: dict[str, Any],
-        place: Place | None,
-    ) -> Any:
+    def run(self, name: str, func: Any, args: Any, options: Any, place: Place | None) -> Any:
         """Run a function and record it."""
         given = list(_tensors((args, options)))
         before = tuple(self.number(tensor) for tensor in given)
@@ -529,7 +476,8 @@ class _Recorder(TorchFunctionMode):
             result = func(*args, **options)
         finally:
             inside, self.inside = self.inside, outer
-        frozen = name == "batch_norm" and not _in_training(args, options)
+        in_training = options.get("training", args[5] if len(args) > 5 else False)
+        frozen = name == "batch_norm" and not in_training
         changed = {} if frozen else self._rewritten(inside.written)
         results = tuple(self.number(tensor) for tensor in _tensors(result))
         after = results + tuple(self.number(tensor) for tensor in given)
@@ -540,8 +488,8 @@ class _Recorder(TorchFunctionMode):
             name,
             tuple(touched),
             outputs,
-            tuple(_told(value) for value in args),
-            {key: _told(value) for key, value in options.items()},
+            tuple(_described(value) for value in args),
+            {key: _described(value) for key, value in options.items()},
             frozen or (inside.operators > 0 and inside.pointwise) or name == "setitem",
             inside.draws,
             self._running[-1],
@@ -631,18 +579,14 @@ def _storage(tensor: torch.Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
 
 
-def _in_training(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
-    return bool(options.get("training", args[5] if len(args) > 5 else False))
-
-
-def _told(value: Any) -> Any:
+def _described(value: Any) -> Any:
     """Arguments with every tensor replaced by its shape, and arrays by a hash."""
     if isinstance(value, torch.Tensor):
         return value.size()
     if isinstance(value, np.ndarray):
         return (value.shape, str(value.dtype), hashlib.sha256(value.tobytes()).hexdigest())
     if isinstance(value, list | tuple):
-        return tuple(_told(part) for part in value)
+        return tuple(_described(part) for part in value)
     return value
 
 
@@ -733,28 +677,18 @@ def receptive_field(
     trace = _traces[backbone]
     first = 2 if found.layout == "nchw" else 1
     start = {first: (position[0], position[0]), first + 1: (position[1], position[1])}
-    region = _back_to_image(trace, dict.fromkeys(_values(found, trace), start))
+    values = [value for tap in found.post if (value := trace.value(tap)) is not None]
+    region = _back_to_image(trace, dict.fromkeys(values, start))
     (top, bottom), (left, right) = (region[2], region[3]) if region else ((0, crop - 1),) * 2
     return left, top, right + 1, bottom + 1
-
-
-def _values(layer: Layer, trace: Trace) -> Iterator[int]:
-    for tap in layer.post:
-        number = trace.value(tap)
-        if number is not None:
-            yield number
 
 
 def _back_to_image(trace: Trace, regions: dict[int, Region]) -> Region:
     """Region of the image that the given regions of values depend on."""
     regions = dict(regions)
-    # Weights and constants are inputs of functions too, but nothing of the image reaches them.
-    made = {trace.image, *(output for op in trace.operations for output in op.outputs)}
     for op in reversed(trace.operations):
-        for output in op.outputs:
-            if output not in regions:
-                continue
-            for number in made.intersection(op.inputs):
+        for output in regions.keys() & op.outputs:
+            for number in set(trace.image_inputs(op)):
                 region = _before(op, regions[output], trace, number, output)
                 regions[number] = _union(regions[number], region) if number in regions else region
     return regions[trace.image]
@@ -774,19 +708,20 @@ def _before(op: Operation, region: Region, trace: Trace, number: int, output: in
     if op.name in _WINDOWS and region.keys() == {2, 3}:
         return _window(op, region, before)
     if op.name in _ADAPTIVE and region.keys() == {2, 3}:
-        return {axis: _adaptive(region[axis], before[axis], after[axis]) for axis in region}
+        spans = {}
+        for axis, (first, last) in region.items():
+            n, m = before[axis], after[axis]
+            spans[axis] = (first * n // m, -(-(last + 1) * n // m) - 1)
+        return spans
     order = permutation(op, len(after))
     if order is not None:
         return {order[axis]: span for axis, span in region.items()}
     if (op.elementwise or op.name in _KEEPING) and _keeps_positions(op, region, before, after):
         return {axis: _clip(*span, before[axis]) for axis, span in region.items()}
     if op.name in ("view", "reshape") and before[-2:] == after[-2:]:
-        last = {len(after) - 2: len(before) - 2, len(after) - 1: len(before) - 1}
-        return (
-            {last[axis]: span for axis, span in region.items()}
-            if region.keys() == last.keys()
-            else None
-        )
+        shift = len(before) - len(after)
+        kept = region.keys() == {len(after) - 2, len(after) - 1}
+        return {axis + shift: span for axis, span in region.items()} if kept else None
     return _indexed(op, region)
 
 
@@ -815,33 +750,26 @@ def _window(op: Operation, region: dict[int, tuple[int, int]], before: tuple[int
 
 def _geometry(op: Operation) -> tuple[tuple[int, int], ...]:
     """Kernel, stride, padding and dilation (rows, columns) of a convolution or pool."""
-    is_conv = op.name == "conv2d"
     names = {
-        "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation"),
-        "max_pool2d": ("input", "kernel_size", "stride", "padding", "dilation"),
-        "avg_pool2d": ("input", "kernel_size", "stride", "padding"),
-        "lp_pool2d": ("input", "norm_type", "kernel_size", "stride"),
-    }[op.name]
-    given = {**dict(zip(names, op.arguments, strict=False)), **op.options}
-    kernel = tuple(given["weight"])[2:] if is_conv else _pair(given["kernel_size"])
-    stride = _pair(given.get("stride") or (1 if is_conv else kernel))
+        "conv2d": ("input", "kernel", "bias", "stride", "padding", "dilation"),
+        "lp_pool2d": ("input", "norm_type", "kernel", "stride"),
+    }.get(op.name, ("input", "kernel", "stride", "padding", "dilation"))
+    named = {
+        {"weight": "kernel", "kernel_size": "kernel"}.get(k, k): v for k, v in op.options.items()
+    }
+    given = dict(zip(names, op.arguments, strict=False)) | named
+    kernel = _pair(given["kernel"][2:] if op.name == "conv2d" else given["kernel"])
+    stride = _pair(given.get("stride") or (1 if op.name == "conv2d" else kernel))
     dilation = _pair(given.get("dilation") or 1)
     padding = given.get("padding") or 0
     if padding == "same":
         padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
-    elif padding == "valid":
-        padding = 0
-    return (kernel[0], kernel[1]), stride, _pair(padding), dilation
+    return kernel, stride, _pair(0 if padding == "valid" else padding), dilation
 
 
 def _pair(value: Any) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value,)
     return (pair[0], pair[-1])
-
-
-def _adaptive(span: tuple[int, int], before: int, after: int) -> tuple[int, int]:
-    first, last = span
-    return first * before // after, -(-(last + 1) * before // after) - 1
 
 
 def _clip(first: int, last: int, length: int) -> tuple[int, int]:
@@ -852,15 +780,11 @@ def _indexed(op: Operation, region: dict[int, tuple[int, int]]) -> Region:
     """Region before whole axes were dropped by an integer index, or added by ``unsqueeze``."""
     if op.name == "unsqueeze":
         added = op.options.get("dim", op.arguments[1] if len(op.arguments) > 1 else -1)
-        return (
-            {axis - (axis > added): span for axis, span in region.items()} if added >= 0 else None
-        )
-    if op.name != "getitem" or not isinstance(op.arguments[1], tuple):
-        return None
-    index = op.arguments[1]
-    if not all(isinstance(part, int) or part == slice(None) for part in index):
-        return None
-    kept = [
-        axis for axis in range(len(index) + 4) if axis >= len(index) or index[axis] == slice(None)
-    ]
-    return {kept[axis]: span for axis, span in region.items()}
+        if added >= 0:
+            return {axis - (axis > added): span for axis, span in region.items()}
+    elif op.name == "getitem" and isinstance(op.arguments[1], tuple):
+        index = [*op.arguments[1], *[slice(None)] * 4]
+        if all(isinstance(part, int) or part == slice(None) for part in index):
+            kept = [axis for axis, part in enumerate(index) if part == slice(None)]
+            return {kept[axis]: span for axis, span in region.items()}
+    return None
