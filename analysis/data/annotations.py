@@ -31,11 +31,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import paths
@@ -49,7 +49,6 @@ from analysis.data.splits import Split, stratified_splits
 __all__ = [
     "REGIONS",
     "BirdAnnotations",
-    "BirdRegions",
     "SceneSplit",
     "concatenate_regions",
     "crop_birds",
@@ -60,8 +59,6 @@ __all__ = [
     "surf_features",
 ]
 
-_SURF_FOLDER = "office_caltech10_surf"
-_WORDS, _CLASSES = 800, 10
 _SHA256 = {
     "amazon": "df32548b994e18d364c99e1f317e1fae100597259f0423a41b90f4f68187bb1f",
     "caltech10": "4f9334c8ced489d5054de97a5fd51a61f017f3bcd1f38c9a85c6d78cb9d7bda5",
@@ -96,42 +93,20 @@ def surf_features(
     FileNotFoundError
         If the file is in none of the folders.
     ValueError
-        For another domain, or a file that holds something else.
+        For another domain, or a file that is not the published one.
     """
     if domain not in _SHA256:
         raise ValueError(f"expected one of the domains {', '.join(_SHA256)}, got {domain!r}")
-    places = [
-        root / _SURF_FOLDER / f"{domain}.mat"
-        for root in (paths.data_roots() if roots is None else roots)
-    ]
+    roots = paths.data_roots() if roots is None else roots
+    places = [root / "office_caltech10_surf" / f"{domain}.mat" for root in roots]
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         raise FileNotFoundError(
             f"the SURF features of {domain} are not on disk: expected "
             f"{' or '.join(map(str, places))}; they are published with Office-Caltech-10"
         )
-    return _read(file)
-
-
-def _read(file: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    fts, numbers = read_matlab(file, "fts", "labels", sha256=_SHA256[file.stem])
-    counts, numbers = np.atleast_2d(fts), np.ravel(numbers)
-    if not (
-        all(np.issubdtype(values.dtype, np.number) for values in (counts, numbers))
-        and counts.shape == (numbers.size, _WORDS)
-        and np.isin(numbers, np.arange(1, _CLASSES + 1)).all()
-        and np.isfinite(counts).all()
-        and counts.min(initial=0) >= 0
-    ):
-        raise ValueError(
-            f"expected counts from 0, fts (images, {_WORDS}), and a label from 1 to {_CLASSES} for "
-            f"each image in {file}, got {counts.shape} and {numbers.size} labels such as "
-            f"{np.unique(numbers)[:20]}"
-        )
+    counts, numbers = read_matlab(file, "fts", "labels", sha256=_SHA256[domain])
     return counts.astype(np.float64), numbers.astype(np.int64) - 1
-
-
-_DATASET = "sun397"
 
 
 class SceneSplit(NamedTuple):
@@ -183,23 +158,16 @@ def scene_splits(
             f"got {n_validation}"
         )
     y = np.asarray(labels)
+
+    def left_out(train: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng((seed, k, 1))  # the split itself is drawn from (seed, k)
+        drawn = [rng.permutation(train[y[train] == name]) for name in np.unique(y)]
+        return np.sort(np.concatenate([one[n_train - n_validation :] for one in drawn]))
+
     splits = stratified_splits(y, n_train=n_train, n_test=n_test, n_splits=n_splits, seed=seed)
     return tuple(
-        SceneSplit(train, _left_out(y, train, n_train - n_validation, (seed, k)), test)
-        for k, (train, test) in enumerate(splits)
+        SceneSplit(train, left_out(train, k), test) for k, (train, test) in enumerate(splits)
     )
-
-
-def _left_out(
-    y: npt.NDArray[np.generic],
-    train: npt.NDArray[np.int64],
-    n_kept: int,
-    seed: tuple[int, int],
-) -> npt.NDArray[np.int64]:
-    """Training images that are not among the ``n_kept`` of each class drawn to train on."""
-    rng = np.random.default_rng((*seed, 1))  # the split itself is drawn from ``seed``
-    drawn = [rng.permutation(train[y[train] == name])[n_kept:] for name in np.unique(y)]
-    return np.sort(np.concatenate(drawn))
 
 
 def read_partitions(data: ImageDataset, *, n_splits: int = 10) -> tuple[Split, ...]:
@@ -225,63 +193,38 @@ def read_partitions(data: ImageDataset, *, n_splits: int = 10) -> tuple[Split, .
     ValueError
         If a list names an image that ``data`` has not.
     """
-    folder = _partitions()
-    position = {f"/{path}": index for index, path in enumerate(data.paths)}
-    return tuple(
-        Split(*(_positions(folder / f"{part}_{k:02d}.txt", position) for part in _PARTS))
-        for k in range(1, n_splits + 1)
-    )
-
-
-_PARTS = ("Training", "Testing")
-
-
-def _partitions() -> Path:
-    root = find_dataset(card_of(_DATASET))
-    if root is None:
-        raise FileNotFoundError(f"dataset {_DATASET!r} is not on disk")
+    root = find_dataset(card_of("sun397")) or Path("sun397")
     choices = (root / "Partitions", root.parent / "Partitions")
-    found = next((folder for folder in choices if folder.is_dir()), None)
-    if found is None:
+    folder = next((choice for choice in choices if choice.is_dir()), None)
+    if folder is None:
         raise FileNotFoundError(
             f"expected the published lists in {choices[0]}; unpack Partitions.zip of the dataset's "
             "home page there, or draw splits with scene_splits"
         )
-    return found
+    position = pd.Series(range(len(data)), [f"/{path}" for path in data.paths])
 
+    def positions(part: str, k: int) -> NDArray[np.int64]:
+        file = folder / f"{part}_{k:02d}.txt"
+        try:
+            listed = position[[composed(name) for name in file.read_text("utf-8").split()]]
+        except KeyError as error:
+            raise ValueError(f"{file} names images that are not in {data.name}: {error}") from error
+        return np.sort(listed.to_numpy())
 
-def _positions(file: Path, position: dict[str, int]) -> npt.NDArray[np.int64]:
-    """Positions of the images that a list names, sorted."""
-    names = [composed(name) for name in file.read_text("utf-8", "replace").split()]
-    unknown = [name for name in names if name not in position]
-    if unknown:
-        raise ValueError(
-            f"{file}: expected images of the dataset, got {len(unknown)} that it has not, the "
-            f"first being {unknown[0]}"
-        )
-    return np.sort(np.array([position[name] for name in names], np.int64))
+    return tuple(
+        Split(positions("Training", k), positions("Testing", k)) for k in range(1, n_splits + 1)
+    )
 
 
 Floats = npt.NDArray[np.float64]
 
-REGIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "head": ("beak", "crown", "forehead", "left eye", "nape", "right eye", "throat"),
-        "body": ("back", "belly", "breast"),
-        "wing": ("left wing", "right wing"),
-        "tail": ("tail",),
-    }
-)
+REGIONS: Mapping[str, tuple[str, ...]] = {
+    "head": ("beak", "crown", "forehead", "left eye", "nape", "right eye", "throat"),
+    "body": ("back", "belly", "breast"),
+    "wing": ("left wing", "right wing"),
+    "tail": ("tail",),
+}
 """Regions and the annotated parts that they are made of; the legs are in none."""
-
-_FOLDER = "cub200"
-_NEEDED = (
-    "images.txt",
-    "bounding_boxes.txt",
-    "train_test_split.txt",
-    "parts/parts.txt",
-    "parts/part_locs.txt",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,54 +274,35 @@ def read_bird_annotations(data: ImageDataset) -> BirdAnnotations:
     ValueError
         If an image of ``data`` is not in these files.
     """
-    root = find_dataset(card_of(_FOLDER))
-    missing = [str(root / name) for name in _NEEDED if root and not (root / name).is_file()]
-    if root is None or missing:
-        raise FileNotFoundError(
-            f"expected the annotation of {_FOLDER} beside its images, as its archive unpacks; "
-            f"not there: {', '.join(missing) or _FOLDER}"
-        )
-    number = {f"images/{composed(file)}": image for image, file in _rows(root / "images.txt", 2)}
-    unknown = [path for path in data.paths if path not in number]
-    if unknown:
-        raise ValueError(
-            f"expected images that {root / 'images.txt'} names, got {len(unknown)} of {data.name} "
-            f"that it does not, the first being {unknown[0]}"
-        )
-    images = [number[path] for path in data.paths]
-    names = dict(_rows(root / "parts/parts.txt", 2))
-    boxes = {image: box for image, *box in _rows(root / "bounding_boxes.txt", 5)}
-    training = dict(_rows(root / "train_test_split.txt", 2))
-    located = {(image, part): at for image, part, *at in _rows(root / "parts/part_locs.txt", 5)}
+    root = find_dataset(card_of("cub200")) or Path("cub200")
+
+    def table(name: str, *columns: str, n_keys: int = 1) -> pd.DataFrame:
+        lines = (root / name).read_text("utf-8", "replace").splitlines()
+        rows = [line.split(maxsplit=len(columns) - 1) for line in lines if line.strip()]
+        frame = pd.DataFrame(rows, columns=list(columns)).set_index(list(columns[:n_keys]))
+        if frame.index.has_duplicates:
+            raise ValueError(f"there are lines with the same number in {name}")
+        return frame
+
     try:
+        names = table("parts/parts.txt", "part", "name")
+        files = table("images.txt", "image", "file")["file"].map(composed)
+        number = dict(zip("images/" + files, files.index, strict=True))
+        images = [number[path] for path in data.paths]
+        boxes = table("bounding_boxes.txt", "image", *("left", "top", "width", "height"))
+        training = table("train_test_split.txt", "image", "training")
+        located = table("parts/part_locs.txt", "image", "part", *("x", "y", "visible"), n_keys=2)
+        wanted = pd.MultiIndex.from_product([images, names.index])
+        rows = located.loc[wanted].to_numpy(np.float64)
+        x_y_visible = rows.reshape(len(images), len(names), 3)
         return BirdAnnotations(
-            boxes=np.array([boxes[image] for image in images], np.float64).reshape(-1, 4),
-            parts=tuple(names.values()),
-            places=_places(
-                [[located[image, part] for part in names] for image in images], len(names)
-            ),
-            training=np.array([training[image] == "1" for image in images], dtype=bool),
+            boxes=boxes.loc[images].to_numpy(np.float64),
+            parts=tuple(names["name"]),
+            places=np.where(x_y_visible[..., 2:] > 0, x_y_visible[..., :2], np.nan),
+            training=training.loc[images, "training"].to_numpy() == "1",
         )
-    except KeyError as error:
-        raise ValueError(f"expected a line for image (and part) {error} in {root}") from error
-    except ValueError as error:
-        raise ValueError(f"expected numbers in the annotation in {root}: {error}") from error
-
-
-def _rows(file: Path, columns: int) -> list[list[str]]:
-    """Columns of a file separated by blanks; the last one may hold blanks (``left wing``)."""
-    lines = file.read_text("utf-8", errors="replace").splitlines()
-    rows = [line.split(maxsplit=columns - 1) for line in lines if line.strip()]
-    short = next((row for row in rows if len(row) < columns), None)
-    if short is not None:
-        raise ValueError(f"{file}: expected {columns} columns, got {' '.join(short)!r}")
-    return rows
-
-
-def _places(rows: list[list[list[str]]], n_parts: int) -> Floats:
-    """Locations (n, parts, 2) of rows of x, y and whether a part is visible."""
-    located = np.array(rows, np.float64).reshape(-1, n_parts, 3)
-    return np.where(located[..., 2:] > 0, located[..., :2], np.nan)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"the annotation in {root} does not fit {data.name}: {error}") from error
 
 
 def crop_birds(
@@ -413,33 +337,13 @@ def crop_birds(
     return cut_boxes(data, edges, name=f"({factor:g} x box)")
 
 
-@dataclass(frozen=True, eq=False)
-class BirdRegions:
-    """Regions of birds as images, those that can be located.
-
-    Attributes
-    ----------
-    data : ImageDataset
-        m images, by image and then region. Labels are the birds'; a path ends in ``#`` and the
-        region.
-    regions : tuple of str
-        Names of the regions.
-    present : ndarray of bool, shape (n, regions)
-        Which regions have an image: those with a visible part. m of them are true.
-    """
-
-    data: ImageDataset
-    regions: tuple[str, ...]
-    present: npt.NDArray[np.bool_]
-
-
 def crop_regions(
     data: ImageDataset,
     annotations: BirdAnnotations,
     *,
     regions: Mapping[str, Sequence[str]] = REGIONS,
     margin: float = 0.2,
-) -> BirdRegions:
+) -> tuple[ImageDataset, npt.NDArray[np.bool_]]:
     """Cut the regions of each bird.
 
     Parameters
@@ -457,8 +361,11 @@ def crop_regions(
 
     Returns
     -------
-    BirdRegions
-        Crops are clipped at the borders of the image, and there no longer square.
+    data : ImageDataset
+        m images, by image and then region, clipped at the borders of the image, and there no longer
+        square. Labels are the birds'; a path ends in ``#`` and the region.
+    present : ndarray of bool, shape (n, regions)
+        Which regions have an image: those with a visible part. m of them are true.
 
     Raises
     ------
@@ -470,33 +377,32 @@ def crop_regions(
         raise ValueError(
             f"expected annotations of {len(data)} images, got {len(annotations.boxes)}"
         )
-    if not regions or not margin > 0:
-        raise ValueError(f"expected regions and a margin above 0, got {regions} and {margin}")
     unknown = sorted({part for parts in regions.values() for part in parts} - {*annotations.parts})
-    if unknown:
-        raise ValueError(f"expected parts among {annotations.parts}, got {', '.join(unknown)}")
+    if not regions or not margin > 0 or unknown:
+        raise ValueError(
+            f"expected a margin above 0, got {margin}, and regions of {annotations.parts}, got "
+            f"{dict(regions)}, which has the unknown parts {unknown}"
+        )
     widen = margin * np.sqrt(annotations.boxes[:, 2] * annotations.boxes[:, 3])
     columns = ([annotations.parts.index(part) for part in parts] for parts in regions.values())
-    edges = np.stack([_squares(annotations.places[:, of], widen) for of in columns], axis=1)
+    edges = np.stack([_squares(annotations.places[:, parts], widen) for parts in columns], axis=1)
     present: npt.NDArray[np.bool_] = np.asarray(np.isfinite(edges).all(axis=2))
     if not present.any():
         raise ValueError(f"expected visible parts, got none in the {len(data)} images")
     image, region = np.nonzero(present)
-    names = tuple(regions)
     crops = cut_boxes(data.subset(image), edges[present], name="regions")
-    paths = (f"{path}#{names[of]}" for path, of in zip(crops.paths, region, strict=True))
-    return BirdRegions(replace(crops, paths=tuple(paths)), names, present)
+    names = np.array(list(regions))[region]
+    paths = tuple(f"{path}#{name}" for path, name in zip(crops.paths, names, strict=True))
+    return replace(crops, paths=paths), present
 
 
 def _squares(places: Floats, widen: Floats) -> Floats:
-    """Edges (n, 4) of squares around points (n, parts, 2), widened; NaN where no point is."""
-    seen = np.isfinite(places)
-    low = np.where(seen, places, np.inf).min(axis=1)
-    high = np.where(seen, places, -np.inf).max(axis=1)
-    somewhere = np.asarray(seen.any(axis=(1, 2)))[:, None]
-    low, high = (np.where(somewhere, corner, np.nan) for corner in (low, high))
+    """Edges (n, 4) of squares around points (n, parts, 2), widened; not finite without points."""
+    low = np.nanmin(places, axis=1, initial=np.inf)
+    high = np.nanmax(places, axis=1, initial=-np.inf)
     half = (high - low).max(axis=1) / 2 + widen
-    centre = (low + high) / 2
+    with np.errstate(invalid="ignore"):
+        centre = (low + high) / 2
     return np.concatenate([centre - half[:, None], centre + half[:, None]], axis=1)
 
 
@@ -508,7 +414,7 @@ def concatenate_regions(
     Parameters
     ----------
     features : array_like, shape (m, d)
-        One row per image of :class:`BirdRegions`.
+        One row per image that :func:`crop_regions` has cut.
     present : ndarray of bool, shape (n, regions)
         Which regions have one.
 

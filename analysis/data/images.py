@@ -553,7 +553,8 @@ def join_datasets(parts: Sequence[ImageDataset]) -> ImageDataset:
         return parts[0]
     classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
     labels = [
-        np.take([classes.index(name) for name in part.classes], part.labels) for part in parts
+        np.array([classes.index(name) for name in part.classes], np.int64)[part.labels]
+        for part in parts
     ]
     return ImageDataset(
         name=", ".join(part.name for part in parts),
@@ -622,7 +623,7 @@ def identical_images(data: ImageDataset) -> list[npt.NDArray[np.int64]]:
         order of their first image.
     """
     groups = pd.Series(range(len(data))).groupby(list(data._digests), sort=False)
-    return [group.to_numpy() for _, group in groups if len(group) > 1]
+    return [np.asarray(group, np.int64) for _, group in groups if len(group) > 1]
 
 
 def _class_positions(

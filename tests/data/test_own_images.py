@@ -316,7 +316,7 @@ def test_files_that_cannot_be_meant(folder: Path) -> None:
         ImageDataset.from_files([one, other], ["a", "b"])
     with pytest.raises(ValueError, match="twice, at positions 0 and 2"):
         ImageDataset.from_files([one, folder / "bee/1.png", one], ["a", "b", "c"])
-    with pytest.raises(ValueError, match="paths of images, .* got '"):
+    with pytest.raises(ValueError, match=r"paths of images, .* got '"):
         ImageDataset.from_files(str(one), ["a"])
     with pytest.raises(ValueError, match=r"paths of images, .* got \[\]"):
         ImageDataset.from_files([], [])

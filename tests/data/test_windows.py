@@ -70,8 +70,6 @@ import json, resource, sys
 from PIL import Image
 from analysis.networks import Preprocessing
 from analysis.networks.preprocessing import CROPS, cut_crops
-from analysis.data.images import ChangedImages
-from analysis.data.images import ImageFiles
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = peak()
