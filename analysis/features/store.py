@@ -38,6 +38,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 import zarr
+from dask.base import tokenize
 from filelock import FileLock, Timeout
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
@@ -109,27 +110,27 @@ def open_features(group: Path, labels: npt.ArrayLike | None = None) -> xr.DataAr
         If a newer Layerbook wrote the group.
     """
     attributes = read_metadata(group)
-    kept = np.asarray(StoredArray.open(group, "label")[:], dtype=np.int64)
-    if labels is not None and not np.array_equal(kept, labels):
+    stored = {name: _opened(group, name) for name in ("label", "path", *attributes["layers"])}
+    label, path = (_read(stored.pop(name), (slice(None),)) for name in ("label", "path"))
+    if labels is not None and not np.array_equal(label, labels):
         raise damaged(group, "its labels are not the dataset's")
-    for name in PROBE:
-        attributes.pop(name, None)
-    names = [str(name) for name in attributes.pop("layers")]
-    arrays = [StoredArray.open(group, name) for name in names]
-    lengths = [array.shape[1] for array in arrays]
+    lengths = [array.shape[1] for array in stored.values()]
     lazy: Any = dask.array  # its functions carry no types
-    parts = [lazy.from_array(array, chunks=array.chunks) for array in arrays]
+    parts = [
+        lazy.from_array(array, array.chunks, f"{name}-{tokenize(str(group), name)}", getitem=_read)
+        for name, array in stored.items()
+    ]
     return xr.DataArray(
         lazy.concatenate(parts, axis=1),
         dims=("image", "feature"),
         coords={
-            "label": ("image", kept),
-            "path": ("image", np.array(StoredArray.open(group, "path")[:].tolist())),
-            "layer": ("feature", np.repeat(names, lengths)),
+            "label": ("image", label.astype(np.int64)),
+            "path": ("image", np.array(path.tolist())),
+            "layer": ("feature", np.repeat(list(stored), lengths)),
             "unit": ("feature", np.concatenate([np.arange(length) for length in lengths])),
         },
         name="features",
-        attrs=attributes,
+        attrs={k: v for k, v in attributes.items() if k not in (*PROBE, "layers")},
     )
 
 
@@ -155,8 +156,8 @@ def seal(group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]) -> N
         Names of all arrays.
     """
     described = {**attributes, "format": FORMAT}
-    described[_SEAL] = _metadata_hashes(group, described, arrays)
-    zarr.open_group(group, mode="r+").update_attributes(described)
+    hashes = _metadata_hashes(group, described, arrays)
+    zarr.open_group(group, mode="r+").update_attributes({**described, _SEAL: hashes})
 
 
 def read_metadata(group: Path) -> dict[str, Any]:
@@ -203,89 +204,42 @@ def _metadata_hashes(
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class StoredArray:
-    """An array of a group, which is read only if it is whole; Dask can take it for an array.
+def _opened(group: Path, name: str) -> Any:
+    try:
+        return zarr.open_array(group / name, mode="r")
+    except Exception as error:
+        raise _explained(error, group, f"the metadata of {name!r} cannot be read") from error
 
-    Parameters
-    ----------
-    group
-        Folder of the group.
-    name
-        Of the array.
-    array
-        Zarr's array.
+
+def _read(array: Any, box: tuple[slice, ...]) -> npt.NDArray[Any]:
+    """Values of a box of an array that :func:`_opened` has opened.
+
+    Raises
+    ------
+    DamagedStoreError
+        If a chunk is missing, truncated, or not what was written.
+    FileNotFoundError
+        If there is no such group: it was moved, or this is a worker that does not see it.
     """
-
-    group: Path
-    name: str
-    array: zarr.Array[Any]
-
-    @classmethod
-    def open(cls, group: Path, name: str) -> StoredArray:
-        """Open an array; raises :class:`DamagedStoreError` if it cannot be opened."""
-        try:
-            array = zarr.open_array(group / name, mode="r")
-        except Exception as error:
-            raise _explained(error, group, f"the metadata of {name!r} cannot be read") from error
-        return cls(group, name, array)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of every axis."""
-        return self.array.shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.array.ndim
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return np.dtype(self.array.dtype)
-
-    @property
-    def chunks(self) -> tuple[int, ...]:
-        """Shape of a chunk."""
-        return self.array.chunks
-
-    def __dask_tokenize__(self) -> tuple[str, ...]:
-        return (type(self).__name__, str(self.group), self.name)
-
-    def __getitem__(self, key: slice | tuple[slice, ...]) -> npt.NDArray[Any]:
-        """Values of a box.
-
-        Raises
-        ------
-        DamagedStoreError
-            If a chunk is missing, truncated, or not what was written.
-        FileNotFoundError
-            If there is no such group: it was moved, or this is a worker that does not see it.
-        """
-        lacking = self._lacks(key)
-        if lacking and not self.group.is_dir():
-            raise FileNotFoundError(
-                f"expected the features in {self.group} on this machine; workers of a cluster read "
-                "the store by the path that the caller has, so share that folder with them"
-            )
-        if lacking:  # Zarr would fill it
-            raise damaged(self.group, f"{self.name!r} lacks its part {lacking[0]}")
-        try:
-            return np.asarray(self.array[key])
-        except Exception as error:
-            raise _explained(error, self.group, f"{self.name!r} cannot be read") from error
-
-    def _lacks(self, key: slice | tuple[slice, ...]) -> list[str]:
-        """Missing files among those of the chunks that a box touches."""
-        slices = key if isinstance(key, tuple) else (key,)
-        slices += (slice(None),) * (self.ndim - len(slices))
-        touched = []
-        for cut, length, chunk in zip(slices, self.shape, self.chunks, strict=True):
-            start, stop, _ = cut.indices(length)
-            touched.append(range(start // chunk, -(-stop // chunk)))
-        names = [self.array.metadata.encode_chunk_key(place) for place in product(*touched)]
-        return [name for name in names if not (self.group / self.name / name).is_file()]
+    folder = Path(array.store.root)
+    group, name = folder.parent, folder.name
+    if not group.is_dir():
+        raise FileNotFoundError(
+            f"expected the features in {group} on this machine; workers of a cluster read "
+            "the store by the path that the caller has, so share that folder with them"
+        )
+    touched = []
+    for cut, length, chunk in zip(box, array.shape, array.chunks, strict=True):
+        start, stop, _ = cut.indices(length)
+        touched.append(range(start // chunk, -(-stop // chunk)))
+    for place in product(*touched):
+        chunk_name = array.metadata.encode_chunk_key(place)
+        if not (folder / chunk_name).is_file():  # Zarr would fill it
+            raise damaged(group, f"{name!r} lacks its part {chunk_name}")
+    try:
+        return np.asarray(array[box])
+    except Exception as error:
+        raise _explained(error, group, f"{name!r} cannot be read") from error
 
 
 def _explained(error: Exception, group: Path, what: str) -> Exception:
@@ -325,13 +279,13 @@ class BlockWriter:
     folder
         Of the unfinished group and its markers.
     lengths
-        Name and number of features of every layer, in order.
+        Features of every layer, by name, in order.
     attributes
         Of the group: blocks of other provenance are not written.
     """
 
     folder: Path
-    lengths: tuple[tuple[str, int], ...]
+    lengths: Mapping[str, int]
     attributes: Mapping[str, Any]
 
     @property
@@ -356,12 +310,12 @@ class BlockWriter:
         """
         if self.changed():
             raise RuntimeError(f"another run has begun {self.folder} anew; run this again")
-        group = zarr.open_group(self.group, mode="r+")
         try:
-            at = 0
-            for name, length in self.lengths:
-                _array(group, name)[block.start : block.stop] = values[:, at : at + length]
-                at += length
+            first = 0
+            for name, length in self.lengths.items():
+                array: Any = zarr.open_array(self.group / name, mode="r+")
+                array[block.start : block.stop] = values[:, first : first + length]
+                first += length
             self._marker(block).touch()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -434,18 +388,28 @@ class Builder:
         self.n_images = len(data)
         self.writer = BlockWriter(
             group.with_name(group.name + ".partial"),
-            tuple(lengths.items()),
+            lengths,
             {**attributes, "layers": list(lengths), "block_images": rows},
         )
         blocks = [range(at, min(at + rows, self.n_images)) for at in range(0, self.n_images, rows)]
-        anew = not self._continues()
+        changed = self.writer.changed() if self.writer.folder.exists() else []
+        if changed:
+            _LOG.info("starting anew: an interrupted run differs in %s", ", ".join(changed))
+        anew = bool(changed) or not self.writer.folder.exists()
         self.missing = [block for block in blocks if anew or not self.writer.is_done(block)]
         images = sum(map(len, self.missing))
         self.bytes_left = 4 * sum(lengths.values()) * images
-        _require_space(group.parent, self.bytes_left)
+        free = shutil.disk_usage(group.parent).free
+        if self.bytes_left > free:
+            raise OSError(
+                f"the features need up to {self.bytes_left / 1e9:.1f} GB, {group.parent} has "
+                f"{free / 1e9:.1f} GB; free some, name fewer layers, or put the store elsewhere "
+                "(store=, LAYERBOOK_HOME)"
+            )
         if anew:
             self._create(data)
-        elif images < self.n_images:
+        else:
+            self._clear_leftovers()
             _LOG.info("continuing after %d images: %s", self.n_images - images, group.name)
 
     def finish(self) -> None:
@@ -456,23 +420,12 @@ class Builder:
         RuntimeError
             If a block is not done.
         """
-        left = [block for block in self.missing if not self.writer.is_done(block)]
-        if left:
-            raise RuntimeError(f"{len(left)} blocks of {self._final.name} are not done")
+        undone = [block for block in self.missing if not self.writer.is_done(block)]
+        if undone:
+            raise RuntimeError(f"{len(undone)} blocks of {self._final.name} are not done")
         self._clear_leftovers()
         self.writer.group.replace(self._final)
         shutil.rmtree(self.writer.folder, ignore_errors=True)
-
-    def _continues(self) -> bool:
-        """Whether an interrupted process has left a group of the same provenance."""
-        if not self.writer.folder.exists():
-            return False
-        changed = self.writer.changed()
-        if changed:
-            _LOG.info("starting anew: an interrupted run differs in %s", ", ".join(changed))
-            return False
-        self._clear_leftovers()
-        return True
 
     def _clear_leftovers(self) -> None:
         """Delete what Zarr had begun to write of a chunk when its process was killed."""
@@ -480,8 +433,7 @@ class Builder:
             leftover.unlink(missing_ok=True)
 
     def _create(self, data: ImageDataset) -> None:
-        if self.writer.folder.exists():
-            shutil.rmtree(self.writer.folder)
+        shutil.rmtree(self.writer.folder, ignore_errors=True)
         (self.writer.folder / "done").mkdir(parents=True)
         group = zarr.open_group(self.writer.group, mode="w")
         n = len(data)
@@ -495,7 +447,7 @@ class Builder:
         path = group.create_array("path", shape=(n,), chunks=(n,), dtype=str, **whole)
         path[:] = np.array(data.paths, dtype=object)
         columns = max(1, CHUNK_BYTES // (4 * self.rows))
-        for name, length in self.writer.lengths:
+        for name, length in self.writer.lengths.items():
             group.create_array(
                 name,
                 shape=(n, length),
@@ -505,21 +457,5 @@ class Builder:
                 compressors=[BloscCodec(cname="lz4", clevel=1, shuffle="shuffle"), Crc32cCodec()],
                 dimension_names=["image", f"{name} unit"],
             )
-        names = ["label", "path", *(name for name, _ in self.writer.lengths)]
+        names = ["label", "path", *self.writer.lengths]
         seal(self.writer.group, self.writer.attributes, names)
-
-
-def _array(group: zarr.Group, name: str) -> Any:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise ValueError(f"expected an array {name!r} in {group.store_path}")
-    return array
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            f"the features need up to {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB; "
-            "free some, name fewer layers, or put the store elsewhere (store=, LAYERBOOK_HOME)"
-        )

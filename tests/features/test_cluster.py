@@ -160,7 +160,7 @@ def test_what_a_cluster_has_begun_one_process_goes_on_with(
 
 def test_a_shard_that_is_done_is_not_computed_again(tmp_path):
     (tmp_path / "done").mkdir()
-    writer = BlockWriter(tmp_path, (("conv1", 3),), {})
+    writer = BlockWriter(tmp_path, {"conv1": 3}, {})
     (tmp_path / "done" / "0000000016").touch()
     block = range(16, 32)
     shard = extraction.Job(None, None, None, writer)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from analysis.data import ImageDataset, load_dataset
 from analysis.data.images import ChangedImageError
@@ -89,10 +90,12 @@ def test_a_full_disk_loses_no_whole_block_and_keeps_no_half(
             def __setitem__(self, key, values):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        usual, layers = feature_store._array, iter(range(100))
-        monkeypatch.setattr(
-            feature_store, "_array", lambda g, name: Full() if next(layers) > 5 else usual(g, name)
-        )
+        usual, writes = zarr.open_array, iter(range(100))
+
+        def opened(path, mode):
+            return Full() if mode == "r+" and next(writes) > 5 else usual(path, mode=mode)
+
+        monkeypatch.setattr(zarr, "open_array", opened)
 
     with monkeypatch.context() as patch:
         patch.setattr(BlockWriter, "write", full_after(2, fills))
