@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 import struct
 from functools import cache
@@ -35,13 +36,12 @@ __all__ = [
     "MOST_PIXELS",
     "BrokenImageError",
     "as_rgb",
-    "first_bytes",
     "grows_too_large",
     "is_image",
+    "looks_like_an_image",
     "open_image",
     "open_ordinary",
     "resized_window",
-    "unread_format",
 ]
 
 IMAGE_SUFFIXES = frozenset(
@@ -54,38 +54,14 @@ IMAGE_SUFFIXES = frozenset(
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may decode: pixels, and neither programs nor what refers to other files."""
 
-_UNREAD = {
-    "JPEG XL": ".jxl",
-    "a camera's raw file": ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mos .mrw .nef .nrw .orf "
-    ".pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f",
-    "a file of an image editor": ".afphoto .kra .ora .psb .psd .xcf",
-    "a vector graphic": ".ai .cdr .emf .eps .ps .svg .svgz .wmf",
-    "a document": ".djvu .pdf",
-    "a video": ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .webm .wmv",
-    "a medical or scientific image": ".czi .dcm .dicom .exr .fit .fits .lif .mha .mrxs .nd2 .ndpi "
-    ".nii .nii.gz .nrrd .svs .vsi",
-    "an image of a format that is seldom used": ".bpg .cur .dds .dib .flif .ico .icns .jng .jxr "
-    ".mng .pcx .pfm .pict .qoi .ras .sgi .tga .wdp .xbm .xpm",
-}
-_ENDINGS = {ending: what for what, endings in _UNREAD.items() for ending in endings.split()}
-_FIRST_BYTES = {  # what is not read: where its bytes are, and which
-    "a file of an image editor": ((0, b"8BPS"), (0, b"gimp xcf")),
-    "JPEG XL": ((0, b"\xff\x0a"), (4, b"JXL ")),
-    "a document": ((0, b"%PDF"),),
-    "a vector graphic": ((0, b"%!PS"), (0, b"\xc5\xd0\xd3\xc6")),
-    "a camera's raw file": ((0, b"FUJIFILMCCD"),),
-    "a medical or scientific image": ((128, b"DICM"), (0, b"v/1\x01"), (0, b"SIMPLE  =")),
-    "a video": ((0, b"\x1aE\xdf\xa3"), (8, b"AVI ")),
-}
-_READ_BYTES = {
-    "JPEG": ((0, b"\xff\xd8\xff"),),
-    "JPEG2000": ((4, b"jP  "),),
-    "PNG": ((0, b"\x89PNG\r\n"),),
-    "GIF": ((0, b"GIF8"),),
-    "TIFF": ((0, b"II*\0"), (0, b"MM\0*")),
-    "WEBP": ((8, b"WEBP"),),
-}
-_HEIF = (b"avi", b"hei", b"hev", b"mif", b"msf")  # brands after "ftyp"; others are of videos
+_UNREAD = re.compile(
+    r"\.(jxl|3fr|arw|cr2|cr3|crw|dng|erf|iiq|kdc|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|"
+    r"x3f|afphoto|kra|ora|psb|psd|xcf|ai|cdr|emf|eps|ps|svgz?|wmf|djvu|pdf|3gp|avi|flv|m2ts|m4v|mkv|"
+    r"mov|mp4|mpe?g|mts|webm|wmv|czi|dcm|dicom|exr|fits?|lif|mha|mrxs|nd2|ndpi|nii|nii\.gz|nrrd|svs|"
+    r"vsi|bpg|cur|dds|dib|flif|ico|icns|jng|jxr|mng|pcx|pfm|pict|qoi|ras|sgi|tga|wdp|xbm|xpm)$",
+    re.IGNORECASE,
+)
+"""Endings of what holds images and is not read: raw files of cameras, documents, videos, etc."""
 
 MOST_PIXELS = 178_956_970
 """Pixels of an image at the most: more is taken for a decompression bomb, as Pillow does."""
@@ -144,13 +120,19 @@ def open_image(path: str | Path, *, inside: str | Path | None = None) -> Image.I
             open_ordinary(path, inside=inside) as file,
             Image.open(file, "r", _known_formats()) as image,
         ):
-            _refuse_bomb(image)
+            if image.width * image.height > MOST_PIXELS:  # Pillow's own limit can be switched off
+                raise ValueError(
+                    f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}: it could "
+                    "be a decompression bomb"
+                )
             image.load()
             return as_rgb(_upright(image, file), *_black_and_white(image))
     except MemoryError as error:
         raise MemoryError(f"there is not enough memory to read the image {path}") from error
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
-        reason = _reason(error, path, inside)
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"it is in none of the formats {', '.join(_known_formats())}, or damaged"
         raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
 
 
@@ -176,49 +158,15 @@ def open_ordinary(path: str | Path, *, inside: str | Path | None = None) -> Bina
     OSError
         If it is something else, leads out of ``inside``, or cannot be opened.
     """
-    if inside is not None and not _is_inside(path, inside):
+    real = Path(os.path.realpath(path))
+    if inside is not None and not real.is_relative_to(os.path.realpath(inside)):
         raise PermissionError(f"it is a link that leads out of {inside}")
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # which not all systems have
+    descriptor = os.open(path, os.O_RDONLY | flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError("it is no ordinary file")
     return os.fdopen(descriptor, "rb")
-
-
-def first_bytes(path: str | Path, *, inside: str | Path | None = None) -> bytes:
-    """Read as much of a file as tells what it is; nothing if it cannot be read."""
-    try:
-        with open_ordinary(path, inside=inside) as file:
-            return file.read(256)
-    except OSError:
-        return b""
-
-
-_BINARY = getattr(os, "O_BINARY", 0)  # on Windows alone
-
-
-def _is_inside(path: str | Path, folder: str | Path) -> bool:
-    found, root = os.path.realpath(path), os.path.realpath(folder)
-    return found.startswith(os.path.join(root, ""))  # noqa: PTH118 - a string that ends in "/"
-
-
-def _refuse_bomb(image: Image.Image) -> None:
-    width, height = image.size
-    if width * height > MOST_PIXELS:  # Pillow's own limit can be switched off
-        raise ValueError(
-            f"{width} x {height} pixels are more than {MOST_PIXELS}: it could be a decompression "
-            "bomb"
-        )
-
-
-def _reason(error: Exception, path: str | Path, inside: str | Path | None) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        what = unread_format(Path(path).name, first_bytes(path, inside=inside))
-        formats = f"it is in none of the formats {', '.join(_known_formats())}"
-        return formats if what is None else f"{formats}; {what}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
 
 
 def _upright(image: Image.Image, file: BinaryIO) -> Image.Image:
@@ -226,24 +174,13 @@ def _upright(image: Image.Image, file: BinaryIO) -> Image.Image:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except (SyntaxError, ValueError, KeyError, struct.error):
         return image  # the pixels are intact; a damaged EXIF block only says nothing
-    if image.format == "HEIF" and not _turned_by_boxes(file):
-        orientation = image.info.get("original_orientation")
+    if image.format == "HEIF":
+        file.seek(0)
+        # The decoder has followed the boxes that turn or mirror an image; else EXIF alone says it.
+        if not re.search(rb"\0\0\0\x09i(rot|mir)", file.read()):
+            orientation = image.info.get("original_orientation")
     turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
-
-
-def _turned_by_boxes(file: BinaryIO) -> bool:
-    """Whether boxes of a HEIF file turn the image, as the decoder does, so that EXIF must not."""
-    file.seek(0)
-    while len(head := file.read(8)) == 8:
-        size = int.from_bytes(head[:4])
-        if head[4:] == b"meta":
-            boxes = file.read(size - 8) if size > 8 else b""
-            return b"irot" in boxes or b"imir" in boxes
-        if size < 8:  # 1: the size follows, of more than 4 GB; 0: it is the last
-            break
-        file.seek(size - 8, os.SEEK_CUR)
-    return False
 
 
 def _black_and_white(image: Image.Image) -> tuple[int, int]:
@@ -265,15 +202,11 @@ def as_rgb(image: Image.Image, black: int = 0, white: int = 65535) -> Image.Imag
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _from_deep_grey(image, black, white)
     if image.has_transparency_data:
-        return _on_white(image)
+        ground = Image.new("RGBA", image.size, "white")
+        ground.alpha_composite(image.convert("RGBA"))
+        return ground.convert("RGB")
     # convert() would copy even where there is nothing to do
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    return white.convert("RGB")
 
 
 def _from_deep_grey(image: Image.Image, black: int, white: int) -> Image.Image:
@@ -297,43 +230,25 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and ending in IMAGE_SUFFIXES
 
 
-def unread_format(name: str, head: bytes = b"") -> str | None:
-    """Why a file that looks like an image is not read, and what to do.
-
-    Parameters
-    ----------
-    name : str
-        Name of the file.
-    head : bytes
-        Its first bytes, 132 or more, if the name alone does not tell.
+def looks_like_an_image(path: str | Path, *, inside: str | Path | None = None) -> str | None:
+    """Why a file that is not called like an image is one that is left out, and what to do.
 
     Returns
     -------
     str or None
-        None if it looks like no image, or like one that can be read.
+        None if it looks like no image.
     """
-    lower = name.lower()
-    what = next((what for ending, what in _ENDINGS.items() if lower.endswith(ending)), None)
-    what = what or _by_bytes(head, _FIRST_BYTES)
-    if what is None and b"<svg" in head:
-        what = "a vector graphic"
-    format_ = _by_bytes(head, _READ_BYTES)
-    if what is None and head[4:8] == b"ftyp":
-        what, format_ = (None, "HEIF") if head[8:11] in _HEIF else ("a video", None)
-    if what is not None:
-        return f"it is {what}, which is not read; convert it to PNG or JPEG"
-    if format_ is None:
+    if ending := _UNREAD.search(Path(path).name):
+        return f"files that end in {ending[0].lower()} are not read; convert it to PNG or JPEG"
+    try:
+        with (
+            open_ordinary(path, inside=inside) as file,
+            Image.open(file, "r", _known_formats()) as image,
+        ):
+            format_ = image.format
+    except Exception:  # as in open_image
         return None
-    if is_image(name):
-        return f"it is {format_}, damaged or of a kind that is not read; convert it to PNG or JPEG"
     return f"it is {format_}, but its name does not end like that of an image; rename it"
-
-
-def _by_bytes(head: bytes, table: dict[str, tuple[tuple[int, bytes], ...]]) -> str | None:
-    found = (
-        what for what, marks in table.items() for at, mark in marks if head.startswith(mark, at)
-    )
-    return next(found, None)
 
 
 _MOST = 1 << 25  # pixels at once, of 4 bytes

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from analysis.data.decoding import IMAGE_SUFFIXES, first_bytes, is_image, unread_format
+from analysis.data.decoding import IMAGE_SUFFIXES, is_image, looks_like_an_image
 
 __all__ = ["Listing", "by_index", "class_folders", "composed", "files_of", "is_there", "links_out"]
 
@@ -91,23 +91,20 @@ def _left_out(root: Path, name: str = "") -> Iterator[tuple[str, str]]:
     """Name what looks like an image in a class folder, or below it, and is none of its files."""
     _, folders, others = _contents(root / name)
     for file in others:
-        path = f"{name}/{file}".lstrip("/")
-        why = unread_format(file) or unread_format(file, first_bytes(root / path, inside=root))
+        why = looks_like_an_image(root / name / file, inside=root)
         if why is not None:
-            yield path, why
+            yield f"{name}/{file}".lstrip("/"), why
     inner = [f"{name}/{folder}" for folder in folders if name and not is_image(folder)]
+    passed_over = "folders inside class folders are passed over"
     for place in inner:  # grows while it is gone through
-        why = f"folders inside class folders are passed over, as {place} is; move it into {name}"
         if (root / place).is_symlink():
-            yield place, "folders inside class folders are passed over, and this is a link to one"
+            yield place, f"{passed_over}, and this is a link to one"
             continue
-        try:
-            images, deeper, others = _contents(root / place)
-        except OSError as error:
-            yield place, f"folders inside class folders are passed over: {error.strerror}"
-            continue
+        images, deeper, others = _contents(root / place)
+        why = f"{passed_over}, as {place} is; move it into {name}"
+        looked_at = (root / place / file for file in others)
+        images += [file.name for file in looked_at if looks_like_an_image(file, inside=root)]
         yield from ((f"{place}/{file}", why) for file in images)
-        yield from ((f"{place}/{file}", why) for file in others if unread_format(file))
         inner += [f"{place}/{folder}" for folder in deeper]
 
 
@@ -130,19 +127,30 @@ def class_folders(root: Path) -> Listing:
         Unicode, or the same as another one but for the composition of Unicode.
     """
     strays, folders, _ = _contents(root)
-    _refuse_splits(root, folders)
-    if not folders:
-        lying = f"{len(strays)} images lie directly in" if strays else "there are no folders in"
-        raise ValueError(f"expected one sub-folder per class, but {lying} {root}")
-    if strays:
+    if folders and {name.lower() for name in folders} <= _SPLITS:
+        inner = [root / part / name for part in folders for name in _contents(root / part)[1]]
+        if (
+            part := next((folder.parent for folder in inner if _contents(folder)[0]), None)
+        ) is not None:
+            raise ValueError(
+                f"{root} is divided into {', '.join(folders)}, which hold the classes: name one of "
+                f"them, such as folder:{part.as_posix()}"
+            )
+    if strays or not folders:
+        example = f" ({strays[0]})" if strays else ""
         raise ValueError(
-            f"{len(strays)} images lie directly in {root}, beside its class folders, and would "
-            f"belong to no class ({strays[0]}); move them into the folder of their class"
+            f"expected one sub-folder per class in {root}, got {len(folders)} folders, and beside "
+            f"them {len(strays)} images, which belong to no class{example}"
         )
     contents = {name: files_of(root / name) for name in folders}
     left_out = [row for name in ("", *folders) for row in _left_out(root, name)]
     if empty := [name for name, images in contents.items() if not images]:
-        raise ValueError(_say_empty(root, empty, left_out, all_of_them=len(empty) == len(folders)))
+        rows = (f"; {path}: {why}" for path, why in left_out if path.partition("/")[0] in empty)
+        raise ValueError(
+            f"no images in class folder(s) {', '.join(empty)} of {root}: name the folder whose "
+            f"sub-folders are the classes, of files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{next(rows, '')}"
+        )
     return Listing(
         root=root,
         files=tuple(f"{name}/{file}" for name, files in contents.items() for file in files),
@@ -150,22 +158,6 @@ def class_folders(root: Path) -> Listing:
         classes=tuple(composed(name) for name in folders),
         left_out=tuple(sorted((_printable(path), why) for path, why in left_out)),
     )
-
-
-def _refuse_splits(root: Path, folders: list[str]) -> None:
-    """Refuse folders that are called like the parts of a split and hold the classes themselves."""
-    if not folders or not {name.lower() for name in folders} <= _SPLITS:
-        return
-    parts = [
-        name
-        for name in folders
-        if any(_contents(root / name / inner)[0] for inner in _contents(root / name)[1])
-    ]
-    if parts:
-        raise ValueError(
-            f"{root} is divided into {', '.join(folders)}, which hold the classes: name one of "
-            f"them, such as folder:{root.as_posix()}/{parts[0]}"
-        )
 
 
 def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[str]) -> Listing:
@@ -178,15 +170,14 @@ def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[s
         no class.
     """
     listed, classes = list(entries), tuple(classes)
-    outside = next((file for file, _ in listed if not _stays_inside(file)), None)
-    if outside is not None:
-        raise ValueError(f"the dataset's index names {outside!r:.200}, which is not in {root}")
-    unknown = next((row for row in listed if not 0 <= row[1] < len(classes)), None)
-    if unknown is not None:
-        raise ValueError(
-            f"the dataset's index gives {unknown[0]!r} class {unknown[1]} (counted from 0), and "
-            f"there are {len(classes)} classes"
-        )
+    for file, label in listed:
+        path = PurePosixPath(file.replace("\\", "/"))
+        leads_out = path.is_absolute() or ".." in path.parts or PureWindowsPath(file).drive
+        if leads_out or not 0 <= label < len(classes):
+            raise ValueError(
+                f"the dataset's index names {file!r:.200}, which is not in {root}, or gives it the "
+                f"label {label}, of {len(classes)} classes"
+            )
     there = [(file, label) for file, label in listed if is_there(root / file)]
     if not there:
         raise ValueError(f"none of the {len(listed)} images of the dataset's index is in {root}")
@@ -199,12 +190,6 @@ def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[s
     )
 
 
-def _stays_inside(file: str) -> bool:
-    """Whether a relative path leads to a place below where it starts, by its spelling."""
-    path = PurePosixPath(file.replace("\\", "/"))
-    return not path.is_absolute() and ".." not in path.parts and not PureWindowsPath(file).drive
-
-
 def is_there(file: Path) -> bool:
     """Whether a path is one of a file."""
     try:
@@ -215,54 +200,25 @@ def is_there(file: Path) -> bool:
 
 def _contents(folder: Path) -> tuple[list[str], list[str], list[str]]:
     """Images, folders and other files of a folder, each sorted; hidden ones left out."""
-    images: list[str] = []
-    folders: list[str] = []
-    others: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            kind = folders if _is_folder(entry) else images if is_image(entry.name) else others
-            kind.append(entry.name)
-    _refuse_odd_names(folder, images + folders + [name for name in others if unread_format(name)])
-    return sorted(images, key=composed), sorted(folders, key=composed), sorted(others)
 
+    def fail(error: OSError) -> None:
+        raise error
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _refuse_odd_names(folder: Path, names: list[str]) -> None:
+    folders, files = (
+        sorted((name for name in names if name[0] != "." and name != "__MACOSX"), key=composed)
+        for names in next(os.walk(folder, onerror=fail))[1:]
+    )
+    images = [name for name in files if is_image(name)]
     seen: dict[str, str] = {}
-    for name in names:
+    for name in images + folders:
         if not is_unicode(name):
             raise ValueError(
                 f"the name {name!a} in {folder} is not Unicode, so that no table could hold it; "
                 "rename it"
             )
-        other = seen.setdefault(composed(name), name)
-        if other != name:
+        if (other := seen.setdefault(composed(name), name)) != name:
             raise ValueError(
-                f"{other!a} and {name!a} in {folder} are one name in two spellings of "
-                "Unicode; rename one"
+                f"{other!a} and {name!a} in {folder} are one name in two spellings of Unicode; "
+                "rename one"
             )
-
-
-def _say_empty(
-    root: Path, empty: list[str], left_out: list[tuple[str, str]], *, all_of_them: bool
-) -> str:
-    nested = next((name for name in empty if _contents(root / name)[1]), None)
-    told = next(((path, why) for path, why in left_out if path.partition("/")[0] in empty), None)
-    if nested:
-        hint = f"{nested} holds only folders: name the folder whose sub-folders are the classes"
-    elif told:
-        hint = f"of {told[0]}: {told[1]}"
-    else:
-        hint = f"images are files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
-    which = (
-        f"the {len(empty)} class folders" if all_of_them else f"class folder(s) {', '.join(empty)}"
-    )
-    return f"no images in {which} of {root}; {hint}"
+    return images, folders, [name for name in files if not is_image(name)]

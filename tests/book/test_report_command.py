@@ -218,7 +218,7 @@ def test_what_is_left_out_is_on_the_page_and_in_the_summary(
         images, "minivgg16@random", crops="center", out=tmp_path / "out", progress=False
     )
     page = text_of(made.page.read_text(encoding="utf-8"))
-    reasons = ("1 (such as a/IMG_1.HEIC): ", "it is a camera's raw file", "as b/older is; move it")
+    reasons = ("1 (such as a/IMG_1.HEIC): ", "files that end in .cr3", "as b/older is; move it")
     for reason in reasons:
         assert reason in page
         assert any(reason in line for line in made.left_out)

@@ -18,8 +18,8 @@ from analysis.data.decoding import (
     IMAGE_SUFFIXES,
     BrokenImageError,
     is_image,
+    looks_like_an_image,
     open_image,
-    unread_format,
 )
 
 SHADE = np.tile(np.arange(64) * 4, (64, 1))  # black at the left, nearly white at the right
@@ -103,9 +103,7 @@ def test_a_turned_tiff_whose_zero_is_white(tmp_path) -> None:
 def test_numbers_without_a_range_are_refused_by_name(dtype, order, photometric, tmp_path) -> None:
     values = (SHADE * (1 << 24) if dtype == "u4" else SHADE / 255).astype(dtype)
     tifffile.imwrite(tmp_path / "x.tif", values, photometric=photometric, byteorder=order)
-    with pytest.raises(
-        BrokenImageError, match=r"x\.tif: .*(no defined range|TIFF, damaged or of a kind)"
-    ):
+    with pytest.raises(BrokenImageError, match=r"x\.tif: .*(no defined range|none of the formats)"):
         open_image(tmp_path / "x.tif")
 
 
@@ -251,43 +249,34 @@ def test_a_damaged_heic_is_named(tmp_path) -> None:
 # --- what is not read, and says so ---
 
 
-@pytest.mark.parametrize(
-    ("name", "head", "said"),
-    [
-        ("a.jxl", b"", "JPEG XL, which is not read; convert it"),
-        ("noname", b"\xff\x0a" + bytes(9), "JPEG XL"),
-        ("IMG.CR2", b"II*\0", "a camera's raw file"),
-        ("a.b.DNG", b"", "a camera's raw file"),
-        ("scan.nii.gz", b"\x1f\x8b", "a medical or scientific image"),
-        ("slice", bytes(128) + b"DICM", "a medical or scientific image"),
-        ("plot.svg", b"", "a vector graphic"),
-        ("plot.txt", b'<?xml version="1.0"?><svg xmlns="x">', "a vector graphic"),
-        ("film.MOV", b"", "a video"),
-        ("film", b"\0\0\0\x18ftypisom", "a video"),
-        ("art.psd", b"8BPS", "a file of an image editor"),
-        ("photo", b"\xff\xd8\xff\xe0", "JPEG, but its name does not end like that of an image"),
-        ("photo.jpg_large", b"\xff\xd8\xff\xe0", "rename it"),
-        ("photo.dat", b"\0\0\0\x18ftypheic", "HEIF, but its name"),
-        ("x.tif", b"II*\0", "TIFF, damaged or of a kind that is not read"),
-        ("notes.txt", b"Hello", None),
-        ("labels.csv", b"", None),
-        ("Thumbs.db", b"\xd0\xcf\x11\xe0", None),
-        ("x.png", b"no image", None),
-    ],
-)
-def test_what_looks_like_an_image_is_told_apart(name, head, said) -> None:
-    found = unread_format(name, head)
-    assert (found is None) if said is None else (found is not None and said in found)
-
-
-def test_a_file_that_is_called_otherwise_says_what_it_is(tmp_path) -> None:
-    for content, said in ((b"\xff\x0a" + bytes(50), "JPEG XL"), (b"%PDF-1.7", "a document")):
-        (tmp_path / "x.jpg").write_bytes(content)
-        with pytest.raises(BrokenImageError, match=f"; it is {said}, which is not read; conv"):
-            open_image(tmp_path / "x.jpg")
+def test_what_looks_like_an_image_is_told_apart(tmp_path) -> None:
+    jpeg, heif = tmp_path / "made.jpg", tmp_path / "made.heif"
+    register_heif_opener()
+    for file in (jpeg, heif):
+        Image.new("RGB", (8, 8)).save(file)
+    rename, convert = "its name does not end like that of an image; rename it", "; convert it"
+    for name, content, said in (
+        *(
+            (f"x{ending}", b"", f"end in {ending.lower()} are not read{convert}")
+            for ending in UNREAD
+        ),
+        *((name, jpeg.read_bytes(), f"JPEG, but {rename}") for name in ("photo", "x.jpg_large")),
+        ("photo.dat", heif.read_bytes(), f"HEIF, but {rename}"),
+        *(
+            ("notes.txt", b"Hello", None),
+            ("labels.csv", b"", None),
+            ("Thumbs.db", b"\xd0\xcf", None),
+        ),
+    ):
+        (tmp_path / name).write_bytes(content)
+        reason = looks_like_an_image(tmp_path / name)
+        assert (reason is None) if said is None else (reason is not None and said in reason), name
     (tmp_path / "x.jpg").write_bytes(b"nothing")
     with pytest.raises(BrokenImageError, match=f"none of the formats {', '.join(FORMATS)}"):
         open_image(tmp_path / "x.jpg")
+
+
+UNREAD = (".jxl", ".CR2", ".dng", ".nii.gz", ".svg", ".MOV", ".psd", ".pdf")
 
 
 def test_every_ending_is_one_that_pillow_knows_for_a_format_that_is_read() -> None:
@@ -295,4 +284,4 @@ def test_every_ending_is_one_that_pillow_knows_for_a_format_that_is_read() -> No
     known = Image.registered_extensions() | {".hif": "HEIF", ".mpo": "JPEG"}
     assert {known[ending] for ending in IMAGE_SUFFIXES - {".pnm"}} <= set(FORMATS)
     assert is_image("A.HEIC") and not is_image(".heic") and not is_image("heic")
-    assert all(unread_format(f"x{ending}") is None for ending in IMAGE_SUFFIXES)
+    assert not any(looks_like_an_image(f"x{ending}") for ending in IMAGE_SUFFIXES)

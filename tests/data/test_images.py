@@ -302,10 +302,10 @@ def test_folder_errors(folder: Path, tmp_path: Path) -> None:
         load_dataset(f"folder:{folder}/ant/1.png")
     with pytest.raises(ValueError, match="after 'folder:'"):
         load_dataset("folder:")
-    with pytest.raises(ValueError, match="2 images lie directly in"):
+    with pytest.raises(ValueError, match="beside them 2 images"):
         load_dataset(f"folder:{folder}/ant")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(ValueError, match=r"no folders in .*bare"):
+    with pytest.raises(ValueError, match=r"in .*bare, got 0 folders"):
         load_dataset(f"folder:{tmp_path}/bare")
 
 
@@ -318,15 +318,15 @@ def test_empty_class_folder_is_named(folder: Path) -> None:
 def test_no_images_at_all(tmp_path: Path) -> None:
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant/notes.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"no images in the 1 class folders.*\.jpeg"):
+    with pytest.raises(ValueError, match=r"no images in class folder\(s\) ant.*\.jpeg"):
         load_dataset(f"folder:{tmp_path}")
     (tmp_path / "ant/IMG_1.CR2").write_text("x")
-    with pytest.raises(ValueError, match=r"of ant/IMG_1.CR2: it is a camera's raw file, .*convert"):
+    with pytest.raises(ValueError, match=r"; ant/IMG_1.CR2: files that end in \.cr2.*convert"):
         load_dataset(f"folder:{tmp_path}")
 
 
 def test_one_folder_too_high_is_recognised(folder: Path) -> None:
-    with pytest.raises(ValueError, match="mine holds only folders: name the folder whose"):
+    with pytest.raises(ValueError, match=r"mine of .*: name the folder whose"):
         load_dataset(f"folder:{folder.parent}")
 
 
