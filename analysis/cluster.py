@@ -8,6 +8,7 @@ system.
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
@@ -30,7 +31,7 @@ _SECONDS_WITHOUT_NEWS = 30
 _SECONDS_WITHOUT_WORKERS = 300
 _TASKS_PER_THREAD = 3  # one runs, one is on its way, one result waits
 _GONE = "the cluster is gone, or has dropped what it was given; what was finished is kept"
-_PACKAGES = ("numpy", "torch", "zarr", "layerbook")
+_PACKAGES = ["numpy", "torch", "zarr", "layerbook"]
 
 
 def connect(address: str) -> Client:
@@ -56,14 +57,11 @@ def connect(address: str) -> Client:
         NumPy, PyTorch, Zarr or Layerbook than this process. Workers that join later are not asked.
     """
     from distributed import Client
-    from distributed.comm import get_address_host
 
-    try:
-        get_address_host(address)
-    except (ValueError, TypeError, AttributeError) as error:
+    if not re.fullmatch(r"\w+://.+[:/]\d+", address):
         raise ValueError(
             f"expected a scheduler's address such as 'tcp://10.0.0.1:8786', got {address!r}"
-        ) from error
+        )
     try:
         client = Client(address, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
     except OSError as error:
@@ -72,7 +70,13 @@ def connect(address: str) -> Client:
             "one with `dask scheduler`, and its workers with `dask worker ADDRESS`"
         ) from error
     try:
+        client.wait_for_workers(1, timeout=_SECONDS_TO_ANSWER)
         _require_same_versions(client)
+    except TimeoutError as error:
+        client.close()
+        raise ConnectionError(
+            f"the scheduler at {address} has no workers; start some with `dask worker {address}`"
+        ) from error
     except BaseException:
         client.close()
         raise
@@ -80,33 +84,17 @@ def connect(address: str) -> Client:
 
 
 def _require_same_versions(client: Client) -> None:
-    def versions(packages: tuple[str, ...]) -> dict[str, str]:
-        # A closure that imports what it needs: a worker without this package can run it.
-        from importlib.metadata import PackageNotFoundError, version
-        from platform import python_version_tuple
-
-        found = {"Python": ".".join(python_version_tuple()[:2])}
-        for package in packages:
-            try:
-                found[package] = version(package)
-            except PackageNotFoundError:
-                found[package] = "(not installed)"
-        return found
-
-    try:
-        client.wait_for_workers(1, timeout=_SECONDS_TO_ANSWER)
-    except TimeoutError as error:
-        raise ConnectionError(
-            f"the scheduler at {client.scheduler.address} has no workers; start some with "
-            f"`dask worker {client.scheduler.address}`"
-        ) from error
-    expected = versions(_PACKAGES)
-    for worker, theirs in client.run(versions, _PACKAGES).items():
-        for name, here in expected.items():
-            if theirs[name] != here:
+    versions: Any = client.get_versions(packages=_PACKAGES)
+    here = versions["client"]["packages"]
+    for address, worker in versions["workers"].items():
+        for name in ("python", *_PACKAGES):
+            theirs, ours = worker["packages"][name], here[name]
+            if name == "python":
+                theirs, ours = (".".join(version.split(".")[:2]) for version in (theirs, ours))
+            if theirs != ours:
                 raise ValueError(
-                    f"worker {worker} has {name} {theirs[name]}, here it is {here}; install the "
-                    "same versions on all machines (requirements.lock)"
+                    f"worker {address} has {name} {theirs}, here it is {ours}; install the same "
+                    "versions on all machines (requirements.lock)"
                 )
 
 
@@ -180,9 +168,14 @@ def _next_result(client: Client, waiting: deque[Future]) -> Any:
     while seconds <= _SECONDS_WITHOUT_WORKERS:
         try:
             result = waiting[0].result(timeout=_SECONDS_WITHOUT_NEWS)
+            waiting.popleft()
+            return result
         except TimeoutError:
             if waiting[0].status == "error":  # the function's own
                 raise
+            seconds = 0 if _n_threads(client) else seconds + _SECONDS_WITHOUT_NEWS
+            if seconds:
+                _LOG.warning("the cluster has no workers; waiting for some")
         except KilledWorker as error:
             raise RuntimeError(
                 f"gave up after {error.allowed_failures + 1} workers died on the same task "
@@ -190,15 +183,7 @@ def _next_result(client: Client, waiting: deque[Future]) -> Any:
             ) from error
         except CancelledError as error:
             raise ConnectionError(_GONE) from error
-        else:
-            waiting.popleft()
-            return result
-        if _n_threads(client):
-            seconds = 0
-        else:
-            seconds += _SECONDS_WITHOUT_NEWS
-            _LOG.warning("the cluster has no workers; waiting for some")
     raise ConnectionError(
         f"the cluster has had no workers for {_SECONDS_WITHOUT_WORKERS} s; start some again, with "
-        "more memory if that is why they died, and run the same again: what was finished is kept"
+        "more memory if that is why they died, and rerun the command: what was finished is kept"
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from distributed.protocol.pickle import dumps
 
 from analysis import cluster as room
@@ -191,9 +190,12 @@ def test_a_cluster_that_does_not_answer_or_fit_is_refused(cluster, monkeypatch):
             connect(empty.scheduler_address)
     with pytest.raises(ValueError, match="expected a scheduler's address"):
         connect("nowhere")
-    usual = importlib.metadata.version
-    monkeypatch.setattr(
-        importlib.metadata, "version", lambda name: "0.0" if name == "zarr" else usual(name)
-    )
+    usual = Client.get_versions
+
+    def of_an_older_zarr(self, packages):
+        found = usual(self, packages=packages)
+        return found | {"client": {"packages": {**found["client"]["packages"], "zarr": "0.0"}}}
+
+    monkeypatch.setattr(Client, "get_versions", of_an_older_zarr)
     with pytest.raises(ValueError, match=r"has zarr [\d.]+, here it is 0\.0; install the same"):
         connect(cluster.scheduler_address)
