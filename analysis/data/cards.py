@@ -8,10 +8,10 @@ when the official archive is complete.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
 __all__ = ["CARDS", "DatasetCard", "Overlap", "OverlapGroup", "Source", "card_of"]
 
@@ -31,14 +31,14 @@ class Source:
         images and classes are counted instead.
     n_bytes : int or None
         Size of the file.
-    nested : tuple of str
+    nested : sequence of str
         Archives inside this archive, as paths within it, which are unpacked as well.
     """
 
     url: str
     checksum: str | None = None
     n_bytes: int | None = None
-    nested: tuple[str, ...] = ()
+    nested: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,6 @@ class DatasetCard:
         """Part of the name after the slash; empty for datasets of one domain."""
         return self.name.partition("/")[2]
 
-    @property
-    def how_obtained(self) -> Literal["bundled", "fetched", "by hand"]:
-        """Whether the dataset is installed already, can be fetched, or has to be asked for."""
-        if self.layout == "bundled":
-            return "bundled"
-        return "fetched" if self.sources else "by hand"
-
     def overlap_with(self, source_task: str | None) -> Overlap:
         """Overlap with a source task; of no group where nobody has compared them."""
         if source_task == self.source_task:
@@ -130,27 +123,20 @@ class DatasetCard:
         return self.overlap_elsewhere.get(source_task or "", Overlap())
 
 
-def _cards_from(name: str, fields: dict[str, Any]) -> Iterator[DatasetCard]:
-    domains: dict[str, int] = fields.pop("domains", {})
-    sources = tuple(
-        Source(**{**source, "nested": tuple(source.get("nested", ()))})
-        for source in fields.pop("sources", ())
-    )
-    overlaps: dict[str, Any] = fields.pop("overlap_elsewhere", {})
-    fields["sources"] = sources
-    fields["overlap_elsewhere"] = {task: Overlap(**overlap) for task, overlap in overlaps.items()}
-    if not domains:
-        yield DatasetCard(name=name, **fields)
-    for domain, images in domains.items():
-        yield DatasetCard(name=f"{name}/{domain}", images=images, **fields)
-
-
-def _read_cards() -> dict[str, DatasetCard]:
+def _cards() -> Iterator[DatasetCard]:
     table = tomllib.loads(files("analysis.data").joinpath("cards.toml").read_text("utf-8"))
-    return {card.name: card for name, fields in table.items() for card in _cards_from(name, fields)}
+    for name, fields in table.items():
+        domains: dict[str, int | None] = fields.pop("domains", {})
+        fields["sources"] = tuple(Source(**source) for source in fields.get("sources", ()))
+        overlaps = fields.get("overlap_elsewhere", {})
+        fields["overlap_elsewhere"] = {task: Overlap(**row) for task, row in overlaps.items()}
+        if not domains:
+            yield DatasetCard(name, **fields)
+        for domain, images in domains.items():
+            yield DatasetCard(f"{name}/{domain}", images=images, **fields)
 
 
-CARDS: dict[str, DatasetCard] = _read_cards()
+CARDS: dict[str, DatasetCard] = {card.name: card for card in _cards()}
 
 
 def card_of(name: str) -> DatasetCard:
@@ -164,8 +150,7 @@ def card_of(name: str) -> DatasetCard:
     """
     if name in CARDS:
         return CARDS[name]
-    domains = [known for known in CARDS if known.startswith(f"{name.rstrip('/')}/")]
-    if domains:
+    if domains := [known for known in CARDS if known.startswith(f"{name.rstrip('/')}/")]:
         raise ValueError(f"{name!r} is loaded one domain at a time: {', '.join(domains)}")
     raise ValueError(
         f"unknown dataset {name!r}; known: {', '.join(CARDS)}, or folder:/path/to/images "

@@ -42,7 +42,7 @@ from analysis import paths
 from analysis.data.cards import DatasetCard, Source, card_of
 from analysis.data.layouts import LAYOUTS, find_dataset, read_listing
 
-__all__ = ["fetch_dataset", "how_to_get", "is_archive", "most_unpacked", "unpack"]
+__all__ = ["fetch_dataset", "how_to_get", "most_unpacked", "unpack"]
 
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 _TIMES = 20
@@ -58,11 +58,6 @@ _READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 # Name, size, whether it is a file or a folder that can be read, and what writes it.
 _Members = Generator[tuple[str, int, bool, Callable[..., object]]]
-
-
-def is_archive(name: str) -> bool:
-    """Whether a file name is one of an archive that ``unpack`` understands."""
-    return name.lower().endswith(_ARCHIVE_ENDINGS)
 
 
 def most_unpacked(archive: Path) -> int:
@@ -194,7 +189,7 @@ def fetch_dataset(name: str, *, progress: bool = True) -> Path:
         If the download fails or the disk is too small.
     """
     card = card_of(name)
-    if card.how_obtained == "bundled":
+    if card.layout == "bundled":
         raise ValueError(f"{name!r} comes with the installed packages; there is nothing to fetch")
     if (found := find_dataset(card)) is not None:
         _LOG.info("%s is already in %s", name, found)
@@ -207,7 +202,31 @@ def fetch_dataset(name: str, *, progress: bool = True) -> Path:
             f"{place} exists, but {_what_is_expected(card)} is not there; move the folder away "
             "and fetch again"
         )
-    _install(card, place, progress=progress)
+    root = place.parent
+    root.mkdir(parents=True, exist_ok=True)
+    needed, free = 2 * _total_bytes(card), shutil.disk_usage(root).free  # archives, and unpacked
+    if needed > free:
+        raise OSError(
+            f"{card.name!r} needs about {_megabytes(needed)} in {root}, which has "
+            f"{_megabytes(free)} free"
+        )
+    downloads = root / ".downloads" / card.folder
+    with tempfile.TemporaryDirectory(prefix=f".{card.folder}-", dir=root) as temporary:
+        # Named as the dataset's own folder, so that it can be listed before it is in place.
+        unpacked = Path(temporary) / card.folder
+        unpacked.mkdir()
+        for source in card.sources:
+            # What is verified need not be downloaded again, whatever happens to the rest.
+            folder = downloads if source.checksum else Path(temporary)
+            _add(source, _download(source, folder, progress=progress), unpacked)
+        _check(card, Path(temporary))
+        try:
+            unpacked.rename(place)
+        except OSError:
+            if find_dataset(card) is None:
+                raise
+            _LOG.info("another process has put %s in place meanwhile", card.name)
+    shutil.rmtree(downloads, ignore_errors=True)
     found = find_dataset(card)
     if found is None:  # a data root was changed meanwhile
         raise FileNotFoundError(how_to_get(card))
@@ -217,25 +236,23 @@ def fetch_dataset(name: str, *, progress: bool = True) -> Path:
 def how_to_get(card: DatasetCard) -> str:
     """Say that a dataset is not on disk, how to get it, where to put it and what is checked."""
     searched = ", ".join(str(root / card.folder) for root in paths.data_roots())
-    lines = [f"dataset {card.name!r} is not on disk (searched: {searched})."]
-    if card.sources:
-        size = _total_bytes(card)
-        said = f" ({_megabytes(size)})" if size else ""
-        lines.append(
-            f"Download it{said} with `layerbook fetch {card.name}` or "
-            f"load_dataset({card.name!r}, fetch=True)."
-        )
-    else:
-        homepage = f" See {card.homepage}." if card.homepage else ""
-        lines.append(f"It cannot be downloaded directly. {card.obtain}{homepage}")
-    lines.append(f"To put it there by hand: {_what_is_expected(card)}.")
-    return "\n".join(lines)
+    size = f" ({_megabytes(total)})" if (total := _total_bytes(card)) else ""
+    homepage = f" See {card.homepage}." if card.homepage else ""
+    get = (
+        f"Download it{size} with `layerbook fetch {card.name}` or load_dataset({card.name!r}, "
+        "fetch=True)."
+        if card.sources
+        else f"It cannot be downloaded directly. {card.obtain}{homepage}"
+    )
+    return (
+        f"dataset {card.name!r} is not on disk (searched: {searched}).\n{get}\n"
+        f"To put it there by hand: {_what_is_expected(card)}."
+    )
 
 
 def _what_is_expected(card: DatasetCard) -> str:
     expected = LAYOUTS[card.layout].expected(paths.data_download_root() / card.folder, card.domain)
-    counts = f"{card.images or 'any number of'} images, {card.classes or 'any number of'} classes"
-    return f"{' and '.join(expected)} ({counts})"
+    return f"{' and '.join(expected)} ({card.images} images, {card.classes} classes)"
 
 
 def _total_bytes(card: DatasetCard) -> int:
@@ -246,49 +263,9 @@ def _megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
-def _install(card: DatasetCard, place: Path, *, progress: bool) -> None:
-    root = place.parent
-    root.mkdir(parents=True, exist_ok=True)
-    _require_space(card, root)
-    downloads = root / ".downloads" / card.folder
-    with tempfile.TemporaryDirectory(prefix=f".{card.folder}-", dir=root) as temporary:
-        # Named as the dataset's own folder, so that it can be listed before it is in place.
-        unpacked = Path(temporary) / card.folder
-        unpacked.mkdir()
-        try:
-            for source in card.sources:
-                _add(source, _download(source, downloads, progress=progress), unpacked)
-            _check(card, Path(temporary))
-        except ValueError:
-            _forget_unverified(card, downloads)
-            raise
-        _rename(unpacked, place, card)
-    shutil.rmtree(downloads, ignore_errors=True)
-
-
-def _forget_unverified(card: DatasetCard, downloads: Path) -> None:
-    """Remove what was refused; what agrees with a checksum need not be downloaded again."""
-    for source in card.sources:
-        if source.checksum is None:
-            (downloads / _file_name(source)).unlink(missing_ok=True)
-
-
-def _require_space(card: DatasetCard, root: Path) -> None:
-    needed = 2 * _total_bytes(card)  # the archive, and about as much again unpacked
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise OSError(
-            f"{card.name!r} needs about {_megabytes(needed)} in {root}, "
-            f"which has {_megabytes(free)} free"
-        )
-
-
 def _download(source: Source, folder: Path, *, progress: bool) -> Path:
-    name = _file_name(source)
-    size = f", {_megabytes(source.n_bytes)}" if source.n_bytes else ""
-    if source.checksum is None:
-        (folder / name).unlink(missing_ok=True)  # an earlier try may have left anything
-    _LOG.info("downloading %s%s", source.url, size)
+    name = unquote(Path(urlsplit(source.url).path).name)
+    _LOG.info("downloading %s (%s)", source.url, _megabytes(source.n_bytes or 0))
     try:
         fetched = pooch.retrieve(
             source.url,
@@ -310,12 +287,8 @@ def _download(source: Source, folder: Path, *, progress: bool) -> Path:
     return Path(fetched)
 
 
-def _file_name(source: Source) -> str:
-    return unquote(Path(urlsplit(source.url).path).name)
-
-
 def _add(source: Source, file: Path, folder: Path) -> None:
-    if not is_archive(file.name):
+    if not file.name.lower().endswith(_ARCHIVE_ENDINGS):
         shutil.copyfile(file, folder / file.name)
         return
     most = most_unpacked(file)  # also of an archive inside
@@ -343,12 +316,3 @@ def _check(card: DatasetCard, root: Path) -> None:
             f"expected {card.images} images of {card.classes} classes in the downloaded files of "
             f"{card.name!r}, got {counted[0]} of {counted[1]}"
         )
-
-
-def _rename(unpacked: Path, place: Path, card: DatasetCard) -> None:
-    try:
-        unpacked.rename(place)
-    except OSError:
-        if find_dataset(card) is None:
-            raise
-        _LOG.info("another process has put %s in place meanwhile", card.name)
