@@ -5,20 +5,18 @@ photographs and of the classes of ``source_drawn``. Each dataset draws from a st
 a target task and the source task never share a draw, even where they share classes and seed.
 
 Images are described by the calls that draw them, drawn once, and kept on disk. What is kept goes by
-a hash of the calls, of the source of every module that they run through and of the versions of the
-libraries that these use, so a change of any of them draws anew.
+a hash of the calls, of the source of the modules that draw and of the versions of the libraries
+that these use, so a change of any of them draws anew.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from importlib import import_module
+from functools import lru_cache
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -29,6 +27,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, features
 
+from analysis.data import glyphs
+from analysis.data import materials as materials_drawn
 from analysis.data.cards import CARDS
 from analysis.data.glyphs import DIGITS, GLYPHS, SIDE, SOURCE_GLYPHS, render_digit, render_glyph
 from analysis.data.images import ImageArrays, ImageDataset
@@ -78,7 +78,7 @@ def digits_rendered(n_per_class: int = 100, *, seed: int = 0) -> ImageDataset:
     ImageDataset
         Images in order of class.
     """
-    return _sized("digits_rendered", DIGITS, render_digit, [n_per_class] * len(DIGITS), seed=seed)
+    return _sized("digits_rendered", DIGITS, render_digit, n_per_class, seed=seed)
 
 
 def glyphs_clean(n_per_class: int = 50, *, seed: int = 0) -> ImageDataset:
@@ -86,7 +86,7 @@ def glyphs_clean(n_per_class: int = 50, *, seed: int = 0) -> ImageDataset:
 
     For the parameters see ``digits_rendered``.
     """
-    return _glyphs("glyphs_clean", "clean", n_per_class, seed)
+    return _sized("glyphs_clean", GLYPHS, render_glyph, n_per_class, style="clean", seed=seed)
 
 
 def glyphs_cluttered(n_per_class: int = 80, *, seed: int = 0) -> ImageDataset:
@@ -94,14 +94,8 @@ def glyphs_cluttered(n_per_class: int = 80, *, seed: int = 0) -> ImageDataset:
 
     For the parameters see ``digits_rendered``.
     """
-    return _glyphs("glyphs_cluttered", "cluttered", n_per_class, seed)
-
-
-def _glyphs(
-    name: str, style: Literal["clean", "cluttered"], n_per_class: int, seed: int
-) -> ImageDataset:
-    sizes = [n_per_class] * len(GLYPHS)
-    return _sized(name, GLYPHS, render_glyph, sizes, style=style, seed=seed)
+    style = "cluttered"
+    return _sized("glyphs_cluttered", GLYPHS, render_glyph, n_per_class, style=style, seed=seed)
 
 
 def materials(n_per_class: int = 80, *, seed: int = 0) -> ImageDataset:
@@ -109,9 +103,7 @@ def materials(n_per_class: int = 80, *, seed: int = 0) -> ImageDataset:
 
     For the parameters see ``digits_rendered``.
     """
-    return _sized(
-        "materials", MATERIALS, render_material, [n_per_class] * len(MATERIALS), seed=seed
-    )
+    return _sized("materials", MATERIALS, render_material, n_per_class, seed=seed)
 
 
 def materials_unbalanced(smallest: int = 10, largest: int = 320, *, seed: int = 0) -> ImageDataset:
@@ -173,18 +165,14 @@ def source_drawn(
         raise ValueError(f"expected split 'train' or 'val', got {split!r}")
     n_images = _SOURCE_SIZES[split] if n_per_class is None else n_per_class
     shared = {"stream": _STREAMS[f"source_drawn/{split}"], "seed": seed}
-    halves = {"clean": n_images // 2, "cluttered": n_images - n_images // 2}
-    contents = {
-        f"glyph {name}": [
-            drawing(render_glyph, GLYPHS.index(name), half, style=style, **shared)
-            for style, half in halves.items()
+    halves = {"clean": n_images // 2, "cluttered": n_images - n_images // 2}.items()
+    contents = {}
+    for label, name in enumerate(SOURCE_GLYPHS):
+        contents[f"glyph {name}"] = [
+            drawing(render_glyph, label, half, style=style, **shared) for style, half in halves
         ]
-        for name in SOURCE_GLYPHS
-    }
-    contents |= {
-        f"material {name}": [drawing(render_material, label, n_images, **shared)]
-        for label, name in enumerate(MATERIALS)
-    }
+    for label, name in enumerate(MATERIALS):
+        contents[f"material {name}"] = [drawing(render_material, label, n_images, **shared)]
     return _dataset("source_drawn", contents)
 
 
@@ -201,9 +189,10 @@ def _sized(
     name: str,
     classes: Sequence[str],
     render: Callable[..., np.ndarray],
-    sizes: Sequence[int],
+    sizes: int | Sequence[int],
     **options: object,
 ) -> ImageDataset:
+    sizes = [sizes] * len(classes) if isinstance(sizes, int) else sizes
     options |= {"stream": _STREAMS[name]} if name in _STREAMS else {}
     drawings = [[drawing(render, label, size, **options)] for label, size in enumerate(sizes)]
     return _dataset(name, dict(zip(classes, drawings, strict=True)))
@@ -211,25 +200,26 @@ def _sized(
 
 def _dataset(name: str, contents: Mapping[str, Sequence[Drawing]]) -> ImageDataset:
     """Dataset of the drawings of each class."""
-    sizes = {each: sum(part.n_images for part in parts) for each, parts in contents.items()}
+    sizes = [sum(part.n_images for part in parts) for parts in contents.values()]
+    drawings = tuple(chain.from_iterable(contents.values()))
     return ImageDataset(
         name=name,
         classes=tuple(contents),
-        labels=np.repeat(np.arange(len(contents)), list(sizes.values())),
-        paths=tuple(f"{each}/{k:04d}" for each, size in sizes.items() for k in range(size)),
-        source=DrawnImages.of(name, [part for parts in contents.values() for part in parts]),
+        labels=np.repeat(np.arange(len(contents)), sizes),
+        paths=tuple(
+            f"{c}/{k:04d}" for c, size in zip(contents, sizes, strict=True) for k in range(size)
+        ),
+        source=DrawnImages(name, drawings, np.arange(sum(sizes))),
         overlap_group=CARDS[name].overlap_group,
     )
 
 
 DRAWN: dict[str, Callable[[], ImageDataset]] = {
-    "digits_rendered": digits_rendered,
-    "glyphs_clean": glyphs_clean,
-    "glyphs_cluttered": glyphs_cluttered,
-    "materials": materials,
-    "materials_unbalanced": materials_unbalanced,
-    "wood_grain": wood_grain,
-    "source_drawn": source_drawn,
+    draw.__name__: draw
+    for draw in (
+        *(digits_rendered, glyphs_clean, glyphs_cluttered, materials, materials_unbalanced),
+        *(wood_grain, source_drawn),
+    )
 }
 
 
@@ -270,15 +260,7 @@ class Drawing:
 def drawing(
     render: Callable[..., Images], label: int, n_images: int, /, **options: object
 ) -> Drawing:
-    """Describe images; for the parameters see ``Drawing``.
-
-    Raises
-    ------
-    ValueError
-        If fewer than no images are asked for.
-    """
-    if n_images < 0:
-        raise ValueError(f"expected a number of images to draw, got {n_images}")
+    """Describe images; for the parameters see ``Drawing``."""
     return Drawing(render, label, n_images, tuple(sorted(options.items())))
 
 
@@ -286,7 +268,7 @@ def drawing(
 class DrawnImages:
     """Drawn images, an ``ImageSource``: nothing is drawn before the first image is asked for.
 
-    A pickled copy holds the description only, and finds or draws the images where it wakes up.
+    It holds the description only: a pickled copy finds or draws the images where it wakes up.
 
     Attributes
     ----------
@@ -302,31 +284,21 @@ class DrawnImages:
     drawings: tuple[Drawing, ...]
     positions: npt.NDArray[np.int64]
 
-    @classmethod
-    def of(cls, name: str, drawings: Sequence[Drawing]) -> DrawnImages:
-        """Source of all images of some drawings."""
-        n_images = sum(each.n_images for each in drawings)
-        return cls(name, tuple(drawings), np.arange(n_images, dtype=np.int64))
-
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return DrawnImages, (self.name, self.drawings, self.positions)
-
     def image(self, index: int) -> Image.Image:
         """Image number ``index``."""
-        return self._held.image(int(self.positions[index]))
+        return self._held().image(int(self.positions[index]))
 
     def digest(self, index: int) -> bytes:
         """Hash of the shape and values."""
-        return self._held.digest(int(self.positions[index]))
+        return self._held().digest(int(self.positions[index]))
 
     def take(self, indices: npt.NDArray[np.int64]) -> DrawnImages:
         """Restrict to some of the images."""
         return DrawnImages(self.name, self.drawings, self.positions[indices])
 
-    @cached_property
     def _held(self) -> ImageArrays:
         with _ONE_DRAWS:
             return ImageArrays(_kept(self.name, self.drawings, drawn_root()))
@@ -347,25 +319,19 @@ def _kept(name: str, drawings: tuple[Drawing, ...], folder: Path) -> Images:
             np.save(opened, images)
     except OSError as error:
         _LOG.warning("%s is drawn anew by every process: it cannot be kept, %s", name, error)
-        return images
-    kept = _mapped(file, shape)
-    return images if kept is None else kept
+    return images
 
 
 def _mapped(file: Path, shape: tuple[int, ...]) -> Images | None:
     """Whole file as a read-only array, or None where there is none that fits."""
     try:
         images: Images = np.load(file, mmap_mode="r", allow_pickle=False)
+        if images.shape != shape or images.dtype != np.uint8:
+            raise ValueError(f"expected uint8 of shape {shape}, got {images.dtype}, {images.shape}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:
         _LOG.warning("drawing again what cannot be read from %s: %s", file, error)
-        return None
-    if images.shape != shape or images.dtype != np.uint8:
-        _LOG.warning(
-            "drawing again: expected uint8 of shape %s in %s, got %s of shape %s",
-            *(shape, file, images.dtype, images.shape),
-        )
         return None
     return images
 
@@ -379,22 +345,11 @@ def _draw(name: str, drawings: Sequence[Drawing], shape: tuple[int, ...]) -> Ima
 
 
 def _key(drawings: Sequence[Drawing]) -> str:
-    calls = []
-    modules: dict[str, str] = {}
-    for each in drawings:
-        function = f"{each.render.__module__}.{each.render.__qualname__}"
-        calls.append((function, each.label, each.n_images, each.options))
-        _add_sources(each.render.__module__, modules)
+    calls = [
+        (d.render.__module__, d.render.__qualname__, d.label, d.n_images, d.options)
+        for d in drawings
+    ]
+    sources = [inspect.getsource(module) for module in (glyphs, materials_drawn)]
     versions = [version(library) for library in _LIBRARIES]
-    content = repr((calls, sorted(modules.items()), versions, features.version("freetype2")))
+    content = repr((calls, sources, versions, features.version("freetype2")))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _add_sources(module: str, found: dict[str, str]) -> None:
-    """Add the source of a module, and of the modules of this room that it imports."""
-    if module in found:
-        return
-    found[module] = inspect.getsource(import_module(module))
-    for node in ast.walk(ast.parse(found[module])):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analysis.data."):
-            _add_sources(str(node.module), found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -42,25 +43,19 @@ class Layout:
 
     def base(self, folder: Path, domain: str = "") -> Path | None:
         """Find the base folder in a dataset's folder; ``None`` if what is needed is not there."""
-        for inside in self.inside:
-            base = folder / inside.format(domain=domain)
-            if base.is_dir() and all(_is_there(base, need) for need in self.needs):
-                return base
-        return None
+        bases = (folder / inside.format(domain=domain) for inside in self.inside)
+        return next((base for base in bases if base.is_dir() and self._fits(base)), None)
+
+    def _fits(self, base: Path) -> bool:
+        if self.needs == ("*",):
+            return any(not entry.name.startswith(".") for entry in base.iterdir())
+        return all(any((base / one).exists() for one in need.split("|")) for need in self.needs)
 
     def expected(self, folder: Path, domain: str = "") -> tuple[str, ...]:
         """Full paths of what is needed, in the preferred place."""
         base = folder / self.inside[0].format(domain=domain)
         needs = ("<class>" if need == "*" else need.replace("|", " or ") for need in self.needs)
         return tuple(str(base / need) for need in needs)
-
-
-def _is_there(base: Path, need: str) -> bool:
-    if need == "*":
-        return any(not entry.name.startswith(".") for entry in base.iterdir())
-    if "|" in need:
-        return any((base / choice).exists() for choice in need.split("|"))
-    return (base / need).exists()
 
 
 def _folders(name: str, root: Path) -> Listing:
@@ -82,9 +77,10 @@ def _labelled(root: Path, entries: Iterable[tuple[str, str]]) -> Listing:
 
 
 def _flowers102(root: Path) -> Listing:
-    labels = np.ravel(read_matlab(root / "imagelabels.mat", "labels")).astype(int)
-    entries = ((f"jpg/image_{n:05d}.jpg", label - 1) for n, label in enumerate(labels.tolist(), 1))
-    return by_index(root, entries, (f"{label:03d}" for label in range(1, labels.max() + 1)))
+    (numbers,) = read_matlab(root / "imagelabels.mat", "labels")
+    labels = np.ravel(numbers).astype(int).tolist()
+    entries = ((f"jpg/image_{n:05d}.jpg", label - 1) for n, label in enumerate(labels, 1))
+    return by_index(root, entries, (f"{label:03d}" for label in range(1, max(labels) + 1)))
 
 
 def _cub200(root: Path) -> Listing:
@@ -103,24 +99,19 @@ def _catsdogs(root: Path) -> Listing:
 
 def _food101(root: Path) -> Listing:
     test: dict[str, list[str]] = json.loads((root / "meta/test.json").read_text("utf-8"))
-    return _labelled(
-        root,
-        ((f"images/{image}.jpg", name) for name in sorted(test) for image in sorted(test[name])),
-    )
+    rows = [(f"images/{image}.jpg", name) for name in sorted(test) for image in sorted(test[name])]
+    return _labelled(root, rows)
 
 
 def _wood(root: Path) -> Listing:
-    images = root / "knot_images_png" if (root / "knot_images_png").is_dir() else root
-    present = {Path(name).stem: name for name in files_of(images)}
-    where = "knot_images_png/" if images != root else ""
+    folder = "knot_images_png/" if (root / "knot_images_png").is_dir() else ""
+    present = {Path(name).stem: name for name in files_of(root / folder)}
     rows = ((Path(file).stem, name) for file, name, *_ in _lines(root / "names.txt"))
-    return _labelled(
-        root, ((where + present.get(stem, f"{stem}.ppm"), name) for stem, name in rows)
-    )
+    return _labelled(root, ((folder + present.get(stem, stem), name) for stem, name in rows))
 
 
 def _imagenet(root: Path) -> Listing:
-    images = next((root / name for name in _IMAGENET_FOLDERS if (root / name).is_dir()), root)
+    images = next(root / name for name in _IMAGENET.split("|") if (root / name).is_dir())
     if any(entry.is_dir() and entry.name.startswith("n0") for entry in images.iterdir()):
         return class_folders(images)
     devkit = root / "ILSVRC2012_devkit_t12/data"
@@ -129,16 +120,14 @@ def _imagenet(root: Path) -> Listing:
             f"{images} holds no folders by wnid, so that the labels of the development kit are "
             f"needed, and they are not in {devkit}; unpack ILSVRC2012_devkit_t12.tar.gz in {root}"
         )
-    synsets = np.ravel(read_matlab(devkit / "meta.mat", "synsets"))
+    (synsets,) = read_matlab(devkit / "meta.mat", "synsets")
     wnids = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
-    truth = (devkit / "ILSVRC2012_validation_ground_truth.txt").read_text("utf-8").split()
-    return _labelled(
-        images,
-        ((f"ILSVRC2012_val_{n:08d}.JPEG", wnids[int(number)]) for n, number in enumerate(truth, 1)),
-    )
+    truth = _lines(devkit / "ILSVRC2012_validation_ground_truth.txt")
+    files = (f"ILSVRC2012_val_{n:08d}.JPEG" for n in range(1, len(truth) + 1))
+    return _labelled(images, ((f, wnids[int(n)]) for f, (n,) in zip(files, truth, strict=True)))
 
 
-_IMAGENET_FOLDERS = ("val", "ILSVRC2012_img_val")
+_IMAGENET = "val|ILSVRC2012_img_val"
 
 
 def _imagenet_sample(root: Path) -> Listing:
@@ -147,24 +136,14 @@ def _imagenet_sample(root: Path) -> Listing:
 
 
 def _sun397(root: Path) -> Listing:
-    names = [name.strip() for name in (root / "ClassName.txt").read_text("utf-8").split()]
-    contents = {name: files_of(root / name.strip("/")) for name in names if _is_dir(root, name)}
-    return by_index(
-        root,
-        (
-            (f"{name.strip('/')}/{file}", label)
-            for label, name in enumerate(names)
-            for file in contents.get(name, ())
-        ),
-        (name[3:] for name in names),  # "/a/abbey": the first folder is only the initial
+    names = [name.strip("/") for (name,) in _lines(root / "ClassName.txt")]
+    rows = (
+        (f"{name}/{file}", label)
+        for label, name in enumerate(names)
+        if os.path.isdir(root / name)  # noqa: PTH112 - also where no file system holds the name
+        for file in files_of(root / name)
     )
-
-
-def _is_dir(root: Path, name: str) -> bool:
-    try:
-        return (root / name.strip("/")).is_dir()
-    except OSError:  # no name that the file system could hold
-        return False
+    return by_index(root, rows, (name[2:] for name in names))  # "a/abbey": not the initial
 
 
 def _places365(root: Path) -> Listing:
@@ -177,20 +156,14 @@ def _ham10000(root: Path) -> Listing:
     table = next(root / name for name in _HAM_TABLES.split("|") if (root / name).exists())
     with table.open(encoding="utf-8", newline="") as file:
         rows = [(row["image_id"], row["dx"]) for row in csv.DictReader(file)]
-    where = {
-        Path(name).stem: f"{part.name}/{name}"
-        for part in sorted(root.glob("HAM10000_images*"))
-        if part.is_dir()
-        for name in files_of(part)
+    present = {
+        file.stem: file for part in root.glob("HAM10000_images*/") for file in part.glob("*.jpg")
     }
-    missing = "HAM10000_images_part_1/{}.jpg"
-    return _labelled(
-        root, ((where.get(image, missing.format(image)), name) for image, name in sorted(rows))
-    )
+    where = {stem: file.relative_to(root).as_posix() for stem, file in present.items()}
+    return _labelled(root, ((where.get(image, image), name) for image, name in sorted(rows)))
 
 
 _HAM_TABLES = "HAM10000_metadata.csv|HAM10000_metadata"
-_PH2_DIAGNOSES = ("common nevus", "atypical nevus", "melanoma")
 
 
 def _ph2(root: Path) -> Listing:
@@ -202,18 +175,13 @@ def _ph2(root: Path) -> Listing:
         for row in rows
         if len(row) > 3 and row[1].startswith("IMD")
     )
-    return by_index(root, entries, _PH2_DIAGNOSES)
-
-
-_COREL_CLASSES = (
-    *("africa", "beaches", "buildings", "buses", "dinosaurs"),
-    *("elephants", "flowers", "horses", "mountains", "food"),
-)
+    return by_index(root, entries, ("common nevus", "atypical nevus", "melanoma"))
 
 
 def _corel1000(root: Path) -> Listing:
     entries = ((f"image.orig/{n}.jpg", n // 100) for n in range(1000))
-    return by_index(root, entries, _COREL_CLASSES)
+    classes = "africa beaches buildings buses dinosaurs elephants flowers horses mountains food"
+    return by_index(root, entries, classes.split())
 
 
 _OFFICE_CALTECH_REPOSITORY = (
@@ -225,7 +193,7 @@ LAYOUTS: dict[str, Layout] = {
         ("101_ObjectCategories",), partial(_folders, "101_ObjectCategories"), ("", "caltech-101")
     ),
     "caltech256": Layout(("256_ObjectCategories",), partial(_folders, "256_ObjectCategories")),
-    "imagenet": Layout(("val|ILSVRC2012_img_val",), _imagenet),
+    "imagenet": Layout((_IMAGENET,), _imagenet),
     "imagenet_sample": Layout(("*",), _imagenet_sample),
     "catsdogs": Layout(("images", "annotations/list.txt"), _catsdogs),
     "stanforddogs": Layout(("Images",), partial(_folders, "Images")),
@@ -272,10 +240,8 @@ def find_dataset(card: DatasetCard, roots: tuple[Path, ...] | None = None) -> Pa
         Where to search; ``paths.data_roots()`` if not given.
     """
     layout = LAYOUTS[card.layout]
-    bases = (
-        layout.base(root / card.folder, card.domain)
-        for root in (paths.data_roots() if roots is None else roots)
-    )
+    roots = paths.data_roots() if roots is None else roots
+    bases = (layout.base(root / card.folder, card.domain) for root in roots)
     return next((base for base in bases if base is not None), None)
 
 
@@ -297,5 +263,4 @@ def read_listing(card: DatasetCard, roots: tuple[Path, ...] | None = None) -> Li
     except OSError:
         raise
     except Exception as error:  # a damaged index can be anything: short lines, no numbers, a list
-        told = str(error) or type(error).__name__
-        raise ValueError(f"dataset {card.name!r} in {base} cannot be read: {told}") from error
+        raise ValueError(f"dataset {card.name!r} in {base} cannot be read: {error!r}") from error

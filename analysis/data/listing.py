@@ -192,10 +192,7 @@ def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[s
 
 def is_there(file: Path) -> bool:
     """Whether a path is one of a file."""
-    try:
-        return file.is_file()
-    except OSError:  # no name that the file system could hold
-        return False
+    return os.path.isfile(file)  # noqa: PTH113 - also where no file system could hold the name
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str], list[str]]:

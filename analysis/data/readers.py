@@ -28,7 +28,6 @@ __all__ = ["BUNDLED", "OWN", "absolute_name", "left_out_by_reason", "load_datase
 
 _LOG = logging.getLogger(__name__)
 _MOST_REASONS = 10
-_COLUMNS = ("path", "label")
 _MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # as pandas and NumPy write what is missing
 
 OWN = {"folder": "folder:/path/to/images", "table": "table:/path/to/labels.csv"}
@@ -111,7 +110,10 @@ def load_dataset(
     data = _load(name, on_error, fetch=fetch, progress=progress)
     if on_error == "skip":
         data = _without_broken(data, progress=progress)
-    _warn(data)
+    if data.skipped:  # so that nobody takes a part for the whole
+        numbers = (len(data.skipped), len(data.skipped) + len(data))
+        rows = "\n  ".join(left_out_by_reason(data))
+        _LOG.warning("%s: %d of %d images are left out:\n  %s", data.name, *numbers, rows)
     return data
 
 
@@ -120,10 +122,9 @@ def _load(name: str, on_error: OnError, *, fetch: bool, progress: bool) -> Image
     if own is not None and own.kind == "folder":
         return _from_listing(name, _own_folder(own.path))
     if own is not None:
-        paths, labels = _read_table(own.path, need_files=on_error == "raise")
-        return ImageDataset.from_files(
-            paths, labels, root=own.path.parent, name=name, need_files=False
-        )
+        files, labels = _read_table(own.path)
+        need_files, root = on_error == "raise", own.path.parent
+        return ImageDataset.from_files(files, labels, root=root, name=name, need_files=need_files)
     card = card_of(name)
     if card.layout == "bundled":
         return BUNDLED[name]()
@@ -132,7 +133,11 @@ def _load(name: str, on_error: OnError, *, fetch: bool, progress: bool) -> Image
             raise FileNotFoundError(how_to_get(card))
         fetch_dataset(name, progress=progress)
     listing = read_listing(card)
-    _compare(card, listing)
+    counted = {"images": len(listing.files), "classes": len(listing.classes)}
+    for what, complete in {"images": card.images, "classes": card.classes}.items():
+        if complete not in (None, counted[what]):
+            text = "%s: %d %s in %s, the complete dataset has %d"
+            _LOG.warning(text, name, counted[what], what, listing.root, complete)
     return _from_listing(name, listing, card)
 
 
@@ -142,10 +147,10 @@ def _own_folder(root: Path) -> Listing:
     if not root.is_dir():
         raise ValueError(f"expected a folder with one sub-folder per class, got the file {root}")
     if leading := links_out(root):
-        named = ", ".join(map(repr, leading[:10])) + (" ..." if len(leading) > 10 else "")
         raise ValueError(
-            f"class folder(s) {named} of {root} are links that lead out of it, and nothing outside "
-            "of the folder is read; put the images there instead (cp -rL follows links)"
+            f"class folder(s) {', '.join(map(repr, leading[:10]))} of {root} are links that lead "
+            "out of it, and nothing outside of the folder is read; put the images there instead "
+            "(cp -rL follows links)"
         )
     return class_folders(root)
 
@@ -167,16 +172,6 @@ def _from_listing(name: str, listing: Listing, card: DatasetCard | None = None) 
     )
 
 
-def _compare(card: DatasetCard, listing: Listing) -> None:
-    for what, found, complete in (
-        ("images", len(listing.files), card.images),
-        ("classes", len(listing.classes), card.classes),
-    ):
-        if complete is not None and found != complete:
-            said = "%s: %d %s in %s, the complete dataset has %d"
-            _LOG.warning(said, card.name, found, what, listing.root, complete)
-
-
 def _without_broken(data: ImageDataset, *, progress: bool) -> ImageDataset:
     def reason(index: int) -> str | None:
         try:
@@ -190,8 +185,6 @@ def _without_broken(data: ImageDataset, *, progress: bool) -> ImageDataset:
         done = pool.map(reason, range(len(data)))
         reasons = list(tqdm(done, total=len(data), desc=title, disable=not progress))
     broken = [(path, why) for path, why in zip(data.paths, reasons, strict=True) if why]
-    if not broken:
-        return data
     kept = data.subset(np.array([why is None for why in reasons]))
     return replace(kept, skipped=tuple(sorted([*data.skipped, *broken])))
 
@@ -209,65 +202,41 @@ def left_out_by_reason(data: ImageDataset) -> list[str]:
         examples[reason.rpartition(f"{path}: ")[2]].append(path)
     most_first = sorted(examples.items(), key=lambda item: -len(item[1]))
     lines = [f"{len(paths):,} (such as {paths[0]}): {why}" for why, paths in most_first]
-    more = len(lines) - _MOST_REASONS
-    return lines if more <= 0 else [*lines[:_MOST_REASONS], f"and for {more:,} more reasons"]
+    more = [f"and for {len(lines) - _MOST_REASONS:,} more reasons"]
+    return lines if len(lines) <= _MOST_REASONS else lines[:_MOST_REASONS] + more
 
 
-def _warn(data: ImageDataset) -> None:
-    """Tell what is left out, so that nobody takes a part for the whole."""
-    if data.skipped:
-        _LOG.warning(
-            "%s: %d of %d images are left out:\n  %s",
-            *(data.name, len(data.skipped), len(data.skipped) + len(data)),
-            "\n  ".join(left_out_by_reason(data)),
-        )
-
-
-def _read_table(file: Path, *, need_files: bool) -> tuple[list[Path], list[str]]:
+def _read_table(file: Path) -> tuple[list[Path], list[str]]:
     """Read which files, by their full paths, have which label."""
     if not is_there(file):
         raise FileNotFoundError(f"no such table: {file} (from {Path.cwd()})")
     try:
-        rows = _rows(file.read_text("utf-8-sig"))
+        text = file.read_text("utf-8-sig")
+        separator = max(",;\t", key=text.lstrip().partition("\n")[0].count)  # most in the header
+        lines = csv.reader(
+            io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True
+        )
+        rows = [values for line in lines if any(values := [value.strip() for value in line])]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"expected {file} to be CSV in UTF-8, but {error}") from error
-    names = [name.strip().lower() for name in rows[0]] if rows else []
-    if wrong := [name for name in _COLUMNS if names.count(name) != 1]:
+    names = [name.lower() for name in rows[0]] if rows else []
+    if len(rows) < 2 or names.count("path") != 1 or names.count("label") != 1:
         raise ValueError(
-            f"expected the columns {','.join(_COLUMNS)} in {file}, each once, but of {wrong[0]!r} "
-            f"there are {names.count(wrong[0])}; its header is {', '.join(map(repr, names))}"
+            f"expected a header with the columns path,label in {file}, each once, and rows below "
+            f"it, got {rows[:2]}"
         )
-    if len(rows) == 1:
-        raise ValueError(f"expected rows below the header of {file}, but there are none")
-    paths, labels = [], []
+    files, labels = [], []
     for number, row in enumerate(rows[1:], start=1):
-        values = dict(zip(names, map(str.strip, row), strict=False))
-        path, label = (values.get(name, "") for name in _COLUMNS)
+        cells = dict(zip(names, row, strict=False))
+        path, label = cells.get("path", ""), cells.get("label", "")
         if not path or label in _MISSING:
-            what = "label" if path else "path"
-            raise ValueError(f"row {number} of {file} has no {what}: {', '.join(map(repr, row))}")
-        paths.append(_found(file.parent.absolute(), path))
+            raise ValueError(f"row {number} of {file} has no path or no label: {', '.join(row)}")
+        place = file.parent.absolute() / path
+        if "\\" in path and not is_there(place):  # as Windows writes it
+            place = file.parent.absolute() / path.replace("\\", "/")
+        files.append(place)
         labels.append(label)
-    absent = [path for path in paths if not is_there(path)]
-    if absent and (need_files or len(absent) == len(paths)):
-        raise FileNotFoundError(
-            f"{len(absent)} of {len(paths)} files that {file} lists are not there, the first being "
-            f"{absent[0]}; paths are relative to the table's folder"
-        )
-    return paths, labels
-
-
-def _rows(text: str) -> list[list[str]]:
-    """Rows of a table, the header first; the separator is what the header has most of."""
-    separator = max(",;\t", key=text.lstrip().partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
-    return [row for row in reader if any(value.strip() for value in row)]
-
-
-def _found(folder: Path, path: str) -> Path:
-    """Place of a file; backslashes are those of Windows where no file is spelled with them."""
-    place = folder / path
-    return place if "\\" not in path or is_there(place) else folder / path.replace("\\", "/")
+    return files, labels
 
 
 _PHOTOGRAPHS = {
@@ -306,8 +275,6 @@ def _photographs() -> ImageDataset:
         for name in names.split()
     }
     here = {name: path for name, path in every.items() if path.is_file()}
-    if absent := len(every) - len(here):
-        _LOG.warning("%d of %d photographs are not installed", absent, len(every))
     return ImageDataset(
         name="photographs",
         classes=tuple(Path(name).stem for name in here),
