@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.figures.datasets import Looks, dataset_legend, dataset_looks, wrapped
-from analysis.figures.style import WIDTH
+from analysis.figures.panels import (
+    Looks,
+    dataset_legend,
+    dataset_looks,
+    panel_rows,
+    title,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,13 +61,13 @@ def plot_kinds(table: pd.DataFrame) -> Figure:
     for row, network in zip(axes, networks, strict=True):
         for ax, kind in zip(row, kinds, strict=True):
             part = table[(table["network"] == network) & (table["kind"] == kind)]
-            title = f"{network}: {kind}"
+            words = f"{network}: {kind}"
             if part.empty:
-                title = network
+                words = network
                 _say(ax, f"{network} has no {kind} layer", 72 // len(kinds))
             else:
                 _lines(ax, part, looks)
-            ax.set_title(wrapped(title, 86 // len(kinds)), fontsize=10.5, parse_math=False)
+            title(ax, words, 86 // len(kinds))
     dataset_legend(fig, looks)
     return fig
 
@@ -99,7 +104,7 @@ def plot_overlap_groups(table: pd.DataFrame) -> Figure:
     looks = dataset_looks(table["dataset"])
     for row, network in zip(axes, networks, strict=True):
         of_network = shown[shown["network"] == network]
-        for ax, (group, title) in zip(row, GROUPS.items(), strict=True):
+        for ax, (group, words) in zip(row, GROUPS.items(), strict=True):
             part = of_network[of_network["group"] == group]
             if not part.empty:
                 _lines(ax, part, looks)
@@ -108,7 +113,7 @@ def plot_overlap_groups(table: pd.DataFrame) -> Figure:
             else:
                 _say(ax, "no dataset of this study in this group", 22)
             above = f"{wrapped(network, 90)}\n" if network and ax is row[0] else ""
-            ax.set_title(above + title, fontsize=10.5, parse_math=False)
+            ax.set_title(above + words, fontsize=10.5, parse_math=False)
     used = set(shown["dataset"])
     dataset_legend(fig, {dataset: look for dataset, look in looks.items() if dataset in used})
     return fig
@@ -131,15 +136,7 @@ def _grid(
     n_rows: int, columns: int, table: pd.DataFrame, note: str = ""
 ) -> tuple[Figure, NDArray[Any]]:
     """Panels with the same scales, from no share to the highest, and a note below them."""
-    fig, axes = plt.subplots(
-        n_rows,
-        columns,
-        figsize=(WIDTH, 0.5 + 2.3 * n_rows),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_rows(n_rows, columns, height=2.3, sharex=True, sharey=True)
     top = float(table["share"].max()) if len(table) else 1.0
     step = min((0.05, 0.1, 0.2), key=lambda step: abs(np.sqrt(top) / step - 4))
     ticks = np.arange(0, 1.01, step) ** 2

@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import PercentFormatter
 
 from analysis.figures.distributions import plot_edfs, plot_inner_outer_histograms
-from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
+from analysis.figures.panels import (
+    dataset_looks,
+    in_percent,
+    legend_below,
+    name_layers,
+    panel_grid,
+    panel_rows,
+)
+from analysis.figures.style import NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,14 +63,8 @@ def plot_measures(pairs: pd.DataFrame) -> Figure:
         nearly a straight line; it is dashed for the two that do not depend on the class.
     """
     networks = list(dict.fromkeys(pairs["network"]))
-    fig, axes = plt.subplots(
-        len(networks),
-        len(NAMES),
-        figsize=(WIDTH, 0.7 + 2.5 * len(networks)),
-        sharex=True,
-        sharey="col",
-        squeeze=False,
-        layout="constrained",
+    fig, axes = panel_rows(
+        len(networks), len(NAMES), height=2.5, margin=0.7, sharex=True, sharey="col"
     )
     for row, network in zip(axes, networks, strict=True):
         for ax, (measure, name) in zip(row, NAMES.items(), strict=True):
@@ -73,16 +74,15 @@ def plot_measures(pairs: pd.DataFrame) -> Figure:
         row[0].set_title(literal(network))
     for ax in axes[-1]:
         ax.set_xlabel("$D_{KS}$")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower left", ncols=3, markerscale=2)
+    legend_below(axes[0, 0], markerscale=2)
     return fig
 
 
 def _measure_panel(pairs: pd.DataFrame, measure: str, ax: Axes) -> None:
     small: dict[str, Any] = {"linestyle": "", "rasterized": True, "markeredgewidth": 0}
-    for number, dataset in enumerate(dict.fromkeys(pairs["dataset"])):
-        part, (colour, marker) = pairs[pairs["dataset"] == dataset], _look(number)
-        style = small | {"color": colour, "marker": marker, "markersize": 2.6, "alpha": 0.5}
+    for dataset, look in dataset_looks(pairs["dataset"]).items():
+        part = pairs[pairs["dataset"] == dataset]
+        style = small | look | {"markersize": 2.6, "alpha": 0.5}
         ax.plot(part["dks"], part[measure], label=literal(dataset), zorder=2, **style)
     style = small | {"color": "0.25", "marker": ".", "markersize": 2.2, "alpha": 0.5}
     chance = pairs["dks_shuffled"], pairs[f"{measure}_shuffled"]
@@ -93,12 +93,6 @@ def _measure_panel(pairs: pd.DataFrame, measure: str, ax: Axes) -> None:
         ax.plot(D, least[measure], color="black", linestyle="--", linewidth=0.9, zorder=4)
     _root_scale(ax, "y")
     ax.set_xlim(-1.05, 1.05)
-
-
-def _look(number: int) -> tuple[str, str]:
-    """Colour and marker, no pair twice in 49."""
-    marker = MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
-    return PALETTE[number % len(PALETTE)], marker
 
 
 def plot_disagreements(examples: Sequence[tuple[str, FeatureClassPair]]) -> Figure:
@@ -113,22 +107,12 @@ def plot_disagreements(examples: Sequence[tuple[str, FeatureClassPair]]) -> Figu
     return fig
 
 
-def _grid(panels: int, margin: float, height: float) -> tuple[Figure, Any]:
-    """Panels in rows of two on common axes, without those that stay empty."""
-    rows = -(-panels // 2)
-    fig, axes = plt.subplots(
-        rows,
-        2,
-        figsize=(WIDTH, margin + height * rows),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax in axes.flat[panels:]:
-        ax.remove()
-    for ax in axes.flat[:panels]:
+def _grid(networks: Sequence[str], margin: float, height: float) -> tuple[Figure, Any]:
+    """Panels in rows of two on common axes, each with a network's name."""
+    fig, axes = panel_grid(len(networks), 2, height=height, margin=margin, sharex=True, sharey=True)
+    for ax, network in zip(axes.flat, networks, strict=False):
         ax.tick_params(labelbottom=True)
+        ax.set_title(literal(network).replace("@", "\n@"))
     return fig, axes
 
 
@@ -147,7 +131,7 @@ def plot_lost_resolution(pairs: pd.DataFrame) -> Figure:
         Both axes go with the square root.
     """
     networks = list(dict.fromkeys(pairs["network"]))
-    fig, axes = _grid(len(networks), 0.5, 3.0)
+    fig, axes = _grid(networks, 0.5, 3.0)
     end = 1.05 * max(pairs["bound"].max(), 0.01)
     for ax, network in zip(axes.flat, networks, strict=False):
         part = pairs[pairs["network"] == network].sort_values("zeros")
@@ -159,11 +143,11 @@ def plot_lost_resolution(pairs: pd.DataFrame) -> Figure:
         for axis in ("x", "y"):
             _root_scale(ax, axis)
             ax.set(**{f"{axis}lim": (0, end), f"{axis}ticks": [t for t in TICKS if t < end]})
-        ax.set(title=literal(network).replace("@", "\n@"), xlabel="bound")
+        ax.set_xlabel("bound")
     for ax in axes[:, 0]:
         ax.set_ylabel("$|D_{KS}|$ lost on bins")
     bar = fig.colorbar(drawn, ax=[*axes.flat[: len(networks)]], label="zeros in the feature")
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(bar.ax.yaxis)
     return fig
 
 
@@ -185,7 +169,7 @@ def plot_calibration(rates: pd.DataFrame, *, level: float = 0.05) -> Figure:
         Nominal level of the tests.
     """
     networks = list(dict.fromkeys(rates["network"]))
-    fig, axes = _grid(len(networks), 0.6, 2.8)
+    fig, axes = _grid(networks, 0.6, 2.8)
     for ax, network in zip(axes.flat, networks, strict=False):
         part = rates[rates["network"] == network]
         ax.axhline(level, color=NEUTRAL, linestyle="--", linewidth=1, label="nominal level")
@@ -201,18 +185,12 @@ def plot_calibration(rates: pd.DataFrame, *, level: float = 0.05) -> Figure:
                 capsize=2,
                 label=name,
             )
-        ax.set(
-            title=literal(network).replace("@", "\n@"),
-            xlabel="zeros in the feature",
-            xlim=(-0.04, 1.04),
-        )
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.set(xlabel="zeros in the feature", xlim=(-0.04, 1.04))
+        in_percent(ax.xaxis, ax.yaxis)
     axes[0, 0].set_ylim(bottom=0)
     for ax in axes[:, 0]:
         ax.set_ylabel("pairs rejected")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower left", ncols=3)
+    legend_below(axes[0, 0])
     return fig
 
 
@@ -226,34 +204,20 @@ def plot_discoveries(table: pd.DataFrame) -> Figure:
         ``discovered``, and under shuffled ones, ``discovered_shuffled``, a mean over classes.
     """
     networks = list(dict.fromkeys(table["network"]))
-    fig, axes = plt.subplots(
-        len(networks),
-        1,
-        figsize=(WIDTH, 0.5 + 2.9 * len(networks)),
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_rows(len(networks), height=2.9)
     for ax, network in zip(axes[:, 0], networks, strict=True):
         part = table[table["network"] == network]
         layers = list(dict.fromkeys(part["layer"]))
         style: dict[str, Any] = {"color": "0.55", "markersize": 3.5, "linewidth": 0.8}
-        for number, dataset in enumerate(dict.fromkeys(part["dataset"])):
+        for dataset, look in dataset_looks(part["dataset"]).items():
             line = part[part["dataset"] == dataset]
-            x, (colour, marker) = [layers.index(layer) for layer in line["layer"]], _look(number)
-            ax.plot(
-                x,
-                line["discovered"],
-                color=colour,
-                marker=marker,
-                linewidth=1,
-                label=literal(dataset),
-            )
-            ax.plot(x, line["discovered_shuffled"], marker=marker, zorder=1, **style)
+            x = [layers.index(layer) for layer in line["layer"]]
+            ax.plot(x, line["discovered"], linewidth=1, label=literal(dataset), **look)
+            ax.plot(x, line["discovered_shuffled"], zorder=1, **look | style)
         ax.plot([], [], label="shuffled labels", **style)
-        ax.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
+        name_layers(ax, layers)
         ax.set(title=literal(network), ylabel="characteristic features", ylim=(-0.03, 1.03))
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        in_percent(ax.yaxis)
         ax.grid(axis="y")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower left", ncols=3)
+    legend_below(axes[0, 0])
     return fig

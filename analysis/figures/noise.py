@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
-from analysis.figures.datasets import dataset_legend, dataset_looks, wrapped
-from analysis.figures.style import INNER, NEUTRAL, WIDTH
+from analysis.figures.panels import (
+    dataset_legend,
+    dataset_looks,
+    hide_repeated_layers,
+    in_percent,
+    name_layers,
+    panel_grid,
+    panel_rows,
+    title,
+    wrapped,
+)
+from analysis.figures.style import INNER, NEUTRAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +35,6 @@ __all__ = [
 ]
 
 PER_ROW = 2
-MOST_LABELS = 24  # that fit below a panel
 SIDES = {"t+": "presence: $t^+$", "t-": "absence: $t^-$"}
 LAWS = {"conditional": "given the feature's ties", "classical": "as if all values differed"}
 SHUFFLED = "0.6"
@@ -49,37 +56,31 @@ def plot_features_beyond(curves: pd.DataFrame, thresholds: pd.DataFrame) -> Figu
         To the right the features with D > x, to the left those with D < x.
     """
     datasets = list(dict.fromkeys(curves["dataset"]))
-    rows = -(-len(datasets) // PER_ROW)
-    fig, axes = plt.subplots(
-        rows,
-        PER_ROW,
-        figsize=(WIDTH, 0.6 + 2.1 * rows),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax in axes.flat[len(datasets) :]:
-        ax.remove()
+    fig, axes = panel_grid(len(datasets), PER_ROW, height=2.1, margin=0.6, sharex=True, sharey=True)
     known = thresholds.set_index("dataset")
     for ax, dataset in zip(axes.flat, datasets, strict=False):
         plot_features_beyond_by_class(curves[curves["dataset"] == dataset], ax=ax)
         for t in known.loc[dataset, ["t_plus", "t_minus"]]:
             ax.axvline(t, color="black", linestyle="--", linewidth=1.1)
-        ax.set_title(wrapped(dataset, 40), fontsize=10.5, parse_math=False)
+        title(ax, dataset, 40)
         ax.tick_params(labelbottom=True)
     axes[0, 0].set(xlim=(-0.8, 0.8), ylim=(0, None))
     for ax in axes[:, 0]:
         ax.set_ylabel("features beyond $x$")
     for ax in axes.flat[max(0, len(datasets) - PER_ROW) : len(datasets)]:
         ax.set_xlabel("$x$ on the scale of $D_{KS}$")
+    legend_beyond(fig)
+    return fig
+
+
+def legend_beyond(fig: Figure) -> None:
+    """Legend of :func:`plot_features_beyond_by_class` with thresholds."""
     handles = [
         Line2D([], [], color="black", linewidth=1, label="a class"),
         Line2D([], [], color=INNER, linewidth=1, label="labels shuffled once"),
         Line2D([], [], color="black", linestyle="--", linewidth=1.1, label="$t^-$ and $t^+$"),
     ]
     fig.legend(handles=handles, loc="outside upper left", ncols=3)
-    return fig
 
 
 def plot_features_beyond_by_class(curves: pd.DataFrame, *, ax: Axes) -> Axes:
@@ -113,15 +114,7 @@ def plot_size_fit(table: pd.DataFrame, fits: pd.DataFrame) -> Figure:
         Filled markers are datasets as they are. t- is drawn by its size.
     """
     networks = list(dict.fromkeys(table["network"]))
-    fig, axes = plt.subplots(
-        len(networks),
-        2,
-        figsize=(WIDTH, 0.4 + 2.5 * len(networks)),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_rows(len(networks), 2, height=2.5, margin=0.4, sharex=True, sharey="row")
     looks = dataset_looks(table["dataset"])
     sizes = np.geomspace(table["images_per_class"].min(), table["images_per_class"].max(), 100)
     for row, network in zip(axes, networks, strict=True):
@@ -193,12 +186,7 @@ def plot_kept_by_layer(table: pd.DataFrame) -> Figure:
         ``kept``, and under shuffled ones, ``kept_shuffled``.
     """
     networks = list(dict.fromkeys(table["network"]))
-    fig, axes = plt.subplots(
-        len(networks),
-        figsize=(WIDTH, 0.5 + 2.7 * len(networks)),
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_rows(len(networks), height=2.7)
     looks = dataset_looks(table["dataset"])
     for ax, network in zip(axes.flat, networks, strict=True):
         own = table[table["network"] == network]
@@ -208,17 +196,12 @@ def plot_kept_by_layer(table: pd.DataFrame) -> Figure:
             ax.plot(x, part["kept"], linewidth=1.1, **look)
             grey = look | {"color": SHUFFLED}
             ax.plot(x, part["kept_shuffled"], linewidth=0.8, markersize=3.5, zorder=1, **grey)
-        every = -(-len(layers) // MOST_LABELS)
-        ticks = range((len(layers) - 1) % every, len(layers), every)
-        names = [layers[tick] for tick in ticks]
-        ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
-        ax.set_title(wrapped(network, 80), fontsize=10.5, parse_math=False)
+        name_layers(ax, layers)
+        title(ax, network)
         ax.set(ylabel="pairs kept", ylim=(-0.02, 1.02))
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        in_percent(ax.yaxis)
         ax.grid(axis="y")
-    for ax, below in pairwise(axes.flat):
-        named = [[label.get_text() for label in a.get_xticklabels()] for a in (ax, below)]
-        ax.tick_params(axis="x", labelbottom=named[0] != named[1])
+    hide_repeated_layers(axes)
     dataset_legend(fig, looks, [Line2D([], [], color=SHUFFLED, label="shuffled labels")])
     return fig
 
@@ -239,14 +222,7 @@ def plot_expected(table: pd.DataFrame) -> Figure:
         by its size, with a hollow marker. Weak ones are grey; the axes are chosen for the others,
         and words count the weak ones that lie outside.
     """
-    fig, axes = plt.subplots(
-        2,
-        2,
-        figsize=(WIDTH, 7.6),
-        sharex="row",
-        sharey="row",
-        layout="constrained",
-    )
+    fig, axes = panel_rows(2, 2, height=3.8, margin=0, sharex="row", sharey="row")
     looks = dataset_looks(table["dataset"])
     whole = table["part"] == "all"
     parts = (("of the embedding", table[whole]), ("of each layer", table[~whole]))
