@@ -25,7 +25,7 @@ pooling.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
@@ -191,13 +191,11 @@ class Backbone:
         """
         if names is None:
             return self.layers
-        chosen = tuple(self._layer(name) for name in ([names] if isinstance(names, str) else names))
+        chosen = [self._layer(name) for name in ([names] if isinstance(names, str) else names)]
         if not chosen:
             raise ValueError(f"no layer named; known: {self._known()}")
-        repeated = {layer.name for layer in chosen if chosen.count(layer) > 1}
-        if repeated:
-            raise ValueError(f"layers named more than once: {', '.join(sorted(repeated))}")
-        return chosen
+        require_different(chosen)
+        return tuple(chosen)
 
     def _layer(self, name: str) -> Layer:
         if name in self.available:
@@ -208,9 +206,15 @@ class Backbone:
         hint = f" (did you mean {', '.join(close)}?)" if close else ""
         raise ValueError(f"unknown layer {name!r} of {self.name}{hint}; known: {self._known()}")
 
-    def _known(self, limit: int = 60) -> str:
-        """Names for an error message: the embedding first, then the rest, cut at ``limit``."""
-        default = [layer.name for layer in self.layers]
-        names = [*default, *(name for name in self.available if name not in default)]
-        more = f", ... and {len(names) - limit} more in .available" if len(names) > limit else ""
-        return ", ".join(names[:limit]) + more
+    def _known(self) -> str:
+        """Names for an error message: the embedding first, then the rest."""
+        names = list(dict.fromkeys([*(layer.name for layer in self.layers), *self.available]))
+        return ", ".join(names[:60]) + (", ... (see .available)" if len(names) > 60 else "")
+
+
+def require_different(layers: Sequence[Layer]) -> None:
+    """Refuse layers of the same name."""
+    names = [layer.name for layer in layers]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"layers named more than once: {', '.join(repeated)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["NETWORKS", "SOURCE_TASKS", "NetworkCard"]
 
@@ -58,8 +59,10 @@ _VGG = "Simonyan and Zisserman, Very deep convolutional networks, ICLR 2015, arX
 _SQUEEZENET = "Iandola et al., SqueezeNet, 2016, arXiv:1602.07360"
 
 
-def _vgg_names(convolutions: tuple[int, ...]) -> tuple[dict[str, str], dict[str, str]]:
-    """Names of the convolutions and pools of a VGG without batch normalisation."""
+def _vgg(
+    name: str, title: str, convolutions: tuple[int, ...], features: int, **options: Any
+) -> NetworkCard:
+    """Card of a VGG without batch normalisation, of so many convolutions before each pool."""
     embedding, pools, position = {}, {}, 0
     for stage, count in enumerate(convolutions, start=1):
         for i in range(1, count + 1):
@@ -68,20 +71,9 @@ def _vgg_names(convolutions: tuple[int, ...]) -> tuple[dict[str, str], dict[str,
         pools[f"pool{stage}"] = f"features.{position}"
         position += 1
     embedding |= {"fc6": "classifier.0", "fc7": "classifier.3"}
-    return embedding, {**pools, "fc8": "classifier.6"}
-
-
-def _vgg(
-    name: str,
-    title: str,
-    convolutions: tuple[int, ...],
-    features: int,
-    *,
-    citation: str = _VGG,
-    crop: int = 224,
-) -> NetworkCard:
-    embedding, others = _vgg_names(convolutions)
-    return NetworkCard(name, title, citation, embedding, others, features, crop)
+    others = {**pools, "fc8": "classifier.6"}
+    citation = options.pop("citation", _VGG)
+    return NetworkCard(name, title, citation, embedding, others, features, **options)
 
 
 def _resnet50() -> NetworkCard:
@@ -118,20 +110,10 @@ _ALEXNET = NetworkCard(
     "AlexNet",
     "Krizhevsky, One weird trick for parallelizing convolutional networks, 2014, arXiv:1404.5997",
     {
-        "conv1": "features.0",
-        "conv2": "features.3",
-        "conv3": "features.6",
-        "conv4": "features.8",
-        "conv5": "features.10",
-        "fc6": "classifier.1",
-        "fc7": "classifier.4",
+        **{f"conv{i}": f"features.{at}" for i, at in enumerate((0, 3, 6, 8, 10), start=1)},
+        **{"fc6": "classifier.1", "fc7": "classifier.4"},
     },
-    {
-        "pool1": "features.2",
-        "pool2": "features.5",
-        "pool5": "features.12",
-        "fc8": "classifier.6",
-    },
+    {"pool1": "features.2", "pool2": "features.5", "pool5": "features.12", "fc8": "classifier.6"},
     9_344,
     aliases={"decaf1": "pool1", "decaf5": "pool5", "decaf6": "fc6", "decaf7": "fc7"},
     places365=f"{_PLACES}/alexnet_places365.pth.tar",

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+import numpy as np
 from torch import nn
 
 from analysis.networks.backbone import Kind, Layer, Layout, Tap
 from analysis.networks.trace import MOVING, NORMALISATIONS, Operation, Trace, permutation, record
 
-__all__ = ["Discovery", "UnreadableLayerError", "unit_axes"]
+__all__ = ["Discovery", "UnreadableLayerError"]
 
 _TO_SCORES = {
     "flatten", "reshape", "view", "squeeze", "unsqueeze", "softmax", "log_softmax", "cat", "concat",
@@ -30,7 +31,16 @@ _POOLS = (
     nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d,
 )  # fmt: skip
+_JOINING = {"cat", "concat"}
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def _is_weighted(part: nn.Module) -> bool:
+    return isinstance(part, nn.Conv2d | nn.Linear)
+
+
+def _is_pool(part: nn.Module) -> bool:
+    return isinstance(part, _POOLS)
 
 
 class UnreadableLayerError(ValueError):
@@ -46,12 +56,11 @@ class Discovery:
 
     module: nn.Module
     crop: int
-    channels: int = 3
 
     @cached_property
     def trace(self) -> Trace:
         """Forward pass of two images."""
-        return record(self.module, (2, self.channels, self.crop, self.crop))
+        return record(self.module, (2, 3, self.crop, self.crop))
 
     def layer(self, path: str, name: str | None = None) -> Layer:
         """Layer read at a module: convolution, linear layer, pool, or any other as a block.
@@ -70,13 +79,17 @@ class Discovery:
                 f"module {path!r} ({type(self._parts[path]).__name__}) is not called in the "
                 "forward pass, or does not return a single tensor"
             )
-        if self._is_weighted(self._parts[path]):
+        if _is_weighted(self._parts[path]):
             before = self._normalised(output)
-            pre = self._taps([before], path)
-            post = self._taps([self._own_end(before, path)], path)
+            pre, post = self._taps([before]), self._taps([self._own_end(before, path)])
         else:
-            post = self._taps([output], path)
-            pre = post if kind == "pool" else self._block_pre(output, path)
+            post = self._taps([output])
+            pre = post if kind == "pool" else self._taps(self._before_elementwise(output))
+        if not post or (not pre and _is_weighted(self._parts[path])):
+            raise UnreadableLayerError(
+                f"a value of layer {path!r} passes from one compiled function to another, where it "
+                "cannot be read"
+            )
         layout, units, spatial = self._geometry(pre, post, path)
         added = self._added_tokens(output) if layout == "tokens" else ()
         return Layer(name or path, kind, units, spatial, layout, post, pre, added)
@@ -90,9 +103,9 @@ class Discovery:
             If a tapped module is not called, or gives an array of another shape.
         """
         for side in (layer.pre, layer.post):
-            shapes = [self._shape(tap) for tap in side]
-            ranks = {"nchw": 4, "nhwc": 4, "tokens": 3, "vector": 2}[layer.layout]
-            fits = all(shape and len(shape) == ranks for shape in shapes)
+            values = [self.trace.value(tap) for tap in side]
+            shapes = [None if value is None else self.trace.shapes[value] for value in values]
+            fits = all(shape and (len(shape), layer.unit_axis) in _LAYOUTS for shape in shapes)
             if not fits or sum(shape[layer.unit_axis] for shape in shapes if shape) != layer.units:
                 raise ValueError(
                     f"layer {layer.name!r} claims {layer.units} units in layout {layer.layout!r}, "
@@ -106,12 +119,12 @@ class Discovery:
         part = self._parts[path]
         if isinstance(part, nn.Conv2d):
             return "conv"
-        if isinstance(part, _POOLS):
+        if _is_pool(part):
             return "pool"
         inside = [op for op in self.trace.operations if f"{op.module}.".startswith(f"{path}.")]
         if any(map(self._attends, inside)):
             return "attention"
-        weighted = [inner for inner in part.modules() if self._is_weighted(inner)]
+        weighted = [inner for inner in part.modules() if _is_weighted(inner)]
         if not weighted or any(isinstance(inner, nn.Conv2d) for inner in weighted):
             return "block"
         output = self.trace.outputs.get(path)
@@ -119,7 +132,7 @@ class Discovery:
 
     def paths(self) -> list[str]:
         """List what the forward pass calls, in its order: what convolves, connects or pools."""
-        leaves = [path for path, part in self._parts.items() if self._is_leaf(part)]
+        leaves = [p for p, part in self._parts.items() if _is_weighted(part) or _is_pool(part)]
         return sorted(
             (path for path in {*leaves, *self.blocks} if path in self.trace.order),
             key=lambda path: self.trace.order[path],
@@ -148,7 +161,7 @@ class Discovery:
         by_output = {
             number: path
             for path, number in self.trace.outputs.items()
-            if number is not None and self._is_weighted(self._parts[path])
+            if number is not None and _is_weighted(self._parts[path])
         }
         found: set[int] = set()
         waiting = [
@@ -181,7 +194,7 @@ class Discovery:
             for path, part in self._parts.items()
             if path in self.trace.order
             and not isinstance(part, _CONTAINERS)
-            and sum(self._is_weighted(inner) for inner in part.modules()) >= 2
+            and sum(_is_weighted(inner) for inner in part.modules()) >= 2
         }
         found: list[str] = []
         for path in candidates:
@@ -190,7 +203,7 @@ class Discovery:
             inner = [type(candidates[p]) for p in candidates if p.startswith(f"{path}.")]
             if all(inner.count(kind) < 2 for kind in inner):
                 found.append(path)
-        weighted = [path for path, part in self._parts.items() if self._is_weighted(part)]
+        weighted = [path for path, part in self._parts.items() if _is_weighted(part)]
         held = [path for path in weighted if path.startswith(tuple(f"{one}." for one in found))]
         # One that holds most of the network is no repeated unit of it.
         return () if len(found) == 1 and 2 * len(held) > len(weighted) else tuple(found)
@@ -212,13 +225,6 @@ class Discovery:
     def _parts(self) -> dict[str, nn.Module]:
         return {path: part for path, part in self.module.named_modules() if path}
 
-    @staticmethod
-    def _is_weighted(part: nn.Module) -> bool:
-        return isinstance(part, nn.Conv2d | nn.Linear)
-
-    def _is_leaf(self, part: nn.Module) -> bool:
-        return self._is_weighted(part) or isinstance(part, _POOLS)
-
     def _attends(self, op: Operation) -> bool:
         """Whether an operation is attention: a softmax that weighs values of the image."""
         if op.name in _ATTENDING:
@@ -234,34 +240,30 @@ class Discovery:
         return consumers[0].outputs[0] if consumers[0].inputs[0] == value else value
 
     def _own_end(self, start: int, path: str) -> int:
-        """Value that a layer's own element-wise operations end in, see the module ``layers``."""
+        """Value that a layer's own element-wise operations end in, see :class:`Backbone`'s module.
+
+        It is the last of those that every way from ``start`` to another layer comes by.
+        """
         own = self.trace.elementwise_from(start)
         uses = {v: self.trace.consumers(v) for v in own}
         after = {v: {out for op in uses[v] for out in op.outputs if out in own} for v in own}
         leaving = {v for v in own if any(own.isdisjoint(op.outputs) for op in uses[v])}
         ends = leaving or {v for v in own if not after[v]}  # else what the network returns
-        at = start
-        while at not in leaving and after[at]:
-            reached = _reachable(at, after)
-            following = [
-                v for v in sorted(reached - {at}) if not ends & _reachable(at, after, without=v)
-            ]
-            if not following:
-                return self._only_one(sorted(ends & reached), at, path)
-            at = following[0]
-        return at
-
-    def _only_one(self, ends: list[int], start: int, path: str) -> int:
-        """Value that all ends share, because the same functions made them."""
-        made = {self._formula(end, start) for end in ends}
-        if len(made) > 1:
+        shared: dict[int, set[int]] = {}  # values on every way from one to the ends
+        for value in sorted(own, reverse=True):
+            ways = [shared[v] for v in after[value] if v in shared] + [set()] * (value in ends)
+            if ways:
+                shared[value] = {value}.union(set.intersection(*ways))
+        last = max(shared[start])
+        # Where there are several, the same functions may have made them.
+        if last not in ends and len({self._formula(end, last) for end in ends}) > 1:
             names = sorted({op.name for end in ends if (op := self.trace.producer(end))})
             raise UnreadableLayerError(
                 f"layer {path!r} is followed by several element-wise branches ({', '.join(names)}) "
                 "and which of them is its activation cannot be told. Name a module behind the one "
                 "you want, or describe the layer by hand: layers=[Layer(...)]"
             )
-        return ends[0]
+        return last if last in ends else min(ends)
 
     def _formula(self, value: int, start: int) -> str:
         op = self.trace.producer(value)
@@ -282,54 +284,28 @@ class Discovery:
             parts = (parts - {max(parts)}) | taken
             before = max(parts) if len(parts) == 1 else before
         op = self.trace.producer(before)
-        if op is not None and self._joins_units(op):
-            return [v for part in op.inputs for v in self._before_elementwise(part)]
+        if op is not None and op.name in _JOINING:
+            rank = len(self.trace.shapes[before])
+            axis = op.options.get("dim", op.arguments[1] if len(op.arguments) > 1 else 0)
+            if axis % rank == self._unit_axes.get(before):
+                return [v for part in op.inputs for v in self._before_elementwise(part)]
         return [before]
 
-    def _block_pre(self, output: int, path: str) -> tuple[Tap, ...]:
-        try:
-            return self._taps(self._before_elementwise(output), path)
-        except UnreadableLayerError:
-            return ()
-
-    def _joins_units(self, op: Operation) -> bool:
-        if op.name not in ("cat", "concat"):
-            return False
-        rank = len(self.trace.shapes[op.outputs[0]])
-        axis = op.options.get("dim", op.arguments[1] if len(op.arguments) > 1 else 0)
-        return bool(axis % rank == self._unit_axes.get(op.outputs[0]))
-
-    def _taps(self, values: list[int], path: str) -> tuple[Tap, ...]:
-        taps = [self.trace.tap(value) for value in values]
-        if None in taps:
-            raise UnreadableLayerError(
-                f"a value of layer {path!r} passes from one compiled function to another, where it "
-                "cannot be read"
-            )
-        return tuple(tap for tap in taps if tap is not None)
-
-    def _shape(self, tap: Tap) -> tuple[int, ...] | None:
-        number = self.trace.value(tap)
-        return None if number is None else self.trace.shapes[number]
+    def _taps(self, values: list[int]) -> tuple[Tap, ...]:
+        """Where values can be read; nowhere if one passes between compiled functions, unseen."""
+        taps = [tap for value in values if (tap := self.trace.tap(value)) is not None]
+        return tuple(taps) if len(taps) == len(values) else ()
 
     def _added_tokens(self, value: int) -> tuple[int, ...]:
         """Positions of tokens that do not come from the image."""
-        tokens = self.trace.shapes[value][1]
-        for number in sorted(self.trace.ancestors(value), reverse=True):
-            op = self.trace.producer(number)
-            if op is None or op.name not in ("cat", "concat"):
-                continue
+        needed = self.trace.ancestors(value)
+        for op in reversed(self.trace.operations):
             shapes = [self.trace.shapes[part] for part in op.inputs]
-            lengths = [shape[1] if len(shape) == 3 else 0 for shape in shapes]
-            if len(self.trace.shapes[number]) == 3 and sum(lengths) == tokens:
-                from_image = set(self.trace.image_inputs(op))
-                starts = [sum(lengths[:i]) for i in range(len(lengths))]
-                return tuple(
-                    position
-                    for part, start, n in zip(op.inputs, starts, lengths, strict=True)
-                    if part not in from_image
-                    for position in range(start, start + n)
-                )
+            if op.name in _JOINING and needed.intersection(op.outputs) and len(shapes[0]) == 3:
+                added = [part not in self.trace.from_image for part in op.inputs]
+                tokens = np.repeat(added, [shape[1] for shape in shapes])
+                if len(tokens) == self.trace.shapes[value][1]:
+                    return tuple(np.flatnonzero(tokens).tolist())
         return ()
 
     def _geometry(
@@ -367,53 +343,35 @@ class Discovery:
 
     @cached_property
     def _three_images(self) -> Trace:
-        return record(self.module, (3, self.channels, self.crop, self.crop))
+        return record(self.module, (3, 3, self.crop, self.crop))
 
     @cached_property
     def _unit_axes(self) -> dict[int, int]:
-        known = unit_axes(self.trace)
+        """Unit axes that are certain, and of maps whose other two axes grow with the image."""
+        axes = unit_axes(self.trace)
         unknown = {
             path: number
             for path, number in self.trace.outputs.items()
-            if number is not None and number not in known and len(self.trace.shapes[number]) == 4
+            if number is not None and number not in axes and len(self.trace.shapes[number]) == 4
         }
-        return known | (self._axes_by_size(unknown) if unknown else {})
-
-    def _axes_by_size(self, unknown: dict[str, int]) -> dict[int, int]:
-        """Find the unit axis of maps whose other two axes grow with the image."""
-        larger = self.crop + 64
         try:
-            other = record(self.module, (2, self.channels, larger, larger))
+            size = (2, 3, self.crop + 64, self.crop + 64)
+            larger = record(self.module, size) if unknown else self.trace
         except ValueError:  # the network takes images of one size only
-            return {}
-        axes = {}
+            return axes
         for path, number in unknown.items():
-            twin = other.outputs.get(path)
-            shapes = self.trace.shapes[number], other.shapes[twin] if twin is not None else ()
+            twin = larger.outputs.get(path)
+            shapes = self.trace.shapes[number], larger.shapes[twin] if twin is not None else ()
             grown = [i for i, (a, b) in enumerate(zip(*shapes, strict=False)) if a != b]
             if len(shapes[1]) == 4 and grown in ([2, 3], [1, 2]):
                 axes[number] = 1 if grown == [2, 3] else 3
         return axes
 
 
+# By the number of axes and that of the units.
 _LAYOUTS: dict[tuple[int, int], Layout] = {
-    (4, 1): "nchw",
-    (4, 3): "nhwc",
-    (3, 2): "tokens",
-    (2, 1): "vector",
-}
-
-
-def _reachable(start: int, after: dict[int, set[int]], without: int | None = None) -> set[int]:
-    """Values that ``start`` leads to, itself among them, with one taken out."""
-    found: set[int] = set()
-    waiting = [start]
-    while waiting:
-        value = waiting.pop()
-        if value not in found and value != without:
-            found.add(value)
-            waiting += after[value]
-    return found
+    (4, 1): "nchw", (4, 3): "nhwc", (3, 2): "tokens", (2, 1): "vector",
+}  # fmt: skip
 
 
 _ON_AXIS_1 = {

@@ -14,21 +14,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from analysis.networks import weights as files
-from analysis.networks.backbone import Backbone, Layer
+from analysis.networks.backbone import Backbone, Layer, require_different
 from analysis.networks.cards import NetworkCard
 from analysis.networks.discovery import Discovery, UnreadableLayerError
 from analysis.networks.preprocessing import Preprocessing
 from analysis.networks.trace import copy_structure
-from analysis.networks.weights import (
-    SOURCES,
-    Network,
-    State,
-    find_network,
-    load_state,
-    match_names,
-    read_state,
-    weights_file,
-)
+from analysis.networks.weights import SOURCES, Network, State
 
 __all__ = ["assemble", "load_backbone"]
 
@@ -97,7 +88,7 @@ def load_backbone(
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if isinstance(name_or_module, nn.Module):
         return _from_module(name_or_module, weights, layers, preprocess, stem)
-    network = find_network(name_or_module, str(weights))
+    network = files.find_network(name_or_module, str(weights))
     module, provenance = _weighted(network, weights, seed, progress)
     _set_stem(module, stem, network.name)
     prepared = network.preprocessing if preprocess is None else _preprocessing(preprocess)
@@ -181,8 +172,7 @@ def assemble(
     for layer in picked:
         if _reads(layer, lost, discovery):
             raise ValueError(f"layer {layer.name!r} depends on weights that {weights} lacks")
-    if len({layer.name for layer in picked}) < len(picked):
-        raise ValueError(f"layers named more than once: {[layer.name for layer in picked]}")
+    require_different(picked)
     return replace(
         known,
         layers=tuple(picked),
@@ -241,38 +231,23 @@ def _pick(known: Backbone, discovery: Discovery, choice: str | Layer) -> Layer:
     if isinstance(choice, Layer):
         discovery.check(choice)
         return choice
-    is_path = choice in discovery.trace.order
-    if choice not in known.available and choice not in known.refused and is_path:
+    if choice in discovery.trace.order and choice not in {**known.available, **known.refused}:
         return discovery.layer(choice)
-    (layer,) = known.select([choice])
-    return layer
+    return known.select([choice])[0]
 
 
 def _require_plain(module: nn.Module) -> None:
-    """Refuse modules whose values or weights cannot be read.
-
-    Raises
-    ------
-    ValueError
-        For TorchScript, quantised modules and lazy ones that have not run yet.
-    """
-    name = type(module).__name__
-    parts = list(module.modules())
+    """Refuse modules whose values or weights cannot be read."""
+    parts, tensors = list(module.modules()), [*module.parameters(), *module.buffers()]
     if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
-        raise ValueError(
-            f"{name} is TorchScript, which hides what its layers compute; expected the module that "
-            "it was made from: build it in Python and load the weights into it"
-        )
-    if any("quantized" in type(part).__module__.split(".") for part in parts):
-        raise ValueError(
-            f"{name} is quantised: its layers compute with integers; expected the floating-point "
-            "module that it was made from"
-        )
-    if any(is_lazy(tensor) for tensor in [*module.parameters(), *module.buffers()]):
-        raise ValueError(
-            f"{name} is lazy and has not seen an image yet, so it has no weights; run it once, "
-            "module(images), and load the weights before you pass it"
-        )
+        what = "TorchScript, which hides its layers; expected the module that it was made from"
+    elif any("quantized" in type(part).__module__.split(".") for part in parts):
+        what = "quantised; expected the floating-point module that it was made from"
+    elif any(map(is_lazy, tensors)):
+        what = "lazy and has no weights yet; run it once, module(images), before you pass it"
+    else:
+        return
+    raise ValueError(f"{type(module).__name__} is {what}")
 
 
 def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
@@ -292,13 +267,13 @@ def _weighted(
         module, waiting = files.build_empty(network.build)
         files.fill_random(module, waiting, seed)
         return module, {"seed": seed}
-    file, origin = weights_file(network, str(weights), progress=progress)
+    file, origin = files.weights_file(network, str(weights), progress=progress)
     module, _ = files.build_empty(network.build)
-    prefix, state = match_names(read_state(file), module, str(file))
+    prefix, state = files.match_names(files.read_state(file), module, str(file))
     n_classes = _other_number_of_classes(module, state)
     if n_classes is not None:
         module, _ = files.build_empty(partial(network.build, num_classes=n_classes))
-    missing = load_state(module, state, str(file))
+    missing = files.load_state(module, state, str(file))
     taken = {"part_of_file": prefix} if prefix else {}
     lacking = {"lacking": ", ".join(missing)} if missing else {}
     return module, {"file": file.name, **origin, **taken, **lacking}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from analysis.networks.preprocessing import Preprocessing
 
@@ -13,7 +17,6 @@ __all__ = ["MINIVGG_PREPROCESSING", "MiniVGG", "fold_batch_norm", "minivgg16"]
 MINIVGG_PREPROCESSING = Preprocessing(resize=72, crop=64)
 
 _WIDTHS = ((16, 16), (32, 32), (64, 64, 64), (128, 128, 128), (128, 128, 128))
-_DROPOUT = 0.5
 
 
 class MiniVGG(nn.Module):
@@ -35,7 +38,7 @@ class MiniVGG(nn.Module):
     """
 
     def __init__(
-        self, num_classes: int = 226, *, batch_norm: bool = False, dropout: float = _DROPOUT
+        self, num_classes: int = 226, *, batch_norm: bool = False, dropout: float = 0.5
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(*_convolutions(batch_norm))
@@ -75,45 +78,26 @@ def fold_batch_norm(trained: MiniVGG) -> MiniVGG:
     ValueError
         If there is not one normalisation after each layer but the last.
     """
-    sources = _weighted(trained)
-    last = sources[-1]
-    if not isinstance(last, nn.Linear):
-        raise ValueError(f"expected the network to end in a linear layer, not {last}")
-    norms = [
-        part for part in trained.modules() if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d))
-    ]
-    if len(norms) != len(sources) - 1:
+    weighted: list[Any] = []
+    n_norms = 0
+    for part in copy.deepcopy(trained).double().eval().modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            weighted.append(part)
+        elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            fuse = fuse_conv_bn_eval if isinstance(part, nn.BatchNorm2d) else fuse_linear_bn_eval
+            weighted[-1] = fuse(weighted[-1], part)
+            n_norms += 1
+    if n_norms != len(weighted) - 1:
         raise ValueError(
-            f"expected a batch normalisation after each of {len(sources) - 1} layers, found "
-            f"{len(norms)}"
+            f"expected a batch normalisation after each of {len(weighted) - 1} layers, found "
+            f"{n_norms}"
         )
     with torch.random.fork_rng(devices=[]):
-        plain = MiniVGG(last.out_features).eval()
-    with torch.no_grad():
-        for target, source, norm in zip(_weighted(plain), sources, [*norms, None], strict=True):
-            weight, bias = _folded(source, norm)
-            target.weight.copy_(weight)
-            assert target.bias is not None
-            target.bias.copy_(bias)
+        plain = MiniVGG(len(weighted[-1].weight)).eval()
+    tensors = [tensor for part in weighted for tensor in (part.weight, part.bias)]
+    state = dict(zip(plain.state_dict(), tensors, strict=True))
+    plain.load_state_dict(state)
     return plain
-
-
-def _weighted(module: MiniVGG) -> list[nn.Conv2d | nn.Linear]:
-    return [part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
-
-
-def _folded(
-    source: nn.Conv2d | nn.Linear, norm: nn.BatchNorm1d | nn.BatchNorm2d | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of a layer and the normalisation that follows it, in float64."""
-    weight = source.weight.double()
-    bias = weight.new_zeros(len(weight)) if source.bias is None else source.bias.double()
-    if norm is None:
-        return weight, bias
-    assert norm.running_var is not None and norm.running_mean is not None
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    bias = (bias - norm.running_mean.double()) * scale + norm.bias.double()
-    return weight * scale.reshape(-1, *[1] * (weight.ndim - 1)), bias
 
 
 def _convolutions(batch_norm: bool) -> list[nn.Module]:

@@ -17,25 +17,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pooch
 import torch
 
 from analysis.data.source_tasks import Part, SourceTask
 from analysis.networks.minivgg import fold_batch_norm
 from analysis.networks.training import Recipe, Training, measure, save_weights, top_hits
-from analysis.networks.weights import BUNDLED, SHIPPED, find_file
+from analysis.networks.weights import BUNDLED, SHIPPED, find_file, sha256_of
 
 __all__ = [
-    "ModelCard",
-    "class_accuracies",
-    "describe_training",
-    "export",
-    "frequent_confusions",
-    "read_model_card",
-    "training_command",
-    "training_history",
-    "weights_name",
-]
+    "ModelCard", "class_accuracies", "describe_training", "export", "frequent_confusions",
+    "read_model_card", "training_command", "training_history", "weights_name",
+]  # fmt: skip
 
 _NETWORK = "minivgg16"
 
@@ -189,27 +181,23 @@ def read_model_card(weights: str | Path) -> ModelCard:
             "beside the weights"
         )
     try:
-        card = _read(json.loads(written.read_text("utf-8")))
+        facts = json.loads(written.read_text("utf-8"))
+        held = {field.name: facts[field.name] for field in fields(ModelCard)}
+        held["recipe"] = Recipe(**held["recipe"])
+        held |= {name: tuple(held[name]) for name in ("classes", "titles")}
+        held["confusion"] = [(true, predicted, n) for true, predicted, n in held["confusion"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{written} is no model card ({type(error).__name__}: {error}); `layerbook pretrain` "
             "writes one beside the weights"
         ) from None
-    if file != written and file.is_file() and pooch.file_hash(str(file)) != card.sha256:
+    card = ModelCard(**held)
+    if file != written and file.is_file() and sha256_of(file) != card.sha256:
         raise ValueError(
             f"{written} is the card of other weights than {file.name}, whose SHA-256 is not the "
             f"card's {card.sha256}; `layerbook pretrain` writes both anew"
         )
     return card
-
-
-def _read(held: dict[str, Any]) -> ModelCard:
-    held = {field.name: held[field.name] for field in fields(ModelCard)}
-    held["recipe"] = Recipe(**held["recipe"])
-    for name in ("classes", "titles"):
-        held[name] = tuple(held[name])
-    held["confusion"] = [tuple(triple) for triple in held["confusion"]]
-    return ModelCard(**held)
 
 
 def _accuracy(scores: torch.Tensor, part: Part, n_folder: int) -> dict[str, float]:
@@ -292,8 +280,7 @@ def training_command(card: ModelCard) -> str:
 
 def training_history(cards: Mapping[str, ModelCard]) -> pd.DataFrame:
     """Histories of several sets of weights, stacked: ``weights``, then the columns of a history."""
-    parts = {name: pd.DataFrame(card.history) for name, card in cards.items()}
-    return pd.concat(parts, names=["weights"]).reset_index("weights").reset_index(drop=True)
+    return _stacked({name: pd.DataFrame(card.history) for name, card in cards.items()})
 
 
 def class_accuracies(cards: Mapping[str, ModelCard]) -> pd.DataFrame:
@@ -311,19 +298,23 @@ def class_accuracies(cards: Mapping[str, ModelCard]) -> pd.DataFrame:
         ``class``, ``title`` (up to its first comma), ``origin`` (``"photographs"`` or
         ``"drawn"``), ``images`` and ``accuracy``.
     """
-    rows = []
+    parts = {}
     for name, card in cards.items():
-        counts = _counts(card)
-        images = counts.groupby("true")["images"].sum()
-        right = counts[counts["true"] == counts["predicted"]].set_index("true")["images"]
-        n_photographs = len(card.classes) - card.n_drawn
-        for number, each in enumerate(card.classes):
-            origin = "photographs" if number < n_photographs else "drawn"
-            seen = int(images.get(number, 0))
-            share = int(right.get(number, 0)) / seen if seen else float("nan")
-            rows.append((name, each, _short(card.titles[number]), origin, seen, share))
-    columns = ["weights", "class", "title", "origin", "images", "accuracy"]
-    return pd.DataFrame(rows, columns=columns)
+        counts, n_photographs = _confusions(card), len(card.classes) - card.n_drawn
+        images = counts.groupby("class")["images"].sum().reindex(range(len(card.classes)))
+        hits = counts[counts["class"] == counts["taken for"]].set_index("class")["images"]
+        origins = np.where(images.index < n_photographs, "photographs", "drawn")
+        accuracy = hits.reindex(images.index, fill_value=0) / images
+        columns = (
+            card.classes,
+            _short_titles(card),
+            origins,
+            images.fillna(0).astype(int),
+            accuracy,
+        )
+        names = ("class", "title", "origin", "images", "accuracy")
+        parts[name] = pd.DataFrame(dict(zip(names, columns, strict=True)))
+    return _stacked(parts)
 
 
 def frequent_confusions(cards: Mapping[str, ModelCard], n: int = 8) -> pd.DataFrame:
@@ -343,25 +334,15 @@ def frequent_confusions(cards: Mapping[str, ModelCard], n: int = 8) -> pd.DataFr
         ``share`` of the class's validation images, the greatest share first; equal ones in the
         order of the classes.
     """
-    parts = []
+    parts = {}
     for name, card in cards.items():
-        counts = _counts(card)
-        counts["share"] = counts["images"] / counts.groupby("true")["images"].transform("sum")
-        wrong = counts[counts["true"] != counts["predicted"]]
+        counts = _confusions(card)
+        counts["share"] = counts["images"] / counts.groupby("class")["images"].transform("sum")
+        wrong = counts[counts["class"] != counts["taken for"]]
         worst = wrong.sort_values("share", ascending=False, kind="stable").head(n)
-        titles = [_short(title) for title in card.titles]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "weights": name,
-                    "class": [titles[number] for number in worst["true"]],
-                    "taken for": [titles[number] for number in worst["predicted"]],
-                    "images": worst["images"],
-                    "share": worst["share"],
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
+        titles = dict(enumerate(_short_titles(card)))
+        parts[name] = worst.assign(**{c: worst[c].map(titles) for c in ("class", "taken for")})
+    return _stacked(parts)
 
 
 def _facts(card: ModelCard) -> dict[str, str]:
@@ -386,9 +367,14 @@ def _facts(card: ModelCard) -> dict[str, str]:
     }
 
 
-def _counts(card: ModelCard) -> pd.DataFrame:
-    return pd.DataFrame(card.confusion, columns=["true", "predicted", "images"])
+def _confusions(card: ModelCard) -> pd.DataFrame:
+    return pd.DataFrame(card.confusion, columns=["class", "taken for", "images"])
 
 
-def _short(title: str) -> str:
-    return title.partition(",")[0]
+def _short_titles(card: ModelCard) -> list[str]:
+    return [title.partition(",")[0] for title in card.titles]
+
+
+def _stacked(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One table of several, with the column ``weights`` in front."""
+    return pd.concat(parts, names=["weights"]).reset_index("weights").reset_index(drop=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from contextlib import ExitStack
 from functools import partial
 from time import perf_counter
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from analysis.networks.backbone import Backbone
+from analysis.networks.trace import record
 
 __all__ = ["time_by_layer"]
 
@@ -51,63 +51,45 @@ def time_by_layer(
     images = torch.randn((batch_size, 3, crop, crop), generator=generator).to(device)
     backbone.module.to(device)
     try:
-        leaves = _innermost(backbone.module, images)
-        runs = [_run(backbone.module, images, leaves) for _ in range(repeats)]
+        parts = _innermost(backbone.module, images.shape)
+        runs = [_run(backbone.module, images, parts) for _ in range(repeats + 1)][1:]
     finally:
         backbone.module.to("cpu")
-    whole = float(np.median([total for total, _ in runs]))
-    seconds = [float(np.median([times[path] for _, times in runs])) for path in leaves]
-    names = {tap.module: layer.name for layer in backbone.available.values() for tap in layer.post}
-    names |= {tap.module: layer.name for layer in backbone.available.values() for tap in layer.pre}
-    table = pd.DataFrame(
-        {
-            "module": [*leaves, "(rest)"],
-            "layer": [*(names.get(path, "") for path in leaves), ""],
-            "kind": [*(type(part).__name__ for part in leaves.values()), ""],
-            "seconds": [*seconds, max(whole - sum(seconds), 0.0)],
-        }
-    )
+    *seconds, whole = np.median(runs, axis=0).tolist()
+    layers = backbone.available.values()
+    names = {tap.module: layer.name for layer in layers for tap in layer.post}
+    names |= {tap.module: layer.name for layer in layers for tap in layer.pre}
+    rows = [(path, names.get(path, ""), type(part).__name__) for path, part in parts.items()]
+    table = pd.DataFrame([*rows, ("(rest)", "", "")], columns=["module", "layer", "kind"])
+    table["seconds"] = [*seconds, max(whole - sum(seconds), 0.0)]
     return table.assign(share=table["seconds"] / table["seconds"].sum())
 
 
-def _innermost(module: nn.Module, images: torch.Tensor) -> dict[str, nn.Module]:
+def _innermost(module: nn.Module, shape: Any) -> dict[str, nn.Module]:
     """Modules that the forward pass calls and that call no other module, in the order of calls."""
-    called: dict[str, nn.Module] = {}
-
-    def note(path: str, part: nn.Module, inputs: Any, output: Any) -> None:
-        called.setdefault(path, part)
-
-    with ExitStack() as hooks, torch.no_grad():
-        for path, part in module.named_modules():
-            if path:
-                hooks.enter_context(part.register_forward_hook(partial(note, path)))
-        module(images)
-    return {
-        path: part
-        for path, part in called.items()
-        if not any(other.startswith(f"{path}.") for other in called)
-    }
+    order = record(module, shape).order
+    paths = sorted(order, key=order.__getitem__)
+    outer = {path[:at] for path in paths for at, sign in enumerate(path) if sign == "."}
+    return {path: module.get_submodule(path) for path in paths if path not in outer}
 
 
-def _run(
-    module: nn.Module, images: torch.Tensor, leaves: dict[str, nn.Module]
-) -> tuple[float, dict[str, float]]:
-    times: dict[str, float] = defaultdict(float)
-    started: dict[str, float] = {}
+def _run(module: nn.Module, images: torch.Tensor, parts: dict[str, nn.Module]) -> list[float]:
+    """Seconds of each part, then of the whole forward pass."""
+    times = dict.fromkeys(parts, 0.0)
 
-    def begin(path: str, part: nn.Module, inputs: Any) -> None:
-        started[path] = _now(images)
+    def begin(path: str, *passed: Any) -> None:
+        times[path] -= _now(images)
 
-    def end(path: str, part: nn.Module, inputs: Any, output: Any) -> None:
-        times[path] += _now(images) - started[path]
+    def end(path: str, *passed: Any) -> None:
+        times[path] += _now(images)
 
     with ExitStack() as hooks, torch.no_grad():
-        for path, part in leaves.items():
+        for path, part in parts.items():
             hooks.enter_context(part.register_forward_pre_hook(partial(begin, path)))
             hooks.enter_context(part.register_forward_hook(partial(end, path)))
         start = _now(images)
         module(images)
-        return _now(images) - start, times
+        return [*times.values(), _now(images) - start]
 
 
 def _now(images: torch.Tensor) -> float:

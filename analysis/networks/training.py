@@ -65,6 +65,7 @@ from analysis.networks.loading import assemble
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING, MiniVGG
 from analysis.networks.preprocessing import CROPS, Preprocessing, cut_crops
 from analysis.networks.trace import Trace, record
+from analysis.networks.weights import load_restricted
 from analysis.paths import written_whole
 
 if TYPE_CHECKING:
@@ -315,12 +316,10 @@ def read_checkpoint(file: Path, run: str) -> State | None:
     if not file.exists():
         return None
     try:
-        with zipfile.ZipFile(file) as archive:  # PyTorch does not look at the checksums
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise ValueError  # PyTorch does not compress; what is could fill the memory
-            if archive.testzip() is not None:
+        state: State = load_restricted(file)
+        with zipfile.ZipFile(file) as archive:
+            if archive.testzip() is not None:  # PyTorch does not look at the checksums
                 raise zipfile.BadZipFile
-        state: State = torch.load(file, map_location="cpu", weights_only=True)
         theirs, ours = json.loads(state.pop("run")), json.loads(run)
         if not isinstance(theirs, dict) or not isinstance(theirs.get("recipe", {}), dict):
             raise TypeError
@@ -343,14 +342,13 @@ def read_checkpoint(file: Path, run: str) -> State | None:
 def _differences(theirs: State, ours: State) -> str:
     """Say what differs between two runs."""
     theirs, ours = (run | run.get("recipe", {}) | {"recipe": None} for run in (theirs, ours))
-    found = [
-        f"{key.replace('_', ' ')} {theirs.get(key)} there, {ours.get(key)} here"
-        for key in sorted(theirs.keys() | ours.keys())
-        if key != "task" and theirs.get(key) != ours.get(key)
-    ]
-    if theirs.get("task") != ours.get("task"):
-        found.append("other images or classes there")
-    return "; ".join(found)
+    keys = [k for k in sorted(theirs.keys() | ours.keys()) if theirs.get(k) != ours.get(k)]
+    return "; ".join(
+        "other images or classes there"
+        if key == "task"
+        else f"{key.replace('_', ' ')} {theirs.get(key)} there, {ours.get(key)} here"
+        for key in keys
+    )
 
 
 def save_weights(file: Path, module: nn.Module, facts: dict[str, Any]) -> None:
@@ -406,7 +404,7 @@ class Trainer:
     """
 
     weights_key = "module"  # in a checkpoint
-    label_smoothing = 0.0
+    smoothing = 0.0  # of labels
     schedule: torch.optim.lr_scheduler.LRScheduler | None = None
 
     def __init__(
@@ -450,9 +448,7 @@ class Trainer:
             torch.manual_seed(seed)  # dropout draws from here
             for chosen in tqdm(steps, f"epoch {number + 1}", leave=False, disable=not progress):
                 labels, scores = self.labels[chosen], self.scores(chosen, generator)
-                loss = functional.cross_entropy(
-                    scores, labels, label_smoothing=self.label_smoothing
-                )
+                loss = functional.cross_entropy(scores, labels, label_smoothing=self.smoothing)
                 self.require_finite(float(loss.detach()))
                 self.optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -473,12 +469,8 @@ class Trainer:
 
     def state(self) -> State:
         """Give everything that the next epochs depend on: tensors and plain containers."""
-        schedule = {} if self.schedule is None else {"schedule": self.schedule.state_dict()}
-        return {
-            self.weights_key: self.weights(),
-            "optimiser": self.optimiser.state_dict(),
-            **schedule,
-        }
+        state = {self.weights_key: self.weights(), "optimiser": self.optimiser.state_dict()}
+        return state if self.schedule is None else state | {"schedule": self.schedule.state_dict()}
 
     def load(self, state: State) -> None:
         """Take up a state."""
@@ -554,39 +546,32 @@ def run_epochs(
         folder.mkdir(parents=True, exist_ok=True)
         for partial in folder.glob(".*.part"):  # of a run that was killed
             partial.unlink()
-        held = read_checkpoint(folder / "checkpoint.pt", run)
-        if held is not None:
-            history = _take_up(trainer, held, folder / "checkpoint.pt")
-            _write_history(folder, history)  # it may have been killed between the two files
-    numbers = tqdm(
-        range(len(history), epochs),
-        initial=len(history),
-        total=epochs,
-        unit="epoch",
-        disable=not progress,
-    )
+        history = _take_up(trainer, folder, run)
+    numbers = tqdm(range(epochs), unit="epoch", disable=not progress)
     for number in numbers:
+        if number < len(history):
+            continue
         history.append(trainer.epoch(number, progress))
         if folder is not None:
-            held = {**trainer.state(), "history": history}
-            write_checkpoint(folder / "checkpoint.pt", run, held)
+            state = trainer.state() | {"history": history}
+            write_checkpoint(folder / "checkpoint.pt", run, state)
             _write_history(folder, history)
         numbers.set_postfix_str(summary(history[-1]))
         _LOG.info("epoch %d of %d: %s", number + 1, epochs, history[-1])
     return history
 
 
-def _take_up(trainer: Trainer, held: dict[str, Any], file: Path) -> list[Row]:
-    """Give a trainer what a checkpoint of its run holds, and return the history."""
+def _take_up(trainer: Trainer, folder: Path, run: str) -> list[Row]:
+    """Give a trainer what a checkpoint of its run holds, if there is one; return the history."""
+    file = folder / "checkpoint.pt"
+    state = read_checkpoint(file, run)
+    if state is None:
+        return []
     try:
-        history: list[Row] = held.pop("history")
-        if not history or not all(
-            isinstance(name, str) and isinstance(value, int | float)
-            for row in history
-            for name, value in row.items()
-        ):
+        history: list[Row] = state.pop("history")
+        if pd.DataFrame(history).astype(float).empty:
             raise TypeError("a history of numbers was expected")
-        trainer.load(held)
+        trainer.load(state)
     except MemoryError:
         raise
     except Exception as error:  # names, types and shapes may all be others
@@ -594,6 +579,7 @@ def _take_up(trainer: Trainer, held: dict[str, Any], file: Path) -> list[Row]:
             f"{file} does not hold what this run would have written ({type(error).__name__}: "
             f"{error!s:.300}). Remove it to start afresh, or choose another folder"
         ) from error
+    _write_history(folder, history)  # it may have been killed between the two files
     return history
 
 
@@ -648,14 +634,14 @@ def pretrain(
     Raises
     ------
     ValueError
-        If the images are of another size, there are too few of them or of classes for the recipe,
-        the seed is out of range, or the folder holds a damaged checkpoint or that of another run.
+        If there are too few images or classes for the recipe, the seed is out of range, or the
+        folder holds a damaged checkpoint or that of another run.
     FloatingPointError
         If the loss grows out of bounds; the checkpoint of the last good epoch stays.
     """
     # Activations on huge pages, as in load_backbone: the same bits, 1.1 to 1.4 times as fast.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    _check_task(task, recipe)
+    _check_steps(len(task.train.labels), recipe)
     _check_learnable(task.classes, seed)
     trainer = Pretraining(task, recipe, seed)
     described = {"task": task.fingerprint, "seed": seed, "recipe": asdict(recipe)}
@@ -676,7 +662,7 @@ class Pretraining(Trainer):
     module: MiniVGG
 
     def __init__(self, task: SourceTask, recipe: Recipe, seed: int) -> None:
-        self.validation, self.label_smoothing = task.val, recipe.label_smoothing
+        self.validation, self.smoothing = task.val, recipe.label_smoothing
         self.precision = recipe.precision
         self.images, labels = map(torch.from_numpy, (task.train.images, task.train.labels))
         self.n_steps = len(labels) // recipe.batch_size
@@ -762,23 +748,14 @@ def top_hits(
     return hits[:, 0], hits.any(1)
 
 
-def _check_task(task: SourceTask, recipe: Recipe) -> None:
+def _check_steps(n_images: int, recipe: Recipe) -> None:
     """Refuse what cannot be trained on, before anything is written."""
-    side, n = MINIVGG_PREPROCESSING.crop, len(task.train.labels)
-    if task.train.images.shape[1:] != (3, side, side):
+    batches = n_images // recipe.batch_size
+    if recipe.epochs * batches < _FEWEST_STEPS:
         raise ValueError(
-            f"expected images of shape (3, {side}, {side}), got {task.train.images.shape[1:]}"
-        )
-    if n < recipe.batch_size:
-        raise ValueError(
-            f"expected at least one batch of {recipe.batch_size} training images, got {n}; pass a "
-            "smaller batch size"
-        )
-    steps = recipe.epochs * (n // recipe.batch_size)
-    if steps < _FEWEST_STEPS:
-        raise ValueError(
-            f"expected at least {_FEWEST_STEPS} steps, got {steps}: {recipe.epochs} epochs of "
-            f"{n // recipe.batch_size} batches; pass more epochs or a smaller batch size"
+            f"expected at least {_FEWEST_STEPS} steps, got {recipe.epochs * batches}: "
+            f"{recipe.epochs} epochs of {batches} batches of {recipe.batch_size}, with "
+            f"{n_images} training images; pass more epochs or a smaller batch size"
         )
 
 
@@ -787,9 +764,6 @@ def _check_learnable(classes: tuple[str, ...], seed: int) -> None:
         raise ValueError(f"expected at least two classes, got {', '.join(classes)} alone")
     if not 0 <= seed < _LARGEST_SEED:
         raise ValueError(f"expected a seed from 0 to 2**40 - 1, got {seed}")
-
-
-_MEMORY = 2 * 2**30
 
 
 def fine_tune(
@@ -802,7 +776,6 @@ def fine_tune(
     rates: Sequence[float] = (),
     validation: ImageDataset | None = None,
     checkpoint: str | Path | None = None,
-    memory: int = _MEMORY,
     progress: bool = True,
 ) -> FineTuned:
     """Train the last layers of a network on the classes of a dataset.
@@ -836,9 +809,6 @@ def fine_tune(
     checkpoint
         Folder for ``checkpoint.pt`` and ``history.csv``, written after every epoch; a checkpoint of
         the same network, images, recipe and seed is taken up. None for no checkpoints.
-    memory
-        Bytes of what the frozen layers give for a dataset that are held in memory; more goes to a
-        temporary file, in the folder of the checkpoint if there is one.
     progress
         Show progress bars.
 
@@ -881,9 +851,7 @@ def fine_tune(
     front, tail = cut or (None, module)
 
     def examples(images: ImageDataset) -> Examples:
-        file_folder = folder if folder is not None else tempfile.gettempdir()
-        prepared = net.preprocessing, recipe.crops
-        return Examples(images, *prepared, front, memory, Path(file_folder), progress=progress)
+        return Examples(images, net.preprocessing, recipe.crops, front, folder, progress)
 
     sets = examples(data), None if validation is None else examples(validation)
 
@@ -950,15 +918,11 @@ def _check_images(data: ImageDataset, validation: ImageDataset | None) -> None:
             f"no images of {', '.join(empty)} in {data.name!r}: a class without images cannot be "
             "learnt; leave it out of the classes"
         )
-    if validation is None:
-        return
-    if validation.classes != data.classes:
+    if validation is not None and (validation.classes != data.classes or not len(validation)):
         raise ValueError(
-            "expected validation images of the same classes in the same order: "
-            f"{', '.join(data.classes)}; got {', '.join(validation.classes)}"
+            "expected validation images, of the same classes in the same order: "
+            f"{', '.join(data.classes)}; got {len(validation)} of {', '.join(validation.classes)}"
         )
-    if not len(validation):
-        raise ValueError(f"{validation.name!r} holds no images to validate by")
 
 
 def _path(net: Backbone, name: str) -> str:
@@ -1103,11 +1067,9 @@ class Examples:
         How they are cut and normalised, see :mod:`analysis.networks.preprocessing`.
     front
         The frozen layers, see :func:`cut_before`, whose answers are kept; None to keep the pixels.
-    memory
-        Bytes up to which these are kept in memory; what is larger goes to a file without a name,
-        which the system removes when the process ends, however it ends.
     folder
-        Of that file.
+        Where they are kept, in a file without a name, which the system removes when the process
+        ends, however it ends; None for that of temporary files.
     progress
         Show a progress bar.
     """
@@ -1118,9 +1080,7 @@ class Examples:
         preprocessing: Preprocessing,
         crops: str,
         front: nn.Module | None,
-        memory: int,
-        folder: Path,
-        *,
+        folder: Path | None,
         progress: bool,
     ) -> None:
         self.labels = torch.from_numpy(np.array(data.labels))
@@ -1133,9 +1093,7 @@ class Examples:
             if front is not None:
                 with torch.no_grad():
                     row = [values.numpy() for values in front(normalised(pixels, preprocessing))]
-            if not self._kept:
-                in_memory = len(data) * sum(values.nbytes for values in row) <= memory
-                self._kept = [_room(len(data), one, None if in_memory else folder) for one in row]
+            self._kept = self._kept or [_room(len(data), values, folder) for values in row]
             for kept, (values,) in zip(self._kept, row, strict=True):
                 kept[number] = values
 
@@ -1148,13 +1106,11 @@ class Examples:
 
 
 def _room(n: int, row: npt.NDArray[Any], folder: Path | None) -> npt.NDArray[Any]:
-    """Room for n such rows, in memory or in a folder."""
-    shape = (n, *row.shape[1:])
-    if folder is None:
-        return np.empty(shape, row.dtype)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Room for n such rows, as large as the disk."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:  # the array keeps it open, without a name
-        return np.memmap(file, row.dtype, "w+", shape=shape)
+        return np.memmap(file, row.dtype, "w+", shape=(n, *row.shape[1:]))
 
 
 _FIRST_SCORES_STD = 0.01  # as torchvision draws the class layers of VGG and SqueezeNet
@@ -1342,14 +1298,10 @@ class _Tracer(fx.Tracer):
 
 
 def _last_weighted(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
-    weighted = [
-        (path, part)
-        for path, part in module.named_modules()
-        if isinstance(part, nn.Conv2d | nn.Linear)
-    ]
-    if not weighted:
-        raise ValueError(f"{type(module).__name__} has neither convolutions nor linear layers")
-    return weighted[-1]
+    for path, part in reversed(list(module.named_modules())):
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            return path, part
+    raise ValueError(f"{type(module).__name__} has neither convolutions nor linear layers")
 
 
 def _calls(node: fx.Node, parts: Collection[str]) -> bool:

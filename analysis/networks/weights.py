@@ -52,23 +52,7 @@ from analysis.networks.cards import NETWORKS, NetworkCard
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING, minivgg16
 from analysis.networks.preprocessing import Preprocessing
 
-__all__ = [
-    "BUNDLED",
-    "SHIPPED",
-    "SOURCES",
-    "SUFFIXES",
-    "Network",
-    "build_empty",
-    "fill_random",
-    "find_file",
-    "find_network",
-    "load_state",
-    "match_names",
-    "read_state",
-    "retrieve",
-    "weights_file",
-    "weights_hash",
-]
+__all__ = ["BUNDLED", "SHIPPED", "SOURCES", "SUFFIXES", "find_network", "weights_hash"]
 
 #: File names that count as weights.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".pth.tar", ".ckpt", ".bin")
@@ -106,22 +90,17 @@ def retrieve(url: str, *, sha256_prefix: str, progress: bool = False) -> Path:
         _check_hash(found, sha256_prefix)
         return found
     folder = paths.weights_download_root()
-    partial = folder / f"{name}.part"
-    try:
-        pooch.retrieve(url, None, partial.name, folder, progressbar=progress)
+    with paths.written_whole(folder / name) as partial:
+        try:
+            pooch.retrieve(url, None, partial.name, folder, progressbar=progress)
+        except Exception as error:  # pooch passes on whatever its downloader meets
+            raise OSError(
+                f"could not download {url} ({type(error).__name__}). On a machine with internet "
+                f"access, download it and put it into {folder} or a folder named by "
+                f"LAYERBOOK_WEIGHTS, as {name}; or pass weights='random', or the path of a file"
+            ) from error
         _check_hash(partial, sha256_prefix)
-    except ValueError:
-        raise
-    except Exception as error:  # pooch passes on whatever its downloader meets
-        raise OSError(
-            f"could not download {url} ({type(error).__name__}). On a machine with internet "
-            f"access, download it and put it into {folder} or a folder named by "
-            f"LAYERBOOK_WEIGHTS, as {name}; or pass weights='random', or the path of a file"
-        ) from error
-    finally:
-        if partial.exists() and not _has_hash(partial, sha256_prefix):
-            partial.unlink()
-    return partial.rename(folder / name)
+    return folder / name
 
 
 def build_empty(build: Callable[[], nn.Module]) -> tuple[nn.Module, set[int]]:
@@ -207,16 +186,18 @@ class _Postponed(TorchFunctionMode):
             return tensor.zero_()
 
 
-def _has_hash(path: Path, prefix: str) -> bool:
-    return str(pooch.file_hash(str(path), alg="sha256")).startswith(prefix)
-
-
 def _check_hash(path: Path, prefix: str) -> None:
-    if not _has_hash(path, prefix):
+    digest = sha256_of(path)
+    if not digest.startswith(prefix):
         raise ValueError(
             f"{path} is not the published file: expected a SHA-256 that begins with {prefix}, got "
-            f"{pooch.file_hash(str(path), alg='sha256')}. Delete it and download it again"
+            f"{digest}. Delete it and download it again"
         )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return str(pooch.file_hash(str(path), alg="sha256"))
 
 
 #: Weights that are shipped, as ``NETWORK-KEYWORD.safetensors`` in :data:`BUNDLED`.
@@ -323,41 +304,54 @@ def weights_file(
     OSError
         If a download fails.
     """
-    file, origin = _found(network, weights, progress)
-    return file, {"sha256": str(pooch.file_hash(str(file), alg="sha256")), **origin}
-
-
-def _found(network: Network, weights: str, progress: bool) -> tuple[Path, dict[str, str | int]]:
-    """Give the file of some weights and, if they have one, their address."""
+    origin: dict[str, str | int] = {}
+    name = network.name
     if weights == "imagenet":
-        converted = find_file(f"{network.name}-imagenet.safetensors")
-        return (converted, {}) if converted else _imagenet_file(network, progress)
-    if weights == "places365":
-        return _places_file(network), {}
-    if weights in SHIPPED:
-        return _bundled_file(network.name, weights), {}
-    if not weights.endswith(SUFFIXES):
+        file = find_file(f"{name}-imagenet.safetensors")
+        if file is None:
+            file, origin = _published_file(network, progress), {"address": network.imagenet}
+    elif weights == "places365":  # without checksums, so that it is not downloaded
+        names = [f"{name}_places365.pth.tar", f"{name}-places365.safetensors"]
+        file = next(filter(None, map(find_file, names)), None)
+        if file is None:
+            address = network.card.places365 if network.card else ""
+            where = (
+                f"Its authors publish it at {address}"
+                if address
+                else "For this network its authors publish no PyTorch checkpoint (for VGG16 a "
+                "Caffe model, which has to be converted)"
+            )
+            raise FileNotFoundError(
+                f"no Places365 weights of {name} on this machine. {where}. Put the file into "
+                f"{paths.weights_download_root()} or a folder named by LAYERBOOK_WEIGHTS, as "
+                f"{' or '.join(names)}"
+            )
+    elif weights in SHIPPED:
+        file = _bundled_file(name, weights)
+    elif weights.endswith(SUFFIXES):
+        file = _own_file(weights)
+    else:
         raise ValueError(
             f"unknown weights {weights!r}; known: {', '.join(SOURCES)}, or a file that ends in "
             f"{', '.join(SUFFIXES)}"
         )
+    return file, {"sha256": sha256_of(file), **origin}
+
+
+def _own_file(weights: str) -> Path:
     found = find_file(weights)
     if found is None:
-        folders = ", ".join(str(folder) for folder in paths.weights_roots())
-        there = sorted(
-            file.name
-            for folder in paths.weights_roots()
-            for file in (folder.iterdir() if folder.is_dir() else ())
-            if file.name.endswith(SUFFIXES)
-        )
+        roots = paths.weights_roots()
+        files = [file for root in roots if root.is_dir() for file in root.iterdir()]
+        there = sorted(file.name for file in files if file.name.endswith(SUFFIXES))
         raise FileNotFoundError(
-            f"no weights file {weights}; looked in the working folder and in {folders}, where "
-            f"there are: {', '.join(there) or 'none'}"
+            f"no weights file {weights}; looked in the working folder and in "
+            f"{', '.join(map(str, roots))}, where there are: {', '.join(there) or 'none'}"
         )
-    return found, {}
+    return found
 
 
-def _imagenet_file(network: Network, progress: bool) -> tuple[Path, dict[str, str | int]]:
+def _published_file(network: Network, progress: bool) -> Path:
     prefix = re.search(r"-([0-9a-f]{8,})\.pth$", network.imagenet)
     if prefix is None:
         others = f"; weights trained on more than ImageNet: {' and '.join(network.others)}"
@@ -365,39 +359,16 @@ def _imagenet_file(network: Network, progress: bool) -> tuple[Path, dict[str, st
             f"no ImageNet weights (IMAGENET1K_V1) of {network.name} are published; pass "
             f"weights='random' or the path of a file{others if network.others else ''}"
         )
-    file = retrieve(network.imagenet, sha256_prefix=prefix[1], progress=progress)
-    return file, {"address": network.imagenet}
-
-
-def _places_file(network: Network) -> Path:
-    """Find a Places365 checkpoint; its authors publish no checksums, so it is not downloaded."""
-    names = [f"{network.name}_places365.pth.tar", f"{network.name}-places365.safetensors"]
-    for name in names:
-        found = find_file(name)
-        if found is not None:
-            return found
-    address = network.card.places365 if network.card else ""
-    where = (
-        f"Its authors publish it at {address}"
-        if address
-        else "For this network its authors publish no PyTorch checkpoint (for VGG16 a Caffe model, "
-        "which has to be converted)"
-    )
-    raise FileNotFoundError(
-        f"no Places365 weights of {network.name} on this machine. {where}. Put the file into "
-        f"{paths.weights_download_root()} or a folder named by LAYERBOOK_WEIGHTS, as "
-        f"{' or '.join(names)}"
-    )
+    return retrieve(network.imagenet, sha256_prefix=prefix[1], progress=progress)
 
 
 def _bundled_file(network: str, weights: str) -> Path:
     file = BUNDLED / f"{network}-{weights}.safetensors"
     if not file.is_file():
-        known = {path.stem.partition("-")[::2] for path in BUNDLED.glob("*.safetensors")}
-        shipped = ", ".join(f"{name} ({keyword!r})" for name, keyword in sorted(known))
+        shipped = ", ".join(sorted(path.stem for path in BUNDLED.glob("*.safetensors")))
         raise FileNotFoundError(
-            f"no {weights} weights of {network}; networks with bundled weights: "
-            f"{shipped or 'none yet'}. Pass weights='random', 'imagenet' or a file"
+            f"no {weights} weights of {network}; shipped: {shipped or 'none'}. Pass "
+            "weights='random', 'imagenet' or a file"
         )
     return file
 
@@ -568,11 +539,7 @@ def _holders(names: Iterable[str]) -> set[str]:
 
 def _read(path: Path) -> Any:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        _refuse_archives(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # names and values, no code
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path) if path.suffix == ".safetensors" else load_restricted(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
     except Exception as error:  # the restricted unpickler has no error class of its own
@@ -586,14 +553,22 @@ def _read(path: Path) -> Any:
         ) from None
 
 
-def _refuse_archives(path: Path) -> None:
-    """Stop before PyTorch's loader sees what it never wrote; see the module."""
+def load_restricted(path: Path) -> Any:
+    """Read what PyTorch wrote: tensors, names and plain containers.
+
+    Raises
+    ------
+    Exception
+        Whatever the loader meets; and for tar archives and compressed ones, see the module.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise ValueError("compressed members")
     elif tarfile.is_tarfile(path):
         raise ValueError("a tar archive")
+    with torch.serialization.safe_globals([argparse.Namespace]):  # names and values, no code
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _is_plain(value: torch.Tensor) -> bool:

@@ -70,7 +70,7 @@ def test_what_it_writes_can_be_named_and_other_recipes_need_another_folder(image
         (["--name", "a/b"], "error: expected a name of letters, digits, - and _"),
         (["--epochs", "0"], "error: expected epochs >= 1"),
         (["--precision", "half"], "error: unknown precision 'half'; known: float32, bfloat16"),
-        (["--batch-size", "64"], "error: expected at least one batch of 64 training images"),
+        (["--batch-size", "64"], "error: expected at least 6 steps, got 0: 40 epochs of 0 batches of 64"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_anything_is_written(options, told, images, tmp_path):

@@ -181,7 +181,7 @@ def test_unknown_names_fail_at_once(roots):
         load_backbone("vgg16", weights="imagnet")
     with pytest.raises(FileNotFoundError, match=r"no weights file gone\.pth; looked in"):
         load_backbone("vgg16", weights="gone.pth")
-    with pytest.raises(FileNotFoundError, match="no bundled weights of vgg16; networks with"):
+    with pytest.raises(FileNotFoundError, match="no bundled weights of vgg16; shipped"):
         load_backbone("vgg16", weights="bundled")
     with pytest.raises(ValueError, match=r"no ImageNet weights .* of minivgg16"):
         load_backbone("minivgg16", weights="imagenet")
