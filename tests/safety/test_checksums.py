@@ -18,16 +18,18 @@ from analysis.data import CARDS, fetch_dataset, load_dataset
 from analysis.data.cards import Source
 from analysis.networks.weights import retrieve
 
-Damage = Callable[[bytes], bytes]
-DAMAGES: tuple[Damage, ...] = (
-    lambda content: content[:-1],
-    lambda content: content[: len(content) // 2],
-    lambda content: content + b"\0",
-    lambda content: bytes([content[0] ^ 1]) + content[1:],
-    lambda content: content[:-40] + bytes([content[-40] ^ 1]) + content[-39:],
-    lambda content: b"",
-    lambda content: b"<html>not found</html>",
-)
+
+def damaged(content: bytes) -> list[bytes | BaseException]:
+    """What may come in the place of a content, or break it off."""
+    return [
+        content[:-1],
+        content[: len(content) // 2],
+        content + b"\0",
+        bytes([content[0] ^ 1]) + content[1:],
+        content[:-40] + bytes([content[-40] ^ 1]) + content[-39:],
+        *(b"", b"<html>not found</html>"),
+        *(OSError("broken off"), KeyboardInterrupt()),
+    ]
 
 
 @pytest.fixture
@@ -45,13 +47,9 @@ def serve(monkeypatch) -> Callable[[bytes | BaseException], None]:
     """Answer every download with a content, or break it off in its middle."""
 
     def answer(content: bytes | BaseException) -> None:
-        def download(self: object, url: str, output_file: object, *_: object, **__: object) -> None:
+        def download(self: object, url: str, output_file: str, *_: object, **__: object) -> None:
             broken = isinstance(content, BaseException)
-            sent = b"half of it" if broken else content
-            if hasattr(output_file, "write"):
-                output_file.write(sent)
-            else:
-                Path(str(output_file)).write_bytes(sent)
+            Path(output_file).write_bytes(b"half of it" if broken else content)
             if broken:
                 raise content
 
@@ -71,16 +69,13 @@ def zipped(label: str) -> bytes:
 
 
 def held(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def publish(monkeypatch: pytest.MonkeyPatch, content: bytes, *, name: str = "i.zip") -> None:
+def publish(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    source = Source(f"http://127.0.0.1:9/{name}", checksum)
+    source = Source("http://127.0.0.1:9/i.zip", checksum)
     monkeypatch.setitem(CARDS, "mit67", replace(CARDS["mit67"], sources=(source,)))
 
 
@@ -90,8 +85,7 @@ def test_a_dataset_that_is_not_the_published_one_is_not_used(home, serve, monkey
     (home / "data/other/1.txt").write_text("mine")
     before = held(home)
     publish(monkeypatch, good)
-    broken = [OSError("broken off"), KeyboardInterrupt(), MemoryError()]
-    for content in [damage(good) for damage in DAMAGES] + broken:
+    for content in damaged(good):
         serve(content)
         with pytest.raises(ValueError if isinstance(content, bytes) else type(content)):
             fetch_dataset("mit67", progress=False)
@@ -100,8 +94,8 @@ def test_a_dataset_that_is_not_the_published_one_is_not_used(home, serve, monkey
     serve(good)
     fetch_dataset("mit67", progress=False)
     assert len(load_dataset("mit67")) == 2
-    withstood("attack", "A downloaded dataset that is not what was published",
-              tried=len(DAMAGES) + len(broken))  # fmt: skip
+    what = "A downloaded dataset that is not what was published"
+    withstood("attack", what, tried=len(damaged(good)))
 
 
 def test_a_dataset_that_is_there_is_not_replaced(home, serve, monkeypatch, withstood):
@@ -125,8 +119,8 @@ def test_a_dataset_that_is_there_is_not_replaced(home, serve, monkeypatch, withs
         with pytest.raises(ValueError, match="move the folder away"):
             fetch_dataset("mit67", progress=False)
         assert held(home) == before
-    withstood("fault", "A dataset is fetched where there is one already, or something else",
-              tried=5)  # fmt: skip
+    what = "A dataset is fetched where there is one already, or something else"
+    withstood("fault", what, tried=5)
 
 
 def test_weights_that_are_not_the_published_ones_are_not_used(home, serve, withstood):
@@ -137,30 +131,19 @@ def test_weights_that_are_not_the_published_ones_are_not_used(home, serve, withs
     url = f"https://example.org/net-{prefix}.pth"
     (home / "weights/mine.pth").write_bytes(b"mine")
     before = held(home)
-    for content in [damage(good) for damage in DAMAGES]:
+    for content in damaged(good):
         serve(content)
-        with pytest.raises(ValueError, match=f"begins with {prefix}"):
-            retrieve(url, sha256_prefix=prefix)
-        assert held(home) == before
-    for broken, raised in ((OSError("no"), OSError), (KeyboardInterrupt(), KeyboardInterrupt)):
-        serve(broken)
-        with pytest.raises(raised):
+        told = f"begins with {prefix}" if isinstance(content, bytes) else None
+        with pytest.raises(ValueError if told else type(content), match=told):
             retrieve(url, sha256_prefix=prefix)
         assert held(home) == before
     serve(good)
     assert retrieve(url, sha256_prefix=prefix).read_bytes() == good
-    withstood("attack", "Downloaded weights that are not what was published",
-              tried=len(DAMAGES) + 2)  # fmt: skip
-
-
-def test_weights_that_are_there_are_checked_and_kept(home, serve, withstood):
-    """A file of the published name that holds something else is neither used nor replaced."""
-    url = "https://example.org/net-00000000.pth"
-    serve(b"whatever is served")
-    for number, content in enumerate((b"older", b"", b"half")):
-        file = home / "weights/net-00000000.pth"
-        file.write_bytes(content)
-        with pytest.raises(ValueError, match=r"net-00000000\.pth is not the published file"):
-            retrieve(url, sha256_prefix="00000000")
-        assert held(home) == {"weights/net-00000000.pth": content}, number
-    withstood("attack", "Weights on disk that are not what was published", tried=3)
+    # A file of the published name that holds something else is neither used nor replaced.
+    for content in (b"older", b"", b"half"):
+        (home / f"weights/net-{prefix}.pth").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"net-{prefix}\.pth is not the published file"):
+            retrieve(url, sha256_prefix=prefix)
+        assert held(home) == before | {f"weights/net-{prefix}.pth": content}
+    what = "Downloaded weights, or weights on disk, that are not what was published"
+    withstood("attack", what, tried=len(damaged(good)) + 3)
