@@ -45,7 +45,7 @@ from analysis.networks import Backbone, load_backbone
 from analysis.networks.preprocessing import n_crops
 from analysis.paths import written_whole
 from analysis.statistics import noise_thresholds, rank_features, signed_ks, thresholds_between
-from analysis.statistics.blocks import read_here
+from analysis.statistics.blocks import at_most, read_here
 from analysis.statistics.histograms import (
     ClassHistograms,
     FeatureRanges,
@@ -325,19 +325,24 @@ def _reading(
     lazy = open_features(group)
     wide = read_here(lazy.variable)
     labels = np.arange(len(wide)) * 2 // len(wide)
-    ranges = FeatureRanges.of(wide, threads=1)
+    ranges = FeatureRanges.of(wide)
     table = ClassHistograms.empty(np.arange(run.n_classes), _TOGETHER, run.bins)
     table.counts[:] = 1
     table.distances()
     few = ClassHistograms.empty(np.arange(2), _TOGETHER, run.bins)
 
     def count() -> None:
-        ClassHistograms.of(wide, labels, ranges, run.bins, threads=1)
+        with at_most(1):
+            ClassHistograms.of(wide, labels, ranges, run.bins)
+
+    def extent() -> None:
+        with at_most(1):
+            FeatureRanges.of(wide)
 
     count()
     return {
         "read": _rate(lambda: read_here(lazy.variable), wide.size),
-        "extent": _rate(lambda: FeatureRanges.of(wide, threads=1), wide.size),
+        "extent": _rate(extent, wide.size),
         "count": _rate(count, wide.size),
         "merge": _rate(lambda: table.add(loads(dumps(few))), few.counts.size),
         "table": _rate(table.distances, table.counts.size),

@@ -11,8 +11,10 @@ that they do not depend on the number of workers or on which of them were lost.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from itertools import pairwise
 from math import ceil
@@ -31,8 +33,6 @@ from analysis.statistics._kernels import TILE
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["lean", "over_feature_blocks", "require_lazy", "slots", "threads_of"]
-
 BLOCK_VALUES = 2**24
 """Values per block where the array does not say: 64 MB of float32."""
 
@@ -44,6 +44,8 @@ DIMS = ("image", "feature")
 _EXACT_IN_FLOAT32 = 2**24
 _EXACT_IN_FLOAT64 = 2**53
 _WORTH_THREADS = 2**18
+
+_THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 def conform(X: ArrayLike | xr.DataArray) -> NDArray[Any] | xr.DataArray:
@@ -206,29 +208,48 @@ def as_float(block: NDArray[Any]) -> NDArray[Any]:
     ValueError
         Values that are not real numbers or not exact in float64.
     """
-    dtype: type[np.float32] | type[np.float64]
     kind, size = block.dtype.kind, block.dtype.itemsize
-    if kind == "f" and size <= 8:
-        dtype = np.float64 if size == 8 else np.float32
-    elif kind in "iub":
+    if kind not in "fiub" or size > 8:
+        raise ValueError(
+            f"expected real numbers of at most 64 bits, got {block.dtype}: convert X, for example "
+            "with X.astype('float32')"
+        )
+    exact = size < 8
+    if kind != "f":
         largest = max(abs(int(block.min())), abs(int(block.max())))
         if largest > _EXACT_IN_FLOAT64:
             raise ValueError(
                 f"integers up to {largest} are not exact in float64 (limit 2**53): subtract an "
                 "offset"
             )
-        dtype = np.float32 if largest <= _EXACT_IN_FLOAT32 else np.float64
-    else:
-        raise ValueError(
-            f"expected real numbers of at most 64 bits, got {block.dtype}: convert X, for example "
-            "with X.astype('float32')"
-        )
-    return np.require(block, dtype, ("C", "W"))
+        exact = largest <= _EXACT_IN_FLOAT32
+    return np.require(block, np.float32 if exact else np.float64, ("C", "W"))
 
 
-def run_in_threads(
-    task: Callable[[int, int], None], n_images: int, n_features: int, threads: int | None
-) -> None:
+@contextmanager
+def at_most(threads: int | None) -> Iterator[None]:
+    """Use at most so many threads for what is measured inside.
+
+    Parameters
+    ----------
+    threads : int or None
+        None leaves the limit as it is: first, every processor that this process may use.
+
+    Raises
+    ------
+    ValueError
+        ``threads`` below 1.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"expected threads from 1, or None for all processors, got {threads}")
+    token = _THREADS.set(threads or _THREADS.get())
+    try:
+        yield
+    finally:
+        _THREADS.reset(token)
+
+
+def run_in_threads(task: Callable[[int, int], None], n_images: int, n_features: int) -> None:
     """Call ``task(first, last)`` on runs of features that together cover all of them.
 
     Parameters
@@ -237,29 +258,14 @@ def run_in_threads(
         Releases the interpreter's lock and writes only what belongs to its features.
     n_images, n_features : int
         Size of the work; little of it is done without starting threads.
-    threads : int or None
-        At most so many at once; None takes every processor that this process may use.
-
-    Raises
-    ------
-    ValueError
-        ``threads`` below 1.
     """
-    if threads is None:
-        threads = processors()
-    elif threads < 1:
-        raise ValueError(f"expected threads from 1, or None for all processors, got {threads}")
-    if n_images * n_features < _WORTH_THREADS:
-        threads = 1
-    tiles = ceil(n_features / TILE)
-    step = TILE * max(1, ceil(tiles / (8 * threads)))
-    runs = [(a, min(a + step, n_features)) for a in range(0, n_features, step)]
-    if threads == 1:
+    threads = _THREADS.get() or processors()
+    if threads == 1 or n_images * n_features < _WORTH_THREADS:
         task(0, n_features)
         return
+    bounds = [*range(0, n_features, TILE * ceil(n_features / (8 * threads * TILE))), n_features]
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda run: task(*run), runs):
-            pass
+        list(pool.map(task, bounds, bounds[1:]))
 
 
 def processors() -> int:
@@ -269,6 +275,7 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
+T = TypeVar("T")
 R = TypeVar("R")
 
 _TASKS_PER_THREAD = 4
@@ -318,38 +325,48 @@ def _in_memory(size: int) -> str:
 
 def over_feature_blocks(
     X: NDArray[Any] | xr.DataArray,
-    measure: Callable[[NDArray[Any], int], R],
+    measure: Callable[[NDArray[Any], int], NDArray[Any]],
     client: Client | None,
-) -> Iterator[tuple[int, R]]:
-    """Measure a conforming X block by block; yields the number of a first feature, and the result.
+    out: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Measure a conforming X block by block.
 
     Parameters
     ----------
     X : ndarray or DataArray, shape (images, features)
         Lazy, if there is a client.
     measure : callable
-        Of a block, as of :func:`~analysis.statistics.blocks.blocks_of`, and the number of its first
-        feature.
+        Of a block, as of :func:`blocks_of`, and the number of its first feature; returns one value
+        or more for each feature, along the last axis.
     client : distributed.Client or None
         Cluster on which to measure.
+    out : ndarray of float64, shape (..., features)
+        Filled with the results, and returned.
     """
+    parts: Iterator[tuple[int, NDArray[Any]]]
     if client is None:
-        yield from ((first, measure(block, first)) for first, block in blocks_of(X))
+        parts = ((first, measure(block, first)) for first, block in blocks_of(X))
     else:
         task = partial(_measured, measure=measure)
-        yield from map_in_order(client, task, _feature_blocks(client, require_lazy(X)))
+        parts = on_workers(client, task, _feature_blocks(client, require_lazy(X)))
+    for first, part in parts:
+        out[..., first : first + part.shape[-1]] = part
+    return out
 
 
-def _measured(
-    block: tuple[int, xr.DataArray], measure: Callable[[NDArray[Any], int], R]
-) -> tuple[int, R]:
+def _measured(block: tuple[int, xr.DataArray], measure: Callable[..., R]) -> tuple[int, R]:
     first, lazy = block
     return first, measure(as_float(read_here(lazy.variable)), first)
 
 
-def threads_of(threads: int | None, client: Client | None) -> int | None:
-    """Threads of a computation: on a cluster, one of each task unless more are asked for."""
-    return 1 if client is not None and threads is None else threads
+def on_workers(client: Client, task: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Apply a task to items in order, each on one thread unless :func:`at_most` allows more."""
+    return map_in_order(client, partial(_limited, task=task, threads=_THREADS.get() or 1), items)
+
+
+def _limited(item: T, task: Callable[[T], R], threads: int) -> R:
+    with at_most(threads):
+        return task(item)
 
 
 def _feature_blocks(client: Client, X: xr.DataArray) -> Iterator[tuple[int, xr.DataArray]]:

@@ -37,15 +37,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import ndtr
 
-__all__ = [
-    "distribution_differences",
-    "extreme_units",
-    "measure_behaviour",
-    "shared_absences",
-    "strongest_by_depth",
-    "strongest_pairs",
-]
-
 Floats = NDArray[np.float64]
 
 QUANTILES = (0.16, 0.84)

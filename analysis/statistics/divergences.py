@@ -47,7 +47,7 @@ pairs with D_KS other than 0
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,49 +57,20 @@ from scipy.special import rel_entr
 
 from analysis.data.images import checked_labels
 from analysis.statistics._kernels import TILE, histogram_columns
-from analysis.statistics.blocks import blocks_of, conform, features_of, run_in_threads
-from analysis.statistics.ks import binning_bound, refuse_infinite, refuse_nan, signed_ks
+from analysis.statistics.blocks import conform, features_of, over_feature_blocks, run_in_threads
+from analysis.statistics.ks import binning_bound, checked_bins, refuse, signed_ks
 from analysis.statistics.named import classes_of, labelled
 
-__all__ = []
-
 Floats = NDArray[np.float64]
-Result = NDArray[np.float64] | xr.DataArray
 Measure = Callable[[Floats, Floats, Floats, Floats], Floats]
 
 _TABLE = 2**20
 """Counts of images (bins × classes × features) worked on at once."""
 
 
-@overload
 def kullback_leibler(
-    X: xr.DataArray,
-    labels: ArrayLike,
-    *,
-    against: Literal["outer", "pooled"] = "outer",
-    bins: int = 100,
-    smoothing: float = 1.0,
-    threads: int | None = None,
-) -> xr.DataArray: ...
-@overload
-def kullback_leibler(
-    X: ArrayLike,
-    labels: ArrayLike,
-    *,
-    against: Literal["outer", "pooled"] = "outer",
-    bins: int = 100,
-    smoothing: float = 1.0,
-    threads: int | None = None,
-) -> Floats: ...
-def kullback_leibler(
-    X: ArrayLike | xr.DataArray,
-    labels: ArrayLike,
-    *,
-    against: Literal["outer", "pooled"] = "outer",
-    bins: int = 100,
-    smoothing: float = 1.0,
-    threads: int | None = None,
-) -> Result:
+    X: ArrayLike | xr.DataArray, labels: ArrayLike, *, bins: int = 100, smoothing: float = 1.0
+) -> Any:
     """Kullback-Leibler divergence of the inner histogram from the outer one.
 
     Parameters
@@ -109,15 +80,11 @@ def kullback_leibler(
         is read a block of features at a time.
     labels : array_like, shape (images,)
         Class of each image, any values that NumPy can sort.
-    against : {"outer", "pooled"}
-        Compare with the images outside the class, or with all images.
     bins : int
         Equal bins of each feature's range.
     smoothing : float
         Images distributed like all images, added to both histograms (see above). 0 gives the plain
         divergence: infinite where a bin has inner images and no outer ones.
-    threads : int, optional
-        At most so many threads; by default every processor that this process may use.
 
     Returns
     -------
@@ -129,49 +96,23 @@ def kullback_leibler(
     ------
     ValueError
         NaN or infinities in X, and what else :func:`~analysis.statistics.signed_ks` refuses;
-        negative smoothing; another ``against``.
+        negative smoothing.
     """
-    if against not in ("outer", "pooled"):
-        raise ValueError(f"expected against to be 'outer' or 'pooled', got {against!r}")
 
     def measure(inner: Floats, outer: Floats, pooled: Floats, share: Floats) -> Floats:
-        return _sum_of_ratios(inner, outer if against == "outer" else pooled)
+        return _sum_of_ratios(inner, outer)
 
-    D = _by_histogram(X, labels, measure, "kullback_leibler", bins, smoothing, threads)
-    return D.assign_attrs(against=against) if isinstance(D, xr.DataArray) else D
+    return _by_histogram(X, labels, measure, "kullback_leibler", bins, smoothing)
 
 
-@overload
 def bhattacharyya(
-    X: xr.DataArray,
-    labels: ArrayLike,
-    *,
-    bins: int = 100,
-    smoothing: float = 1.0,
-    threads: int | None = None,
-) -> xr.DataArray: ...
-@overload
-def bhattacharyya(
-    X: ArrayLike,
-    labels: ArrayLike,
-    *,
-    bins: int = 100,
-    smoothing: float = 1.0,
-    threads: int | None = None,
-) -> Floats: ...
-def bhattacharyya(
-    X: ArrayLike | xr.DataArray,
-    labels: ArrayLike,
-    *,
-    bins: int = 100,
-    smoothing: float = 1.0,
-    threads: int | None = None,
-) -> Result:
+    X: ArrayLike | xr.DataArray, labels: ArrayLike, *, bins: int = 100, smoothing: float = 1.0
+) -> Any:
     """Bhattacharyya distance between the inner and the outer histogram.
 
     Parameters
     ----------
-    X, labels, bins, smoothing, threads
+    X, labels, bins, smoothing
         As for :func:`kullback_leibler`. Without smoothing, histograms that share no bin are
         infinitely far apart.
 
@@ -192,29 +133,15 @@ def bhattacharyya(
             shared = np.minimum(np.sqrt(inner * outer).sum(axis=1), 1.0)
             return np.asarray(np.abs(np.log(shared)))
 
-    return _by_histogram(X, labels, measure, "bhattacharyya", bins, smoothing, threads)
+    return _by_histogram(X, labels, measure, "bhattacharyya", bins, smoothing)
 
 
-@overload
-def mutual_information(
-    X: xr.DataArray, labels: ArrayLike, *, bins: int = 100, threads: int | None = None
-) -> xr.DataArray: ...
-@overload
-def mutual_information(
-    X: ArrayLike, labels: ArrayLike, *, bins: int = 100, threads: int | None = None
-) -> Floats: ...
-def mutual_information(
-    X: ArrayLike | xr.DataArray,
-    labels: ArrayLike,
-    *,
-    bins: int = 100,
-    threads: int | None = None,
-) -> Result:
+def mutual_information(X: ArrayLike | xr.DataArray, labels: ArrayLike, *, bins: int = 100) -> Any:
     """Mutual information between a feature's bin and membership of a class.
 
     Parameters
     ----------
-    X, labels, bins, threads
+    X, labels, bins
         As for :func:`kullback_leibler`.
 
     Returns
@@ -233,7 +160,7 @@ def mutual_information(
         inside, outside = _sum_of_ratios(inner, pooled), _sum_of_ratios(outer, pooled)
         return share * inside + (1 - share) * outside
 
-    return _by_histogram(X, labels, measure, "mutual_information", bins, 0.0, threads)
+    return _by_histogram(X, labels, measure, "mutual_information", bins, 0.0)
 
 
 def _sum_of_ratios(P: Floats, Q: Floats) -> Floats:
@@ -248,54 +175,40 @@ def _by_histogram(
     name: str,
     bins: int,
     smoothing: float,
-    threads: int | None,
-) -> Result:
+) -> Any:
     """Apply a measure of smoothed (inner, outer, pooled) histograms (features, bins, classes).
 
     Its last argument is each class's share of the images, its result (features, classes).
     """
-    if not isinstance(bins, int | np.integer) or bins < 2:
-        raise ValueError(f"expected bins to be an integer from 2, got {bins!r}")
+    bins = checked_bins(bins)
     if not 0 <= smoothing < np.inf:
         raise ValueError(f"expected smoothing to be a number of images from 0, got {smoothing}")
     features, X = features_of(X), conform(X)
-    classes, members, sizes = classes_of(labels, X.shape[0])
-    out = np.empty((classes.size, X.shape[1]))
-    for first, block in blocks_of(X):
-        part = out[:, first : first + block.shape[1]]
-        _fill(part, block, first, members, sizes, measure, int(bins), smoothing, threads)
-    if features is None:
-        return out
-    return labelled(out, classes, features, name, bins=bins, smoothing=smoothing)
-
-
-def _fill(
-    out: Floats,
-    block: NDArray[Any],
-    offset: int,
-    members: NDArray[Any],
-    sizes: NDArray[np.int64],
-    measure: Measure,
-    bins: int,
-    smoothing: float,
-    threads: int | None,
-) -> None:
-    """Measure the features of one block into ``out`` (classes, features)."""
-    n_images, width = block.shape
+    n_images = X.shape[0]
+    classes, members, sizes = classes_of(labels, n_images)
     together = int(np.clip(_TABLE // (bins * sizes.size), 1, TILE))
-    nan, infinite = np.zeros((2, width), np.int64)
 
-    def task(first: int, last: int) -> None:
-        tables = np.empty((together, bins, sizes.size), np.int64)
-        for start in range(first, last, together):
-            end = min(start + together, last)
-            counts = tables[: end - start]
-            histogram_columns(block, start, end, members, counts, nan, infinite)
-            out[:, start:end] = measure(*_histograms(counts, sizes, smoothing), sizes / n_images).T
+    def of_block(block: NDArray[Any], offset: int) -> Floats:
+        out = np.empty((sizes.size, block.shape[1]))
+        nan, infinite = np.zeros((2, block.shape[1]), np.int64)
 
-    run_in_threads(task, n_images, width, threads)
-    refuse_nan(nan, n_images, offset)
-    refuse_infinite(infinite, offset)
+        def task(first: int, last: int) -> None:
+            tables = np.empty((together, bins, sizes.size), np.int64)
+            for start in range(first, last, together):
+                end = min(start + together, last)
+                counts = tables[: end - start]
+                histogram_columns(block, start, end, members, counts, nan, infinite)
+                histograms = _histograms(counts, sizes, smoothing)
+                out[:, start:end] = measure(*histograms, sizes / n_images).T
+
+        run_in_threads(task, n_images, block.shape[1])
+        refuse(nan, infinite, n_images, offset)
+        return out
+
+    D = over_feature_blocks(X, of_block, None, np.empty((classes.size, X.shape[1])))
+    if features is None:
+        return D
+    return labelled(D, classes, features, name, bins=bins, smoothing=smoothing)
 
 
 def _histograms(

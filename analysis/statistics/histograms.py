@@ -26,17 +26,16 @@ do, keep it as small as the shard itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.cluster import map_in_order
 from analysis.data.images import checked_labels
 from analysis.statistics._kernels import count_columns, range_columns, table_columns
 from analysis.statistics.blocks import (
@@ -45,30 +44,20 @@ from analysis.statistics.blocks import (
     features_of,
     image_blocks_of,
     lean,
+    on_workers,
     require_lazy,
     run_in_threads,
     slots,
-    threads_of,
 )
-from analysis.statistics.ks import refuse_infinite, refuse_nan
+from analysis.statistics.ks import checked_bins, refuse
 from analysis.statistics.named import by_name, classes_of, feature_names, labelled, order_by_name
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = [
-    "ClassHistograms",
-    "FeatureRanges",
-    "checked_bins",
-    "feature_groups",
-    "shards_of",
-    "signed_ks_of_shards",
-]
-
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
 
-_REMEDY = "leave it out, or use bins=None, which takes infinities as extremes"
 _MOST_IMAGES = 2**31
 
 
@@ -95,7 +84,7 @@ class FeatureRanges:
     names: Array | None = None
 
     @classmethod
-    def of(cls, X: ArrayLike | xr.DataArray, *, threads: int | None = None) -> Self:
+    def of(cls, X: ArrayLike | xr.DataArray) -> Self:
         """Ranges over the images of X (images, features), read some images at a time.
 
         Raises
@@ -112,7 +101,7 @@ class FeatureRanges:
             def task(first: int, last: int, block: Array = block) -> None:
                 range_columns(block, first, last, low, high, nan)
 
-            run_in_threads(task, len(block), n_features, threads)
+            run_in_threads(task, len(block), n_features)
         return cls(low, high, nan, n_images, names)
 
     def merged(self, other: Self) -> Self:
@@ -144,10 +133,8 @@ class FeatureRanges:
         ValueError
             NaN or infinities, in the words of :func:`~analysis.statistics.signed_ks`.
         """
-        refuse_nan(self.nan, self.n_images, 0)
         with np.errstate(over="ignore", invalid="ignore"):
-            infinite = ~np.isfinite(self.high - self.low)
-        refuse_infinite(infinite.astype(np.int64), 0, remedy=_REMEDY)
+            refuse(self.nan, ~np.isfinite(self.high - self.low), self.n_images)
 
     def part(self, first: int, last: int) -> Self:
         """Ranges of the features ``first`` to ``last``."""
@@ -181,8 +168,6 @@ class ClassHistograms:
         labels: ArrayLike,
         ranges: FeatureRanges,
         bins: int = 100,
-        *,
-        threads: int | None = None,
     ) -> Self:
         """Count the images of X (images, features), read some at a time.
 
@@ -194,8 +179,6 @@ class ClassHistograms:
             Of these features over the images of all shards.
         bins
             Equal bins of each range.
-        threads
-            At most so many; None for every processor.
 
         Raises
         ------
@@ -218,8 +201,13 @@ class ClassHistograms:
             def task(first: int, last: int, block: Array = block, own: Array = own) -> None:
                 count_columns(block, first, last, ranges.low, ranges.high, own, counts, outside)
 
-            run_in_threads(task, len(block), n_features, threads)
-        _refuse_outside(outside)
+            run_in_threads(task, len(block), n_features)
+        if outside.any():
+            raise ValueError(
+                f"expected every value within its feature's range, got {outside.sum()} outside; "
+                f"the first is of feature {np.flatnonzero(outside)[0]}: merge the ranges of all "
+                "shards before counting"
+            )
         return cls(classes, counts, ranges.names)
 
     def merged(self, other: Self) -> Self:
@@ -276,33 +264,10 @@ class ClassHistograms:
         def task(first: int, last: int) -> None:
             table_columns(self.counts, first, last, sizes[0], D)
 
-        run_in_threads(task, bins * n_classes, n_features, None)
+        run_in_threads(task, bins * n_classes, n_features)
         return D
 
 
-def checked_bins(bins: int) -> int:
-    """Take a number of bins.
-
-    Raises
-    ------
-    ValueError
-        If it is no integer from 2.
-    """
-    if not isinstance(bins, int | np.integer) or bins < 2:
-        raise ValueError(f"expected bins to be an integer from 2, got {bins!r}")
-    return int(bins)
-
-
-def _refuse_outside(counts: NDArray[np.int64]) -> None:
-    if counts.any():
-        first = int(np.flatnonzero(counts)[0])
-        raise ValueError(
-            f"expected every value within its feature's range, got {counts.sum()} outside; the "
-            f"first is of feature {first}: merge the ranges of all shards before counting"
-        )
-
-
-R = TypeVar("R")
 Conforming = NDArray[Any] | xr.DataArray
 
 GROUP_BYTES = 2**29
@@ -311,32 +276,13 @@ GROUP_BYTES = 2**29
 _TASKS_PER_THREAD = 4
 
 
-@overload
-def signed_ks_of_shards(
-    shards: xr.DataArray | Sequence[xr.DataArray],
-    labels: ArrayLike,
-    *,
-    bins: int = 100,
-    threads: int | None = None,
-    client: Client | None = None,
-) -> xr.DataArray: ...
-@overload
-def signed_ks_of_shards(
-    shards: Sequence[Array],
-    labels: ArrayLike,
-    *,
-    bins: int = 100,
-    threads: int | None = None,
-    client: None = None,
-) -> NDArray[np.float64]: ...
 def signed_ks_of_shards(
     shards: xr.DataArray | Sequence[xr.DataArray] | Sequence[Array],
     labels: ArrayLike,
     *,
     bins: int = 100,
-    threads: int | None = None,
     client: Client | None = None,
-) -> NDArray[np.float64] | xr.DataArray:
+) -> Any:
     """Signed Kolmogorov-Smirnov distance on bins, as ``signed_ks(X, labels, bins=bins)``.
 
     Parameters
@@ -348,8 +294,6 @@ def signed_ks_of_shards(
         Class of each image, one shard after the other.
     bins : int
         Equal bins between the least and the greatest value of a feature over all images.
-    threads : int, optional
-        At most so many threads; with a client, threads of each task, by default 1.
     client : distributed.Client, optional
         Cluster whose workers read the shards; these are lazy then. A lost worker's shard is counted
         again by another.
@@ -388,14 +332,12 @@ def signed_ks_of_shards(
             )
     starts = np.cumsum([0, *(len(shard) for shard in parts)]).tolist()
     classes, members, _ = classes_of(labels, starts[-1])
-    threads = threads_of(threads, client)
-    reading = map(_Shard, parts, starts)
-    ranges = reduce(FeatureRanges.merged, _map(client, partial(_ranges, threads=threads), reading))
+    ranges = reduce(FeatureRanges.merged, _map(client, _ranges, map(_Shard, parts, starts)))
     ranges.require_finite()
     D = np.empty((classes.size, ranges.low.size))
     for first, last in feature_groups(parts[0], bins, classes.size):
         total = ClassHistograms.empty(np.arange(classes.size), last - first, bins)
-        count = partial(_histograms, ranges=ranges.part(first, last), bins=bins, threads=threads)
+        count = partial(_histograms, ranges=ranges.part(first, last), bins=bins)
         counting = (
             _Shard(part[:, first:last], start, members[start : start + len(part)])
             for part, start in zip(parts, starts, strict=False)
@@ -432,23 +374,20 @@ class _Shard:
     members: Array | None = None
 
 
-def _ranges(shard: _Shard, *, threads: int | None) -> FeatureRanges:
-    return FeatureRanges.of(shard.X, threads=threads)
+def _ranges(shard: _Shard) -> FeatureRanges:
+    return FeatureRanges.of(shard.X)
 
 
-def _histograms(
-    shard: _Shard, *, ranges: FeatureRanges, bins: int, threads: int | None
-) -> ClassHistograms:
+def _histograms(shard: _Shard, *, ranges: FeatureRanges, bins: int) -> ClassHistograms:
     assert shard.members is not None
-    return ClassHistograms.of(shard.X, shard.members, ranges, bins, threads=threads)
+    return ClassHistograms.of(shard.X, shard.members, ranges, bins)
 
 
-def _map(client: Client | None, function: Any, tasks: Iterable[_Shard]) -> Iterator[Any]:
+def _map(client: Client | None, function: Any, shards: Iterator[_Shard]) -> Iterator[Any]:
     if client is None:
-        return map(function, tasks)
-    return map_in_order(
-        client, function, (replace(task, X=lean(require_lazy(task.X))) for task in tasks)
-    )
+        return map(function, shards)
+    lean_shards = (replace(shard, X=lean(require_lazy(shard.X))) for shard in shards)
+    return on_workers(client, function, lean_shards)
 
 
 def _cut(

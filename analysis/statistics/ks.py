@@ -53,7 +53,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -70,20 +70,22 @@ from analysis.statistics._kernels import (
 )
 from analysis.statistics.blocks import (
     BLOCK_VALUES,
+    at_most,
     blocks_of,
     conform,
     features_of,
     over_feature_blocks,
     require_lazy,
     run_in_threads,
-    threads_of,
 )
 from analysis.statistics.named import by_name, classes_of, feature_names, labelled
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = []
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Array = NDArray[Any]
 
 _SHORT_CODES = 2**15
 """Up to so many images, a code (an image and one bit) fits 16 bits."""
@@ -157,44 +159,37 @@ def rank_features(X: ArrayLike | xr.DataArray, *, threads: int | None = None) ->
         NaN, naming how many and the first feature; empty or unsuitable arrays, as in
         :func:`~analysis.statistics.signed_ks`.
     """
-    features = features_of(X)
-    X = conform(X)
-    n_images, n_features = X.shape
-    return RankedFeatures(n_images, n_features, tuple(ranked_blocks(X, threads)), features)
+    features, X = features_of(X), conform(X)
+    with at_most(threads):
+        return RankedFeatures(X.shape[0], X.shape[1], tuple(ranked_blocks(X)), features)
 
 
-def ranked_blocks(
-    X: NDArray[Any] | xr.DataArray, threads: int | None = None
-) -> Iterator[RankedBlock]:
+def ranked_blocks(X: Array | xr.DataArray) -> Iterator[RankedBlock]:
     """Sort the features of a conforming X a block at a time; errors as in :func:`rank_features`."""
     for first, block in blocks_of(X):
-        yield from ranked_parts(block, first, threads)
+        yield from ranked_parts(block, first)
 
 
-def ranked_parts(block: NDArray[Any], offset: int, threads: int | None) -> Iterator[RankedBlock]:
+def ranked_parts(block: Array, offset: int) -> Iterator[RankedBlock]:
     """Sort a block as of :func:`blocks_of`, in parts; ``offset`` is its first feature's number."""
     n_images, width = block.shape
     bits, step = as_bits(block), max(TILE, BLOCK_VALUES // n_images)
     for start in range(0, width, step):
-        yield _rank_block(bits, offset, start, min(start + step, width), threads)
+        yield _rank_block(bits, offset, start, min(start + step, width))
 
 
-def _rank_block(
-    bits: NDArray[Any], offset: int, start: int, end: int, threads: int | None
-) -> RankedBlock:
+def _rank_block(bits: Array, offset: int, start: int, end: int) -> RankedBlock:
     """Rank the columns ``start`` to ``end``; ``offset`` is the number of the first column."""
     n_images, width = bits.shape[0], end - start
     codes = np.empty((width, n_images), code_type(n_images))
     counts, below, nan = np.zeros((3, width), np.int64)
 
     def task(first: int, last: int) -> None:
-        part = slice(first, last)
-        rank_columns(
-            bits, start + first, start + last, codes[part], counts[part], below[part], nan[part]
-        )
+        results = (each[first:last] for each in (codes, counts, below, nan))
+        rank_columns(bits, start + first, start + last, *results)
 
-    run_in_threads(task, n_images, width, threads)
-    refuse_nan(nan, n_images, offset + start)
+    run_in_threads(task, n_images, width)
+    refuse(nan, None, n_images, offset + start)
     kept = np.concatenate([row[:count] for row, count in zip(codes, counts, strict=True)])
     return RankedBlock(kept, np.cumsum(counts), below)
 
@@ -211,58 +206,35 @@ def code_type(n_images: int) -> type[np.uint16] | type[np.uint32]:
     return np.uint16 if n_images <= _SHORT_CODES else np.uint32
 
 
-def refuse_nan(counts: NDArray[np.int64], n_images: int, offset: int) -> None:
-    """Raise ValueError if any feature's count of NaN is not zero."""
-    if counts.any():
-        first = int(np.flatnonzero(counts)[0])
+def refuse(nan: Integers, infinite: Integers | None, n_images: int, offset: int = 0) -> None:
+    """Raise ValueError where a feature has NaN, or an infinite range where there are to be bins."""
+    if nan.any():
+        first = int(np.flatnonzero(nan)[0])
         raise ValueError(
-            f"expected numbers, got {counts.sum()} NaN in {np.count_nonzero(counts)} features; the "
-            f"first is feature {offset + first}, NaN for {counts[first]} of {n_images} images: "
+            f"expected numbers, got {nan.sum()} NaN in {np.count_nonzero(nan)} features; the "
+            f"first is feature {offset + first}, NaN for {nan[first]} of {n_images} images: "
             "leave out these images or features, or repair the extraction"
         )
-
-
-def refuse_infinite(
-    counts: NDArray[np.int64], offset: int, *, remedy: str = "leave it out"
-) -> None:
-    """Raise ValueError if any feature's count of infinities is not zero: bins need a range."""
-    if counts.any():
-        first = int(np.flatnonzero(counts)[0])
+    if infinite is not None and infinite.any():
         raise ValueError(
-            f"bins need a finite range, which feature {offset + first} lacks: {remedy}"
+            f"bins need a finite range, which feature {offset + int(np.flatnonzero(infinite)[0])} "
+            "lacks: leave it out, or use bins=None, which takes infinities as extremes"
         )
 
 
-Array = NDArray[Any]
+def checked_bins(bins: int) -> int:
+    """Take a number of bins.
+
+    Raises
+    ------
+    ValueError
+        If it is no integer from 2.
+    """
+    if not isinstance(bins, int | np.integer) or bins < 2:
+        raise ValueError(f"expected bins to be an integer from 2, got {bins!r}")
+    return int(bins)
 
 
-@overload
-def signed_ks(
-    X: xr.DataArray,
-    labels: ArrayLike,
-    *,
-    bins: int | None = None,
-    threads: int | None = None,
-    client: Client | None = None,
-) -> xr.DataArray: ...
-@overload
-def signed_ks(
-    X: RankedFeatures,
-    labels: ArrayLike,
-    *,
-    bins: None = None,
-    threads: int | None = None,
-    client: None = None,
-) -> Any: ...
-@overload
-def signed_ks(
-    X: ArrayLike,
-    labels: ArrayLike,
-    *,
-    bins: int | None = None,
-    threads: int | None = None,
-    client: None = None,
-) -> NDArray[np.float64]: ...
 def signed_ks(
     X: ArrayLike | RankedFeatures | xr.DataArray,
     labels: ArrayLike,
@@ -270,7 +242,7 @@ def signed_ks(
     bins: int | None = None,
     threads: int | None = None,
     client: Client | None = None,
-) -> NDArray[np.float64] | xr.DataArray:
+) -> Any:
     """Signed Kolmogorov-Smirnov distance of every class and feature.
 
     Parameters
@@ -316,107 +288,54 @@ def signed_ks(
     an image of the class, or just before one, so one sort of a feature serves all classes. Zeros,
     most of what a rectifier gives, are one such group and are not sorted.
     """
-    if bins is not None and (not isinstance(bins, int | np.integer) or bins < 2):
-        raise ValueError(f"expected bins to be None (exact) or an integer from 2, got {bins!r}")
+    bins = None if bins is None else checked_bins(bins)
     if client is not None:
         X = require_lazy(X)
-    if isinstance(X, RankedFeatures):
-        if bins is not None:
-            raise ValueError("bins need the values, which ranked features lack: give X itself")
-        classes, members, sizes = classes_of(labels, X.n_images)
-        D = _of_ranked(X, members, sizes, threads)
-        return (
-            D if X.features is None else labelled(D, classes, X.features, "signed_ks", bins="exact")
-        )
-    features = features_of(X)
-    X = conform(X)
-    classes, members, sizes = classes_of(labels, X.shape[0])
-    D = np.empty((classes.size, X.shape[1]))
-    measure = partial(
-        _of_block, bins=bins, members=members, sizes=sizes, threads=threads_of(threads, client)
-    )
-    for first, part in over_feature_blocks(X, measure, client):
-        D[:, first : first + part.shape[1]] = part
+    if not isinstance(X, RankedFeatures):
+        features, X = features_of(X), conform(X)
+        n_images, n_features = X.shape
+    elif bins is None:
+        features, n_images, n_features = X.features, X.n_images, X.n_features
+    else:
+        raise ValueError("bins need the values, which ranked features lack: give X itself")
+    classes, members, sizes = classes_of(labels, n_images)
+    D = np.empty((classes.size, n_features))
+    measure = partial(_distances, bins=bins, members=members, sizes=sizes)
+    with at_most(threads):
+        if isinstance(X, RankedFeatures):
+            np.concatenate([measure(block, 0) for block in X.blocks], axis=1, out=D)
+        else:
+            over_feature_blocks(X, measure, client, D)
     if features is None:
         return D
     return labelled(D, classes, features, "signed_ks", bins="exact" if bins is None else bins)
 
 
-def _of_block(
-    block: Array,
-    offset: int,
-    *,
-    bins: int | None,
-    members: Array,
-    sizes: Array,
-    threads: int | None,
-) -> NDArray[np.float64]:
-    if bins is None:
-        return _exact(block, offset, members, sizes, threads)
-    return _binned(block, offset, int(bins), members, sizes, threads)
-
-
-def _exact(
-    block: Array, offset: int, members: Array, sizes: Array, threads: int | None
-) -> NDArray[np.float64]:
-    n_images, width = block.shape
-    bits = as_bits(block)
-    D = np.empty((sizes.size, width))
-    nan = np.zeros(width, np.int64)
-
-    def task(first: int, last: int) -> None:
-        codes = np.empty(n_images, code_type(n_images))
-        distance_columns(bits, first, last, codes, members, sizes, D, nan)
-
-    run_in_threads(task, n_images, width, threads)
-    refuse_nan(nan, n_images, offset)
-    return D
-
-
-def _binned(
-    block: Array, offset: int, bins: int, members: Array, sizes: Array, threads: int | None
-) -> NDArray[np.float64]:
-    n_images, width = block.shape
+def _distances(
+    block: Array | RankedBlock, offset: int, *, bins: int | None, members: Array, sizes: Integers
+) -> Floats:
+    """Signed distances (classes, features) of one block, by values or by ranks."""
+    n_images = members.size
+    width = block.stops.size if isinstance(block, RankedBlock) else block.shape[1]
     D = np.empty((sizes.size, width))
     nan, infinite = np.zeros((2, width), np.int64)
 
     def task(first: int, last: int) -> None:
-        binned_columns(block, first, last, bins, members, sizes, D, nan, infinite)
+        if isinstance(block, RankedBlock):
+            ranks = (block.codes, block.stops, block.below)
+            distances_of_ranked(*ranks, first, last, members, sizes, D)
+        elif bins is None:
+            codes = np.empty(n_images, code_type(n_images))
+            distance_columns(as_bits(block), first, last, codes, members, sizes, D, nan)
+        else:
+            binned_columns(block, first, last, bins, members, sizes, D, nan, infinite)
 
-    run_in_threads(task, n_images, width, threads)
-    refuse_nan(nan, n_images, offset)
-    remedy = "leave it out, or use bins=None, which takes infinities as extremes"
-    refuse_infinite(infinite, offset, remedy=remedy)
+    run_in_threads(task, n_images, width)
+    refuse(nan, infinite, n_images, offset)
     return D
 
 
-def _of_ranked(
-    X: RankedFeatures, members: Array, sizes: Array, threads: int | None
-) -> NDArray[np.float64]:
-    parts = []
-    for block in X.blocks:
-        parts.append(part := np.empty((sizes.size, block.stops.size)))
-
-        def task(first: int, last: int, block: RankedBlock = block, part: Array = part) -> None:
-            distances_of_ranked(
-                block.codes, block.stops, block.below, first, last, members, sizes, part
-            )
-
-        run_in_threads(task, X.n_images, block.stops.size, threads)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-
-@overload
-def binning_bound(X: xr.DataArray, labels: ArrayLike, *, bins: int = 100) -> xr.DataArray: ...
-@overload
-def binning_bound(X: ArrayLike, labels: ArrayLike, *, bins: int = 100) -> Floats: ...
-def binning_bound(
-    X: ArrayLike | xr.DataArray, labels: ArrayLike, *, bins: int = 100
-) -> Floats | xr.DataArray:
+def binning_bound(X: ArrayLike | xr.DataArray, labels: ArrayLike, *, bins: int = 100) -> Any:
     """Most by which the exact distance of each class and feature can exceed the binned one.
 
     Parameters
@@ -440,28 +359,25 @@ def binning_bound(
     ValueError
         What :func:`~analysis.statistics.signed_ks` refuses with bins.
     """
-    if not isinstance(bins, int | np.integer) or bins < 2:
-        raise ValueError(f"expected bins to be an integer from 2, got {bins!r}")
-    features, X = features_of(X), conform(X)
+    bins, features, X = checked_bins(bins), features_of(X), conform(X)
     n_images = X.shape[0]
     classes, members, sizes = classes_of(labels, n_images)
-    bound = np.empty((sizes.size, X.shape[1]))
-    for offset, block in blocks_of(X):
+    places = members.astype(np.int64)
+
+    def measure(block: Array, offset: int) -> Floats:
+        bound = np.empty((sizes.size, block.shape[1]))
         nan, infinite = np.zeros((2, block.shape[1]), np.int64)
         for first in range(0, block.shape[1], TILE):
             last = min(first + TILE, block.shape[1])
             tables = np.empty((last - first, bins, sizes.size), np.int64)
             histogram_columns(block, first, last, members, tables, nan, infinite)
-            _refuse(nan, infinite, n_images, offset)
+            refuse(nan, infinite, n_images, offset)
             for j, table in enumerate(tables, start=first):
-                found = _widest(block[:, j], members.astype(np.int64), sizes)
-                bound[:, offset + j] = _bound(*found, table, sizes)
+                bound[:, j] = _bound(*_widest(block[:, j], places, sizes), table, sizes)
+        return bound
+
+    bound = over_feature_blocks(X, measure, None, np.empty((sizes.size, X.shape[1])))
     return bound if features is None else labelled(bound, classes, features, "bound", bins=bins)
-
-
-def _refuse(nan: Integers, infinite: Integers, n_images: int, offset: int) -> None:
-    refuse_nan(nan, n_images, offset)
-    refuse_infinite(infinite, offset)
 
 
 def _widest(

@@ -27,8 +27,6 @@ from sklearn.utils.validation import _get_feature_names, check_is_fitted
 
 from analysis.data.images import checked_labels
 
-__all__ = ["NamedFeatures", "by_name", "feature_names", "order_by_name", "places_of"]
-
 Names = NDArray[Any]
 Order = NDArray[np.int64] | slice
 T = TypeVar("T")

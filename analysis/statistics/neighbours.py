@@ -39,14 +39,6 @@ from analysis.statistics.blocks import dense
 from analysis.statistics.named import by_name, feature_names
 from analysis.statistics.threads import one_blas_thread
 
-__all__ = [
-    "NeighbourShares",
-    "change_by_layer",
-    "neighbour_map",
-    "neighbour_shares",
-    "relative_change",
-]
-
 Floats = NDArray[np.float64]
 
 _COMPONENTS, _PERPLEXITY = 50, 30.0

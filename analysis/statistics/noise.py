@@ -60,10 +60,10 @@ under-described
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -71,10 +71,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.data.images import checked_labels
-from analysis.statistics.blocks import conform, over_feature_blocks, require_lazy, threads_of
+from analysis.statistics.blocks import conform, over_feature_blocks, require_lazy
 from analysis.statistics.ks import RankedFeatures, rank_features, ranked_parts, signed_ks
 from analysis.statistics.named import by_name, classes_of, feature_names
 from analysis.statistics.significance import (
+    LAWS,
+    Law,
     false_discovery,
     gaps_of,
     ks_p_values,
@@ -86,15 +88,8 @@ from analysis.statistics.significance import (
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = [
-    "LogFit",
-    "fit_threshold_to_size",
-    "fits_by_network",
-    "subsample_classes",
-    "thresholds_by_size",
-]
-
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 GRID = np.linspace(0.0, 1.0, 101)
 
@@ -106,8 +101,8 @@ class Spread(NamedTuple):
     t_minus: float
 
 
-@dataclass(frozen=True, eq=False)
-class NoiseThresholds:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Thresholds:
     """Thresholds of a dataset, and the curves whose maxima they are.
 
     Attributes
@@ -115,14 +110,10 @@ class NoiseThresholds:
     t_plus, t_minus : float
         In [0, 1] and [-1, 0].
     x : ndarray of float64, shape (points,)
-        Ascending distances in [0, 1]: every 0.01, and both thresholds.
+        Ascending distances in [0, 1].
     d_avg_plus, d_avg_minus : ndarray of float64, shape (points,)
-        Features per class with D > x, with D < -x, more than under shuffled labels.
+        Features per class with D > x, with D < -x, more than by chance.
         ``t_plus == x[d_avg_plus.argmax()]`` and ``t_minus == -x[d_avg_minus.argmax()]``.
-    spread : Spread
-        Standard deviation of both thresholds over single shuffles.
-    single : ndarray of float64, shape (shuffles, 2)
-        t+ and t- of each shuffle by itself.
     """
 
     t_plus: float
@@ -130,6 +121,20 @@ class NoiseThresholds:
     x: Floats
     d_avg_plus: Floats
     d_avg_minus: Floats
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NoiseThresholds(Thresholds):
+    """Thresholds from shuffled labels; ``x`` is every 0.01, and both thresholds.
+
+    Attributes
+    ----------
+    spread : Spread
+        Standard deviation of both thresholds over single shuffles.
+    single : ndarray of float64, shape (shuffles, 2)
+        t+ and t- of each shuffle by itself.
+    """
+
     spread: Spread
     single: Floats
 
@@ -140,7 +145,6 @@ def noise_thresholds(
     n_shuffles: int = 5,
     seed: int = 0,
     *,
-    threads: int | None = None,
     client: Client | None = None,
 ) -> NoiseThresholds:
     """Thresholds at which real labels differ most from shuffled ones.
@@ -155,8 +159,6 @@ def noise_thresholds(
         How many shuffles the noise is averaged over.
     seed : int
         Seed of the shuffles.
-    threads : int, optional
-        As for :func:`~analysis.statistics.signed_ks`.
     client : distributed.Client, optional
         As for :func:`~analysis.statistics.signed_ks`: workers read, sort and measure blocks of
         features under all labellings, so that every feature is still read and sorted once.
@@ -171,52 +173,8 @@ def noise_thresholds(
     ValueError
         No shuffle; what :func:`~analysis.statistics.signed_ks` refuses.
     """
-    if client is not None:
-        D = _on_cluster(require_lazy(X), labels, n_shuffles, seed, threads, client)
-        return thresholds_between(D[0], D[1:])
-    ranked = X if isinstance(X, RankedFeatures) else rank_features(X, threads=threads)
-    noise = shuffled_distances(ranked, labels, n_shuffles, seed, threads=threads)
-    return thresholds_between(signed_ks(ranked, labels, threads=threads), noise)
-
-
-def _on_cluster(
-    X: xr.DataArray,
-    labels: ArrayLike,
-    n_shuffles: int,
-    seed: int,
-    threads: int | None,
-    client: Client,
-) -> Floats:
-    """Distances (1 + shuffles, classes, features): under the labels, then under each shuffle."""
-    conforming = conform(X)
-    classes, members, _ = classes_of(labels, X.sizes["image"])
-    _shuffles(members, n_shuffles, seed)  # refuses before anything is read
-    measure = partial(
-        _of_block,
-        members=members,
-        n_shuffles=n_shuffles,
-        seed=seed,
-        threads=threads_of(threads, client),
-    )
-    D = np.empty((1 + n_shuffles, classes.size, X.sizes["feature"]))
-    for first, part in over_feature_blocks(conforming, measure, client):
-        D[:, :, first : first + part.shape[2]] = part
-    return D
-
-
-def _of_block(
-    block: NDArray[Any],
-    offset: int,
-    *,
-    members: NDArray[Any],
-    n_shuffles: int,
-    seed: int,
-    threads: int | None,
-) -> Floats:
-    n_images, width = block.shape
-    ranked = RankedFeatures(n_images, width, tuple(ranked_parts(block, offset, threads)))
-    labellings = [members, *_shuffles(members, n_shuffles, seed)]
-    return np.stack([np.asarray(signed_ks(ranked, y, threads=threads)) for y in labellings])
+    D = _under_labellings(X, labels, n_shuffles, seed, client=client)
+    return thresholds_between(D[0], D[1:])
 
 
 def shuffled_distances(
@@ -224,14 +182,12 @@ def shuffled_distances(
     labels: ArrayLike,
     n_shuffles: int = 5,
     seed: int = 0,
-    *,
-    threads: int | None = None,
 ) -> Floats:
     """Signed distances under shuffled labels.
 
     Parameters
     ----------
-    X, labels, n_shuffles, seed, threads
+    X, labels, n_shuffles, seed
         As for :func:`noise_thresholds`.
 
     Returns
@@ -244,19 +200,49 @@ def shuffled_distances(
     ValueError
         As for :func:`noise_thresholds`.
     """
-    drawn = _shuffles(labels, n_shuffles, seed)
-    ranked = X if isinstance(X, RankedFeatures) else rank_features(X, threads=threads)
-    return np.stack([np.asarray(signed_ks(ranked, y, threads=threads)) for y in drawn])
+    return _under_labellings(X, labels, n_shuffles, seed, shuffled_only=True)
 
 
-def _shuffles(labels: ArrayLike, n_shuffles: int, seed: int) -> Iterator[NDArray[Any]]:
-    """Shuffled labels, each drawn when it is needed."""
+def _under_labellings(
+    X: Any,
+    labels: ArrayLike,
+    n_shuffles: int,
+    seed: int,
+    *,
+    shuffled_only: bool = False,
+    client: Client | None = None,
+) -> Floats:
+    """Distances (labellings, classes, features): under the labels, then under each shuffle."""
     if n_shuffles < 1:
         raise ValueError(f"expected at least one shuffle, got n_shuffles={n_shuffles}")
-    labels = checked_labels(labels)
-    return (
-        np.random.default_rng((seed, number)).permutation(labels) for number in range(n_shuffles)
-    )
+    if client is not None:
+        X = require_lazy(X)
+    ranked = isinstance(X, RankedFeatures)
+    n_images, n_features = (X.n_images, X.n_features) if ranked else (X := conform(X)).shape
+    classes, members, _ = classes_of(labels, n_images)
+    draw = partial(_labellings, members, n_shuffles, seed, shuffled_only)
+    if ranked:
+        return np.stack([np.asarray(signed_ks(X, y)) for y in draw()])
+    out = np.empty((n_shuffles + (not shuffled_only), classes.size, n_features))
+    return over_feature_blocks(X, partial(_of_block, draw=draw), client, out)
+
+
+def _labellings(
+    members: NDArray[Any], n_shuffles: int, seed: int, shuffled_only: bool
+) -> Iterator[NDArray[Any]]:
+    """Yield the labels and shuffles of them, each drawn when it is needed."""
+    if not shuffled_only:
+        yield members
+    for number in range(n_shuffles):
+        yield np.random.default_rng((seed, number)).permutation(members)
+
+
+def _of_block(
+    block: NDArray[Any], offset: int, *, draw: Callable[[], Iterator[NDArray[Any]]]
+) -> Floats:
+    n_images, width = block.shape
+    ranked = RankedFeatures(n_images, width, tuple(ranked_parts(block, offset)))
+    return np.stack([signed_ks(ranked, labels) for labels in draw()])
 
 
 def thresholds_between(D: ArrayLike, shuffled: Iterable[ArrayLike]) -> NoiseThresholds:
@@ -286,20 +272,41 @@ def thresholds_between(D: ArrayLike, shuffled: Iterable[ArrayLike]) -> NoiseThre
             f"expected distances under shuffled labels, each of shape {real.shape} as under the "
             f"labels, got {[part.shape for part in noise] or 'none'}"
         )
-    sides = [_Side(sign * real, [sign * part for part in noise]) for sign in (1, -1)]
-    best = [side.best() for side in sides]
-    single = np.array([[side.best(k) for side in sides] for k in range(len(noise))])
-    scatter = single.std(axis=0, ddof=1) if len(noise) > 1 else np.full(2, np.nan)
+    best, single, curves = [], [], []
+    for sign in (1, -1):
+        inside, parts = (sign * real).ravel(), [(sign * part).ravel() for part in noise]
+        best.append(_best(inside, np.concatenate(parts), len(parts)))
+        single.append([_best(inside, part, 1) for part in parts])
+        curves.append((inside, np.concatenate(parts)))
+    scatter = np.std(single, axis=1, ddof=1) if len(noise) > 1 else np.full(2, np.nan)
     x = np.union1d(GRID, best)
+    plus, minus = (
+        (len(noise) * _above(inside, x) - _above(outside, x)) / (len(noise) * len(real))
+        for inside, outside in curves
+    )
     return NoiseThresholds(
         t_plus=best[0],
         t_minus=0.0 - best[1],
         x=x,
-        d_avg_plus=sides[0].d_avg(x),
-        d_avg_minus=sides[1].d_avg(x),
-        spread=Spread(float(scatter[0]), float(scatter[1])),
-        single=single * [1, -1] + 0.0,
+        d_avg_plus=plus,
+        d_avg_minus=minus,
+        spread=Spread(*scatter.tolist()),
+        single=np.transpose(single) * [1, -1] + 0.0,
     )
+
+
+def _best(real: Floats, noise: Floats, times: int) -> float:
+    """Exact argmax of d_avg, with ``times`` as many distances by chance."""
+    # d_avg falls where a real distance is passed, so that its maxima begin at chance's.
+    places = np.union1d([0.0], noise[noise > 0])
+    gain = times * _above(real, places) - _above(noise, places)
+    return float(places[gain.argmax()])
+
+
+def _above(values: Floats, x: Floats) -> NDArray[np.int64]:
+    """How many of some values lie above each x >= 0."""
+    ordered = np.sort(values[values > 0])
+    return np.asarray(ordered.size - np.searchsorted(ordered, x, side="right"), np.int64)
 
 
 def checked_distances(D: Any) -> Floats:
@@ -319,39 +326,6 @@ def checked_distances(D: Any) -> Floats:
         odd = values[~(np.abs(values) <= 1)]
         raise ValueError(f"expected distances in [-1, 1], got {odd.size} others such as {odd[0]}")
     return values
-
-
-class _Side:
-    """Distances of one sign, as sorted sizes."""
-
-    def __init__(self, real: Floats, noise: list[Floats]) -> None:
-        self.classes = len(real)
-        self.real = _positive(real)
-        self.noise = [_positive(part) for part in noise]
-        self.together = np.sort(np.concatenate(self.noise))
-
-    def best(self, shuffle: int | None = None) -> float:
-        """Exact argmax of d_avg, over all shuffles or for one."""
-        noise, times = (
-            (self.together, len(self.noise)) if shuffle is None else (self.noise[shuffle], 1)
-        )
-        # d_avg falls where a real distance is passed, so that its maxima begin at chance's.
-        places = np.union1d([0.0], noise)
-        gain = times * _above(self.real, places) - _above(noise, places)
-        return float(places[gain.argmax()])
-
-    def d_avg(self, x: Floats) -> Floats:
-        gain = len(self.noise) * _above(self.real, x) - _above(self.together, x)
-        return np.asarray(gain / (len(self.noise) * self.classes))
-
-
-def _positive(sizes: Floats) -> Floats:
-    return np.sort(sizes[sizes > 0])
-
-
-def _above(ordered: Floats, x: Floats) -> NDArray[np.int64]:
-    """How many of the sorted sizes lie above each x."""
-    return np.asarray(ordered.size - np.searchsorted(ordered, x, side="right"), np.int64)
 
 
 class MeasuredNoise(NamedTuple):
@@ -383,8 +357,6 @@ def measure_noise(
     labels: ArrayLike,
     n_shuffles: int = 5,
     seed: int = 0,
-    *,
-    threads: int | None = None,
 ) -> MeasuredNoise:
     """Measure distances, noise and thresholds of a dataset together.
 
@@ -392,7 +364,7 @@ def measure_noise(
     ----------
     X : DataArray (image, feature)
         As for :func:`~analysis.statistics.signed_ks`; sorted once, and the order is not kept.
-    labels, n_shuffles, seed, threads
+    labels, n_shuffles, seed
         As for :func:`~analysis.statistics.noise_thresholds`, which gives the same thresholds.
 
     Returns
@@ -405,16 +377,10 @@ def measure_noise(
     ValueError
         As for :func:`~analysis.statistics.noise_thresholds`.
     """
-    ranked = rank_features(X.compute(), threads=threads)
-    D = signed_ks(ranked, labels, threads=threads)
-    shuffled = shuffled_distances(ranked, labels, n_shuffles, seed, threads=threads)
-    return MeasuredNoise(
-        D,
-        shuffled,
-        thresholds_between(D, shuffled),
-        np.unique(checked_labels(labels), return_counts=True)[1],
-        tie_counts(ranked),
-    )
+    ranked = rank_features(X.compute())
+    D, shuffled = signed_ks(ranked, labels), shuffled_distances(ranked, labels, n_shuffles, seed)
+    sizes = np.unique(checked_labels(labels), return_counts=True)[1]
+    return MeasuredNoise(D, shuffled, thresholds_between(D, shuffled), sizes, tie_counts(ranked))
 
 
 SIDES = {"t+": "plus", "t-": "minus"}
@@ -487,9 +453,6 @@ def _listed(thresholds: pd.DataFrame) -> str:
     return "; ".join(f"{r['side']} of {r['dataset']}, {r['network']}" for r in rows) or "none"
 
 
-Integers = NDArray[np.int64]
-Law = Literal["conditional", "classical"]
-
 STEP = 0.001
 EXPECTED_AT = np.linspace(0.0, 1.0, 1001)
 NODES = 8
@@ -498,27 +461,16 @@ NEXT = 0.8  # of the images that are not tied, from one number of them to the ne
 _LEAST = 1e-12
 
 
-@dataclass(frozen=True, eq=False)
-class ExpectedThresholds:
-    """Thresholds from the expected counts, and these counts.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExpectedThresholds(Thresholds):
+    """Thresholds from the expected counts, and these; ``x`` is 0 to 1, every 0.001.
 
     Attributes
     ----------
-    t_plus, t_minus : float
-        In [0, 1] and [-1, 0], multiples of 0.001.
-    x : ndarray of float64, shape (1001,)
-        0 to 1.
-    d_avg_plus, d_avg_minus : ndarray of float64, shape (1001,)
-        Features per class with D > x, with D < -x, more than expected by chance.
     chance_plus, chance_minus : ndarray of float64, shape (1001,)
         Features per class expected there by chance.
     """
 
-    t_plus: float
-    t_minus: float
-    x: Floats
-    d_avg_plus: Floats
-    d_avg_minus: Floats
     chance_plus: Floats
     chance_minus: Floats
 
@@ -552,8 +504,8 @@ def expected_threshold(
     """
     real = checked_distances(D)
     sizes, ties = np.asarray(class_sizes, np.int64), np.asarray(tie_counts, np.int64)
-    if law not in get_args(Law):
-        raise ValueError(f"expected law to be one of {get_args(Law)}, got {law!r}")
+    if law not in LAWS:
+        raise ValueError(f"expected law to be one of {LAWS}, got {law!r}")
     if sizes.shape != real.shape[:1] or ties.shape != (real.shape[1], 2):
         raise ValueError(
             f"expected {len(real)} class sizes and ties of shape {(real.shape[1], 2)} for "
@@ -605,9 +557,8 @@ class Chance(NamedTuple):
         """Thresholds from the distances D (classes, features) of some features alone."""
         weights = self.weights[features].sum(axis=0)
         null_plus, null_minus = weights @ self.plus, weights @ self.minus
-        plus, minus = (
-            _mean_above(sign * D) - null for sign, null in ((1, null_plus), (-1, null_minus))
-        )
+        plus = _above(D.ravel(), EXPECTED_AT) / len(D) - null_plus
+        minus = _above(-D.ravel(), EXPECTED_AT) / len(D) - null_minus
         return ExpectedThresholds(
             t_plus=float(EXPECTED_AT[plus.argmax()]),
             t_minus=0.0 - float(EXPECTED_AT[minus.argmax()]),
@@ -617,12 +568,6 @@ class Chance(NamedTuple):
             chance_plus=null_plus,
             chance_minus=null_minus,
         )
-
-
-def _mean_above(D: Floats) -> Floats:
-    """Features per class above each x, in the mean over the classes."""
-    ordered = np.sort(D[D > 0])
-    return np.asarray((ordered.size - np.searchsorted(ordered, EXPECTED_AT, side="right")) / len(D))
 
 
 @lru_cache(maxsize=32)
@@ -688,7 +633,6 @@ def _hats(values: NDArray[Any], nodes: NDArray[Any]) -> Floats:
     return np.stack([np.interp(values, nodes, unit) for unit in np.eye(np.size(nodes))], axis=-1)
 
 
-LAWS: tuple[Law, ...] = get_args(Law)
 WEAK = 0.02  # of the features
 
 
@@ -862,7 +806,6 @@ def thresholds_by_size(
     n_shuffles: int = 5,
     seed: int = 0,
     whole: NoiseThresholds | None = None,
-    threads: int | None = None,
 ) -> pd.DataFrame:
     """Thresholds of a dataset, and of the same with all classes cut to one number of images.
 
@@ -875,7 +818,7 @@ def thresholds_by_size(
     sizes : sequence of int
         Images per class; those of which a class has fewer are passed over, so that all classes are
         always there, and those that leave no image out.
-    n_shuffles, seed, threads
+    n_shuffles, seed
         As for :func:`~analysis.statistics.noise_thresholds`; the seed draws the images as well.
     whole : NoiseThresholds, optional
         Thresholds of all images with this seed and number of shuffles, where they are known.
@@ -893,7 +836,7 @@ def thresholds_by_size(
     rows = []
     for chosen in (*samples, np.arange(y.size)):
         t = whole if chosen.size == y.size else None
-        t = t or noise_thresholds(X[chosen], y[chosen], n_shuffles, seed, threads=threads)
+        t = t or noise_thresholds(X[chosen], y[chosen], n_shuffles, seed)
         row: dict[str, Any] = {"cut": chosen.size < y.size}
         row["images_per_class"] = chosen.size / counts.size
         row |= {"t_plus": t.t_plus, "t_minus": t.t_minus}
@@ -968,7 +911,7 @@ def beyond_by_class(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.02) ->
     parts = []
     for name, distances in (("real", D), ("shuffled", shuffled)):
         values = checked_distances(distances)
-        below, above = _counts(-values, x), _counts(values, x)
+        below, above = (np.stack([_above(row, x) for row in side]) for side in (-values, values))
         columns = {
             "labels": name,
             "class": np.repeat(np.arange(len(values)), 2 * x.size),
@@ -977,11 +920,6 @@ def beyond_by_class(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.02) ->
         }
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
-
-
-def _counts(values: Floats, x: Floats) -> NDArray[np.int64]:
-    """Values of each row above each x, shape (rows, points)."""
-    return np.stack([row.size - np.searchsorted(np.sort(row), x, side="right") for row in values])
 
 
 def stand_out(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.005) -> pd.DataFrame:
@@ -1010,8 +948,9 @@ def stand_out(D: ArrayLike, shuffled: ArrayLike, *, step: float = 0.005) -> pd.D
     for side, sign in (("plus", 1), ("minus", -1)):
         low, high = np.quantile((sign * noise).max(axis=1).clip(0), [0.25, 0.75])
         row |= {f"reach_low_{side}": float(low), f"reach_high_{side}": float(high)}
-        leads = _counts(sign * real, x) - _counts(sign * noise, x)
-        row[f"lead_{side}"] = int(leads.min(axis=0).max())
+        rows = zip(sign * real, sign * noise, strict=True)
+        leads = [_above(own, x) - _above(shuffled_own, x) for own, shuffled_own in rows]
+        row[f"lead_{side}"] = int(np.min(leads, axis=0).max())
     return pd.DataFrame([row])
 
 

@@ -87,7 +87,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -110,46 +110,15 @@ from analysis.statistics.named import classes_of, labelled
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Law = Literal["conditional", "classical"]
+LAWS: tuple[Law, ...] = get_args(Law)
 Ranked = Iterable[tuple[RankedBlock, Floats]]
 
 _SCIPY_EXACT_UP_TO = 10_000
 
 
-@overload
 def ks_p_values(
-    X: xr.DataArray,
-    labels: ArrayLike,
-    *,
-    law: Law = "conditional",
-    method: Method = "auto",
-    threads: int | None = None,
-) -> xr.DataArray: ...
-@overload
-def ks_p_values(
-    X: RankedFeatures,
-    labels: ArrayLike,
-    *,
-    law: Law = "conditional",
-    method: Method = "auto",
-    threads: int | None = None,
-) -> Any: ...
-@overload
-def ks_p_values(
-    X: ArrayLike,
-    labels: ArrayLike,
-    *,
-    law: Law = "conditional",
-    method: Method = "auto",
-    threads: int | None = None,
-) -> NDArray[np.float64]: ...
-def ks_p_values(
-    X: ArrayLike | RankedFeatures | xr.DataArray,
-    labels: ArrayLike,
-    *,
-    law: Law = "conditional",
-    method: Method = "auto",
-    threads: int | None = None,
-) -> NDArray[np.float64] | xr.DataArray:
+    X: ArrayLike | RankedFeatures | xr.DataArray, labels: ArrayLike, *, law: Law = "conditional"
+) -> Any:
     """Two-sided p-value of the exact signed Kolmogorov-Smirnov distance of every class and feature.
 
     Parameters
@@ -160,14 +129,9 @@ def ks_p_values(
     labels : array_like, shape (images,)
         Class of each image.
     law : {"conditional", "classical"}
-        Given each feature's own pattern of equal values, or as if all values differed.
-    method : {"auto", "exact", "asymp"}
-        Conditional: exact or the bridge, whichever suits; always exact, which takes long where both
-        the class and the rest are large; always the bridge. Classical: the values of
-        ``scipy.stats.ks_2samp`` with the same ``method`` ("auto" is exact up to 10,000 images).
-    threads : int, optional
-        At most so many threads; by default every processor that this process may use. The result
-        does not depend on it.
+        Given each feature's own pattern of equal values: exact or the bridge, whichever suits. Or
+        as if all values differed: the values of ``scipy.stats.ks_2samp``, exact up to 10,000 images
+        of a class or of the rest.
 
     Returns
     -------
@@ -178,7 +142,7 @@ def ks_p_values(
     Raises
     ------
     ValueError
-        Another law or method; what :func:`~analysis.statistics.signed_ks` refuses.
+        Another law; what :func:`~analysis.statistics.signed_ks` refuses.
 
     Notes
     -----
@@ -192,46 +156,37 @@ def ks_p_values(
     it between 0.1 and 1e-4 and by 2 % down to 1e-6. Worst, by 0.002 and 5 %, are sizes that are
     almost but not quite equal.
     """
-    _check_choice("law", law, Law)
-    _check_choice("method", method, Method)
+    if law not in LAWS:
+        raise ValueError(f"expected law to be one of {LAWS}, got {law!r}")
+    blocks: Iterable[RankedBlock]
     if isinstance(X, RankedFeatures):
-        features, n_images, blocks = X.features, X.n_images, iter(X.blocks)
+        features, n_images, blocks = X.features, X.n_images, X.blocks
     else:
         features, X = features_of(X), conform(X)
-        n_images, blocks = X.shape[0], ranked_blocks(X, threads)
+        n_images, blocks = X.shape[0], ranked_blocks(X)
     classes, _, sizes = classes_of(labels, n_images)
-    ranked = ((block, _distances(block, labels, n_images, threads)) for block in blocks)
-    compute = _conditional if law == "conditional" else _classical
-    P = compute(ranked, sizes, method, threads)
-    if features is None:
-        return P
-    return labelled(P, classes, features, "p_value", law=law, method=method)
+    ranked = ((block, _sizes_of_distances(block, labels, n_images)) for block in blocks)
+    P = (_conditional if law == "conditional" else _classical)(ranked, sizes)
+    return P if features is None else labelled(P, classes, features, "p_value", law=law)
 
 
-def _check_choice(name: str, given: str, choices: Any) -> None:
-    if given not in get_args(choices):
-        raise ValueError(f"expected {name} to be one of {get_args(choices)}, got {given!r}")
-
-
-def _distances(block: RankedBlock, labels: ArrayLike, n_images: int, threads: int | None) -> Floats:
+def _sizes_of_distances(block: RankedBlock, labels: ArrayLike, n_images: int) -> Floats:
     """|D| (classes, features) of one block."""
     ranks = RankedFeatures(n_images, block.stops.size, (block,))
-    return np.asarray(np.abs(signed_ks(ranks, labels, threads=threads)))
+    return np.asarray(np.abs(signed_ks(ranks, labels)))
 
 
-def _classical(ranked: Ranked, sizes: Integers, method: Method, threads: int | None) -> Floats:
+def _classical(ranked: Ranked, sizes: Integers) -> Floats:
     """p-values (classes, features) as SciPy computes them."""
     distances = np.concatenate([part for _, part in ranked], axis=1)
     n_images = int(sizes.sum())
-    everywhere = np.arange(n_images + 1)
     P = np.empty(distances.shape)
     for size in np.unique(sizes):
         same = sizes == size
         larger = max(size, n_images - size)
-        if method == "exact" or (method == "auto" and larger <= _SCIPY_EXACT_UP_TO):
+        if larger <= _SCIPY_EXACT_UP_TO:
             gaps = scaled_gaps(distances[same], size, n_images)
-            half = np.full(gaps.shape, n_images - larger)
-            P[same] = exact_tail(half, gaps, everywhere, everywhere, threads)
+            P[same] = exact_tail(np.full(gaps.shape, n_images - larger), gaps, n_images)
         else:
             found, place = np.unique(distances[same], return_inverse=True)
             effective = np.round(size * (n_images - size) / n_images)
@@ -239,26 +194,21 @@ def _classical(ranked: Ranked, sizes: Integers, method: Method, threads: int | N
     return P
 
 
-def _conditional(ranked: Ranked, sizes: Integers, method: Method, threads: int | None) -> Floats:
+def _conditional(ranked: Ranked, sizes: Integers) -> Floats:
     """p-values (classes, features), each feature under its own ties."""
     n_images = int(sizes.sum())
     parts, wide = [], []
     for block, distances in ranked:
         wide.append(scaled_gaps(distances, sizes[:, None], n_images))
-        parts.append(tails_of_block(block, wide[-1], sizes, method=method, threads=threads))
+        parts.append(tails_of_block(block, wide[-1], sizes))
     P, gaps = np.concatenate(parts, axis=1), np.concatenate(wide, axis=1)
     free = np.isnan(P)
     half = np.broadcast_to(np.minimum(sizes, n_images - sizes)[:, None], P.shape)
-    everywhere = np.arange(n_images + 1)
-    P[free] = exact_tail(half[free], gaps[free], everywhere, everywhere, threads)
+    P[free] = exact_tail(half[free], gaps[free], n_images)
     return P
 
 
-@overload
-def false_discovery(P: xr.DataArray) -> xr.DataArray: ...
-@overload
-def false_discovery(P: ArrayLike) -> NDArray[np.float64]: ...
-def false_discovery(P: ArrayLike | xr.DataArray) -> NDArray[np.float64] | xr.DataArray:
+def false_discovery(P: ArrayLike | xr.DataArray) -> Any:
     """Adjust p-values for how many features were looked at, for each class by itself.
 
     Parameters
@@ -280,73 +230,24 @@ def false_discovery(P: ArrayLike | xr.DataArray) -> NDArray[np.float64] | xr.Dat
     ValueError
         p-values outside [0, 1] or NaN, a DataArray without the dimension ``feature``.
     """
-    if isinstance(P, xr.DataArray) and "feature" not in P.dims:
-        raise ValueError(f"expected the dimension 'feature', along which to adjust, got {P.dims}")
-    values = np.asarray(P, dtype=np.float64)
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            f"expected p-values in [0, 1], got {(~((values >= 0) & (values <= 1))).sum()} others"
-        )
-    axis = P.get_axis_num("feature") if isinstance(P, xr.DataArray) else -1
-    adjusted = false_discovery_control(values, axis=axis)
     if isinstance(P, xr.DataArray):
-        return P.copy(data=adjusted).rename("adjusted_p_value")
-    return np.asarray(adjusted)
+        if "feature" not in P.dims:
+            raise ValueError(f"expected the dimension 'feature', got {P.dims}")
+        axis = P.get_axis_num("feature")
+        return P.copy(data=_adjusted(P.to_numpy(), axis)).rename("adjusted_p_value")
+    return _adjusted(np.asarray(P, np.float64), -1)
 
 
-def significant_features(D: xr.DataArray, P: xr.DataArray, *, q: float = 0.05) -> pd.DataFrame:
-    """List the features that are characteristic of each class at a false-discovery rate.
+def _adjusted(P: Floats, axis: Any) -> Floats:
+    outside = ~((P >= 0) & (P <= 1))
+    if outside.any():
+        raise ValueError(f"expected p-values in [0, 1], got {outside.sum()} others")
+    return np.asarray(false_discovery_control(P, axis=axis))
 
-    Parameters
-    ----------
-    D, P : DataArray (class, feature)
-        Signed distances and their p-values (:func:`ks_p_values`), with equal coordinates.
-    q : float
-        Most that the expected share of irrelevant features among those listed of a class may be.
-
-    Returns
-    -------
-    DataFrame
-        A row per pair of class and feature, by class and then from the widest distance: ``class``,
-        the coordinates of the feature such as ``layer`` and ``unit``, signed ``distance``,
-        ``p_value``, ``adjusted_p_value``. Presence where the distance is positive, absence where
-        it is negative.
-
-    Raises
-    ------
-    ValueError
-        q outside (0, 1), D and P of different dimensions or coordinates.
-    """
-    if not 0 < q < 1:
-        raise ValueError(f"expected a false-discovery rate q between 0 and 1, got {q}")
-    D, P = D.transpose("class", "feature"), P.transpose("class", "feature")
-    if D.shape != P.shape or any(not D[name].equals(P[name]) for name in D.coords):
-        raise ValueError(
-            f"expected distances and p-values of the same classes and features, got {D.sizes} and "
-            f"{P.sizes}: compute both of one X and its labels"
-        )
-    adjusted = false_discovery(P).to_numpy()
-    rows, columns = np.nonzero(adjusted <= q)
-    table = {"class": D["class"].to_numpy()[rows]}
-    table |= {
-        str(name): x.to_numpy()[columns] for name, x in D.coords.items() if x.dims == ("feature",)
-    }
-    for name, values in (("distance", D), ("p_value", P), ("adjusted_p_value", adjusted)):
-        table[name] = np.asarray(values)[rows, columns]
-    order = np.lexsort((columns, -np.abs(table["distance"]), rows))
-    return pd.DataFrame(table).iloc[order].reset_index(drop=True)
-
-
-Method = Literal["auto", "exact", "asymp"]
 
 EXACT_UP_TO = 2_500
 """The exact law is preferred where at most so many images of the class, or of the rest if that is
 smaller, are expected outside the hidden ones."""
-
-
-def prefers_exact(half: Integers, hidden: Integers, n_images: int) -> Any:
-    """Tell where the exact law is quick, or the bridge too coarse; arguments broadcast."""
-    return half * (n_images - hidden) <= EXACT_UP_TO * n_images
 
 
 def hidden_of(groups: Integers) -> Integers:
@@ -374,28 +275,25 @@ def log_factorials(n: int) -> Floats:
 
 
 def exact_tail(
-    half: Integers,
-    gaps: Integers,
-    next_end: Integers,
-    last_end: Integers,
-    threads: int | None = 1,
+    half: Integers, gaps: Integers, n_images: int, ends: tuple[Integers, Integers] | None = None
 ) -> Floats:
     """Probability of a gap at least as wide under one pattern of ties, each distinct pair once.
 
-    ``half`` and ``gaps`` have one shape; ``next_end`` and ``last_end`` are as for :func:`tail`.
+    ``half`` and ``gaps`` have one shape; ``ends`` are the ``next_end`` and ``last_end`` of
+    :func:`tail`, by default without ties.
     """
-    n_images = next_end.size - 1
     if gaps.size == 0:
         return np.empty(gaps.shape)
     stride = int(gaps.max()) + 1
     found, place = np.unique(half * stride + gaps, return_inverse=True)
     sizes, wanted = np.divmod(found, stride)
     factorials, out = log_factorials(n_images), np.empty(found.size)
+    next_end, last_end = ends or _ends(n_images, 0, at_top=False)
 
     def task(first: int, last: int) -> None:
         tails(next_end, last_end, first, last, sizes, wanted, wanted, factorials, out)
 
-    run_in_threads(task, n_images, found.size, threads)
+    run_in_threads(task, n_images, found.size)
     return out[place].reshape(gaps.shape)
 
 
@@ -418,14 +316,7 @@ def bridge_tail(half: Integers, gaps: Integers, hidden: Integers, n_images: int)
     return np.where(gaps > 0, np.clip(total, 0, 1), 1.0)
 
 
-def tails_of_block(
-    block: RankedBlock,
-    gaps: Integers,
-    sizes: Integers,
-    *,
-    method: Method,
-    threads: int | None,
-) -> Floats:
+def tails_of_block(block: RankedBlock, gaps: Integers, sizes: Integers) -> Floats:
     """Probability of a gap at least as wide, each feature under its own ties.
 
     ``gaps`` and the result have shape (classes, features), ``sizes`` (classes,). NaN where the
@@ -434,21 +325,18 @@ def tails_of_block(
     n_images = int(sizes.sum())
     small = np.minimum(sizes, n_images - sizes)
     half = np.broadcast_to(small[:, None], gaps.shape)
-    groups = groups_of_block(block, n_images, threads)
+    groups = groups_of_block(block, n_images)
     hidden = np.broadcast_to(hidden_of(groups), gaps.shape)
-    exact = np.full(gaps.shape, method == "exact")
-    if method == "auto":
-        exact = prefers_exact(half, hidden, n_images)
+    exact = half * (n_images - hidden) <= EXACT_UP_TO * n_images
     P = np.full(gaps.shape, np.nan)
     P[~exact] = bridge_tail(half[~exact], gaps[~exact], hidden[~exact], n_images)
     tied, factorials = exact & (groups[:, 0] < n_images), log_factorials(n_images)
+    ranks = (block.codes, block.stops, block.below)
 
     def task(first: int, last: int) -> None:
-        tails_of_ranked(
-            block.codes, block.stops, block.below, first, last, small, gaps, factorials, tied, P
-        )
+        tails_of_ranked(*ranks, first, last, small, gaps, factorials, tied, P)
 
-    run_in_threads(task, n_images * sizes.size, block.stops.size, threads)
+    run_in_threads(task, n_images * sizes.size, block.stops.size)
     return P
 
 
@@ -466,18 +354,17 @@ def tie_counts(X: ArrayLike | RankedFeatures | xr.DataArray) -> Integers:
         Lowest, highest; 1 where no other image has the value, all images for a constant feature.
     """
     ranked = X if isinstance(X, RankedFeatures) else rank_features(X)
-    parts = [groups_of_block(block, ranked.n_images, None)[:, 1:] for block in ranked.blocks]
-    return np.concatenate(parts)
+    return np.concatenate([groups_of_block(b, ranked.n_images)[:, 1:] for b in ranked.blocks])
 
 
-def groups_of_block(block: RankedBlock, n_images: int, threads: int | None) -> Integers:
+def groups_of_block(block: RankedBlock, n_images: int) -> Integers:
     """How many groups of equals each feature has, images in the lowest and in the highest."""
     groups = np.empty((block.stops.size, 3), np.int64)
 
     def task(first: int, last: int) -> None:
         groups_of_ranked(block.codes, block.stops, block.below, first, last, n_images, groups)
 
-    run_in_threads(task, n_images, block.stops.size, threads)
+    run_in_threads(task, n_images, block.stops.size)
     return groups
 
 
@@ -527,16 +414,9 @@ def signed_tails(
     down, up = np.concatenate([gaps, further, gaps]), np.concatenate([gaps, gaps, further])
     found = np.empty(down.size)
     inside_out = half != n_inner  # what the rest has too much of, the class lacks
-    tails(
-        *_ends(n_images, hidden, at_top),
-        0,
-        down.size,
-        np.full(down.size, half),
-        up if inside_out else down,
-        down if inside_out else up,
-        log_factorials(n_images),
-        found,
-    )
+    bounds = (up, down) if inside_out else (down, up)
+    ends, half_sizes = _ends(n_images, hidden, at_top), np.full(down.size, half)
+    tails(*ends, 0, down.size, half_sizes, *bounds, log_factorials(n_images), found)
     either, without_plus, without_minus = found.reshape(3, -1)
     plus, minus = either - without_plus, either - without_minus
     both = either - np.append(either[1:], 0.0) - plus - minus
@@ -819,7 +699,6 @@ def tails_of_ranked(
 REAL = "real"
 """What the labels that mean something are called, beside shuffled ones."""
 
-LAWS: tuple[Law, Law] = ("conditional", "classical")
 ZEROS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 """Ends of the groups of features by their share of zeros; none at all is a group of its own."""
 
@@ -831,7 +710,6 @@ def rejection_shares(
     *,
     alpha: float = 0.05,
     q: float = 0.05,
-    threads: int | None = None,
 ) -> pd.DataFrame:
     """Share of classes for which each feature is significant, by its labels and by shuffled ones.
 
@@ -847,8 +725,6 @@ def rejection_shares(
         Level of the tests.
     q : float
         False-discovery rate.
-    threads : int, optional
-        As for :func:`~analysis.statistics.signed_ks`.
 
     Returns
     -------
@@ -865,13 +741,13 @@ def rejection_shares(
     ValueError
         What :func:`~analysis.statistics.ks_p_values` refuses.
     """
-    ranked = rank_features(X, threads=threads)
+    ranked = rank_features(X)
     fixed = {str(k): x.to_numpy() for k, x in X.coords.items() if x.dims == ("feature",)}
     fixed["zeros"] = (X == 0).mean("image").to_numpy()
     fixed["constant"] = (X.min("image") == X.max("image")).to_numpy()
     parts = []
     for number, labelling in enumerate([labels, *shuffled], start=-1):
-        P = {law: ks_p_values(ranked, labelling, law=law, threads=threads) for law in LAWS}
+        P = {law: ks_p_values(ranked, labelling, law=law) for law in LAWS}
         found = {str(law): (P[law] <= alpha).mean("class").to_numpy() for law in LAWS}
         found["discovered"] = (false_discovery(P["conditional"]) <= q).mean("class").to_numpy()
         parts.append(pd.DataFrame({"labels": REAL if number < 0 else str(number)} | fixed | found))

@@ -44,16 +44,6 @@ from analysis.statistics.blocks import blocks_of, conform
 from analysis.statistics.ks import rank_features, signed_ks
 from analysis.statistics.named import classes_of
 
-__all__ = [
-    "DIMENSIONS",
-    "NEAR",
-    "compare_nearest_classes",
-    "near_duplicates",
-    "nearest_classes",
-    "nearest_images",
-    "standard_projection",
-]
-
 Floats = NDArray[np.float32]
 
 DIMENSIONS = 512

@@ -92,7 +92,7 @@ def test_passes_are_those_that_are_made(small_pieces):
     assert passes["exact distances"] == passes["thresholds"] == pytest.approx(exact)
     assert exact > 2
 
-    in_three = counted(lambda X: signed_ks_of_shards(shards_of(X, 3), labels, threads=1))
+    in_three = counted(lambda X: signed_ks_of_shards(shards_of(X, 3), labels))
     assert passes["distances on bins, from shards"] == pytest.approx(in_three)
     assert in_three > 2.5
 

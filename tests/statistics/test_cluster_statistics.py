@@ -176,8 +176,6 @@ def test_errors_are_those_of_one_process(name, client):
         MEASURES[name](X, LABELS, client=client)
     with pytest.raises(ValueError, match="at least two classes"):
         MEASURES[name](X, np.zeros(N), client=client)
-    with pytest.raises(ValueError, match="threads from 1"):
-        MEASURES[name](fatal(Path(), 0), LABELS, client=client, threads=0)
 
 
 def test_stores_of_several_machines(client, stored):

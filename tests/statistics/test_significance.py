@@ -15,12 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import ks_2samp
 
-from analysis.statistics import (
-    blocks,
-    ks_p_values,
-    rank_features,
-    signed_ks,
-)
+from analysis.statistics import blocks, ks_p_values, rank_features, signed_ks, significance
 from analysis.statistics.significance import bridge_tail, exact_tail, hidden_of, scaled_gaps
 
 
@@ -35,7 +30,7 @@ def tail_probability(distances, n_inner, n_outer, groups=None, law="exact"):
         return bridge_tail(half, gaps, hidden, n_images)
     ends, images = np.append(0, np.cumsum(counts)), np.arange(n_images + 1)
     last_end = ends[np.searchsorted(ends, images, side="right") - 1]
-    return exact_tail(half, gaps, ends[np.searchsorted(ends, images)], last_end)
+    return exact_tail(half, gaps, n_images, (ends[np.searchsorted(ends, images)], last_end))
 
 
 @st.composite
@@ -146,17 +141,17 @@ def test_small_probabilities_keep_their_digits():
 
 @pytest.mark.parametrize("sizes", [(7, 9), (1, 30), (50, 50), (60, 240), (3, 997), (90, 1100)])
 @pytest.mark.parametrize("method", ["exact", "asymp"])
-def test_the_classical_law_is_scipys(sizes, method):
+def test_the_classical_law_is_scipys(sizes, method, monkeypatch):
+    if method == "asymp":
+        monkeypatch.setattr(significance, "_SCIPY_EXACT_UP_TO", 0)
     rng = np.random.default_rng(sum(sizes))
     X = rng.standard_normal((sum(sizes), 12)) + np.linspace(0, 1, 12) * 0.5
     X[: sizes[0]] += 0.3
     labels = np.repeat([1, 0], sizes)
-    P = ks_p_values(X, labels, law="classical", method=method)
     expected = [ks_2samp(x[labels == 1], x[labels == 0], method=method).pvalue for x in X.T]
-    np.testing.assert_allclose(P, [expected, expected], rtol=1e-9, atol=1e-14)
-    if method == "exact":
-        conditional = ks_p_values(X, labels)
-        np.testing.assert_allclose(conditional, [expected, expected], rtol=1e-9, atol=1e-14)
+    for law in ("classical", "conditional") if method == "exact" else ("classical",):
+        P = ks_p_values(X, labels, law=law)
+        np.testing.assert_allclose(P, [expected, expected], rtol=1e-9, atol=1e-14)
 
 
 def test_the_classical_law_ignores_ties_as_scipy_does():
@@ -261,28 +256,31 @@ def test_the_bridge_comes_near_the_exact_law(sizes, zeros):
         np.testing.assert_array_equal(mirrored, bridge)
 
 
-def test_the_bridge_is_nearer_than_the_classical_approximation():
+def p_values(X, labels, up_to, monkeypatch, law="conditional"):
+    """By the exact law up to a number of images, by an approximation beyond."""
+    monkeypatch.setattr(significance, "EXACT_UP_TO", up_to)
+    monkeypatch.setattr(significance, "_SCIPY_EXACT_UP_TO", up_to)
+    return ks_p_values(X, labels, law=law)
+
+
+def test_the_bridge_is_nearer_than_the_classical_approximation(monkeypatch):
     labels = np.arange(3000) % 2
     X = np.random.default_rng(0).standard_normal((3000, 20))
-    exact = ks_p_values(X, labels, method="exact")
-    bridge = ks_p_values(X, labels, method="asymp")
-    classical = ks_p_values(X, labels, law="classical", method="asymp")
+    exact, bridge = (p_values(X, labels, limit, monkeypatch) for limit in (10**6, 0))
+    classical = p_values(X, labels, 0, monkeypatch, law="classical")
     np.testing.assert_allclose(bridge, exact, atol=2e-4)
     assert np.abs(bridge - exact).max() < np.abs(classical - exact).max() / 10
 
 
-def test_auto_is_exact_until_classes_are_large(monkeypatch):
+def test_it_is_exact_until_classes_are_large(monkeypatch):
     X = np.concatenate([rectified(share, 300, 6, seed=1) for share in (0, 0.5, 0.95)], axis=1)
     labels = np.arange(300) % 3 == 0
-    exact, bridge = (ks_p_values(X, labels, method=method) for method in ("exact", "asymp"))
+    found = ks_p_values(X, labels)
+    exact, bridge, mixed = (p_values(X, labels, limit, monkeypatch) for limit in (10**6, 0, 20))
     assert (exact != bridge).all()
-    np.testing.assert_array_equal(ks_p_values(X, labels), exact)
-    monkeypatch.setattr("analysis.statistics.significance.EXACT_UP_TO", 20)
-    auto = ks_p_values(X, labels)
-    np.testing.assert_array_equal(auto[:, :12], bridge[:, :12])
-    np.testing.assert_array_equal(auto[:, 12:], exact[:, 12:])  # 15 images beside the zeros
-    few = np.arange(300) < 20
-    np.testing.assert_array_equal(ks_p_values(X, few), ks_p_values(X, few, method="exact"))
+    np.testing.assert_array_equal(found, exact)
+    np.testing.assert_array_equal(mixed[:, :12], bridge[:, :12])
+    np.testing.assert_array_equal(mixed[:, 12:], exact[:, 12:])  # 15 images beside the zeros
 
 
 @pytest.mark.parametrize("chunks", [None, (120, 7), (50, 13)])
@@ -300,7 +298,7 @@ def test_labelled_lazy_and_ranked_arrays_a_block_at_a_time(chunks, monkeypatch):
         np.testing.assert_array_equal(P, expected)
         assert P.dims == ("class", "feature")
         assert P["layer"].values[-1] == "fc2"
-        assert P.attrs == {"network": "net", "law": "conditional", "method": "auto"}
+        assert P.attrs == {"network": "net", "law": "conditional"}
     np.testing.assert_array_equal(ks_p_values(rank_features(X), labels), expected)
     monkeypatch.undo()
     np.testing.assert_array_equal(ks_p_values(X, labels), expected)
@@ -310,9 +308,11 @@ def test_threads_do_not_change_the_result():
     X = rectified(0.6, 400, 700, seed=2)
     X[:, ::3] = np.random.default_rng(0).standard_normal((400, 234))
     labels = np.arange(400) % 4
-    np.testing.assert_array_equal(
-        ks_p_values(X, labels, threads=3), ks_p_values(X, labels, threads=1)
-    )
+    found = []
+    for threads in (1, 3):
+        with blocks.at_most(threads):
+            found.append(ks_p_values(X, labels))
+    np.testing.assert_array_equal(*found)
 
 
 def test_degenerate_features_and_classes():
@@ -322,16 +322,12 @@ def test_degenerate_features_and_classes():
     np.testing.assert_allclose(P[:, 1], [1, 1, 1 / 3])  # one value apart, one image per class
     np.testing.assert_allclose(P[:, 2], [2 / 3, 1, 2 / 3])
     np.testing.assert_allclose(ks_p_values([[0.0], [1.0]], [0, 1]), 1)
-    for method in ("exact", "asymp"):
-        assert (ks_p_values(np.ones((6, 2)), [0, 0, 0, 1, 1, 1], method=method) == 1).all()
 
 
 def test_errors_say_what_came():
     X, labels = np.ones((4, 2)), [0, 0, 1, 1]
     with pytest.raises(ValueError, match=r"law to be one of .*'classical'.*, got 'scipy'"):
         ks_p_values(X, labels, law="scipy")
-    with pytest.raises(ValueError, match=r"method to be one of .*'asymp'.*, got 'fast'"):
-        ks_p_values(X, labels, method="fast")
     with pytest.raises(ValueError, match="each of the 4 images"):
         ks_p_values(X, labels[:3])
     with pytest.raises(ValueError, match="1 NaN"):
