@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -55,6 +55,7 @@ __all__ = [
     "hashing_threads",
     "identical_images",
     "join_datasets",
+    "merge_classes",
 ]
 
 Array = npt.NDArray[Any]
@@ -566,6 +567,44 @@ def join_datasets(parts: Sequence[ImageDataset]) -> ImageDataset:
             tuple((k, index) for k, part in enumerate(parts) for index in range(len(part))),
         ),
         skipped=tuple(row for part in parts for row in part.skipped),
+    )
+
+
+def merge_classes(data: ImageDataset, classes: Mapping[str, Sequence[str]]) -> ImageDataset:
+    """Take the images of some classes, under new names.
+
+    Parameters
+    ----------
+    data : ImageDataset
+        Images of these classes and others.
+    classes : mapping of str to sequence of str
+        Name of each new class, and the classes of ``data`` that make it up.
+
+    Returns
+    -------
+    ImageDataset
+        Images in the order of ``data``, classes in that of ``classes``.
+
+    Raises
+    ------
+    ValueError
+        If a class is not in ``data``, or a new class has no images.
+    """
+    new_label = {part: label for label, parts in enumerate(classes.values()) for part in parts}
+    if missing := sorted(new_label.keys() - set(data.classes)):
+        raise ValueError(
+            f"{data.name} has no classes {', '.join(missing)}; there are {', '.join(data.classes)}"
+        )
+    labels = np.array([new_label.get(name, -1) for name in data.classes], np.int64)[data.labels]
+    if absent := [name for label, name in enumerate(classes) if label not in labels]:
+        raise ValueError(f"{data.name} has no images of {', '.join(absent)}")
+    # What holds of all classes, or of none, holds of those that are taken; "some" need not.
+    unsure = data.overlap_group == "b" and len(new_label) < len(data.classes)
+    return replace(
+        data.subset(labels >= 0),
+        classes=tuple(classes),
+        labels=labels[labels >= 0],
+        overlap_group=None if unsure else data.overlap_group,
     )
 
 

@@ -26,20 +26,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.data.images import ImageDataset
+from analysis.data.images import ImageDataset, merge_classes
 from analysis.data.readers import load_dataset
 
 __all__ = ["PAIRS", "Pair", "PairCard", "load_pair"]
 
 _LOG = logging.getLogger(__name__)
-_SOURCE_SHARE = 0.8  # of a dataset that is paired with itself
-
-#: Name of a class → what it is made of in a dataset.
-Merged = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -48,53 +44,44 @@ class PairCard:
 
     Attributes
     ----------
-    source, target : mapping of str to tuple of str
-        Name of each class in common, and the classes of the dataset that make it up; the same
-        names in the same order.
+    classes : mapping of str to (tuple of str, tuple of str)
+        Name of each class in common, and the classes of the source and of the target that make it
+        up.
     note : str
         What was decided because the paper does not say it.
     """
 
-    source: Merged
-    target: Merged
-    note: str
+    classes: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    note: str = ""
 
 
 #: Pairs with names of their own, by how they are spelled.
 PAIRS: Mapping[str, PairCard] = {
     "fruits360 → supermarket_produce": PairCard(
-        source={
-            "red apple": ("Apple Red 1", "Apple Red 2", "Apple Red 3", "Apple Red Delicious"),
-            "green apple": ("Apple Granny Smith",),
-            "kiwi": ("Kiwi",),
-            "lime": ("Limes",),
-            "nectarine": ("Nectarine",),
-            "orange": ("Orange",),
-            "peach": ("Peach",),
-            "pear": ("Pear",),
-            "plum": ("Plum",),
+        {
+            "red apple": (
+                ("Apple Red 1", "Apple Red 2", "Apple Red 3", "Apple Red Delicious"),
+                ("fuji_apple",),
+            ),
+            "green apple": (("Apple Granny Smith",), ("granny_smith_apple",)),
+            "kiwi": (("Kiwi",), ("kiwi",)),
+            "lime": (("Limes",), ("taiti_lime",)),
+            "nectarine": (("Nectarine",), ("nectarine",)),
+            "orange": (("Orange",), ("orange",)),
+            "peach": (("Peach",), ("diamond_peach",)),
+            "pear": (("Pear",), ("spanish_pear",)),
+            "plum": (("Plum",), ("plum",)),
         },
-        target={
-            "red apple": ("fuji_apple",),
-            "green apple": ("granny_smith_apple",),
-            "kiwi": ("kiwi",),
-            "lime": ("taiti_lime",),
-            "nectarine": ("nectarine",),
-            "orange": ("orange",),
-            "peach": ("diamond_peach",),
-            "pear": ("spanish_pear",),
-            "plum": ("plum",),
-        },
-        note=(
-            "The nine names are the paper's. It joins several classes of red apples and does not "
-            "list them: here those that are called red and nothing else. Of other fruits the class "
-            "without the name of a variety is taken, for want of a list."
-        ),
+        "The nine names are the paper's. It joins several classes of red apples and does not list "
+        "them: here those that are called red and nothing else. Of other fruits the class without "
+        "the name of a variety is taken, for want of a list.",
     ),
     "ham10000 → ph2": PairCard(
-        source={"nevus": ("nv",), "melanoma": ("mel",)},
-        target={"nevus": ("common nevus", "atypical nevus"), "melanoma": ("melanoma",)},
-        note="PH2's common and atypical nevi are one class, as in the paper, which counts two.",
+        {
+            "nevus": (("nv",), ("common nevus", "atypical nevus")),
+            "melanoma": (("mel",), ("melanoma",)),
+        },
+        "PH2's common and atypical nevi are one class, as in the paper, which counts two.",
     ),
 }
 
@@ -116,8 +103,8 @@ class Pair:
 
     source: ImageDataset
     target: ImageDataset
-    left_out: tuple[Mapping[str, int], Mapping[str, int]] = field(default_factory=lambda: ({}, {}))
-    note: str = ""
+    left_out: tuple[Mapping[str, int], Mapping[str, int]]
+    note: str
 
     def __iter__(self) -> Iterator[ImageDataset]:
         return iter((self.source, self.target))
@@ -164,42 +151,36 @@ def load_pair(name: str, *, seed: int = 0, fetch: bool = False, progress: bool =
         return _split(source, seed)
     target = load_dataset(names[1], fetch=fetch, progress=progress)
     card = PAIRS.get(spelled) or _same_names(source, target)
-    pair = _paired(source, target, card)
-    if any(pair.left_out):
-        _LOG.log(
-            logging.INFO if spelled in PAIRS else logging.WARNING, "%s: %s", spelled, pair.note
-        )
-    return pair
-
-
-def _paired(source: ImageDataset, target: ImageDataset, card: PairCard) -> Pair:
-    datasets, maps = (source, target), (card.source, card.target)
-    kept = [_merged(data, classes) for data, classes in zip(datasets, maps, strict=True)]
-    left_out = (_others(source, card.source), _others(target, card.target))
-    told = [
-        f"Left out of {data.name}: {len(others)} of its {len(data.classes)} classes (images: "
-        f"{sum(others.values()):,})."
-        for data, others in zip(datasets, left_out, strict=True)
-        if others
-    ]
-    return Pair(kept[0], kept[1], left_out, " ".join([*told, card.note]).strip())
+    kept, left_out, notes = [], [], []
+    for side, data in enumerate((source, target)):
+        classes = {common: parts[side] for common, parts in card.classes.items()}
+        kept.append(merge_classes(data, classes))
+        counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
+        used = {part for parts in classes.values() for part in parts}
+        of_class = zip(data.classes, counts, strict=True)
+        left_out.append({name: count for name, count in of_class if name not in used})
+        if left_out[side]:
+            notes.append(
+                f"Left out of {data.name}: {len(left_out[side])} of its {len(data.classes)} "
+                f"classes (images: {sum(left_out[side].values()):,})."
+            )
+    note = " ".join([*notes, card.note]).strip()
+    if notes:
+        level = logging.INFO if spelled in PAIRS else logging.WARNING
+        _LOG.log(level, "%s: %s", spelled, note)
+    return Pair(kept[0], kept[1], (left_out[0], left_out[1]), note)
 
 
 def _same_names(source: ImageDataset, target: ImageDataset) -> PairCard:
     """Classes of the same name in both, in the order and the spelling of the source."""
     ours, theirs = _by_key(source), _by_key(target)
-    common = [key for key in ours if key in theirs]
+    common = {name: ((name,), (theirs[key],)) for key, name in ours.items() if key in theirs}
     if len(common) < 2:
-        found = f"only {ours[common[0]]!r}" if common else "none"
         raise ValueError(
-            f"expected at least two classes in common, found {found}: {source.name} has "
+            f"expected at least two classes in common, found {list(common)}: {source.name} has "
             f"{', '.join(source.classes)}; {target.name} has {', '.join(target.classes)}"
         )
-    return PairCard(
-        {ours[key]: (ours[key],) for key in common},
-        {ours[key]: (theirs[key],) for key in common},
-        note="",
-    )
+    return PairCard(common)
 
 
 def _by_key(data: ImageDataset) -> dict[str, str]:
@@ -207,49 +188,12 @@ def _by_key(data: ImageDataset) -> dict[str, str]:
     keys: dict[str, str] = {}
     for name in data.classes:
         key = re.sub(r"[\s_-]+", "", name).casefold() or name
-        if key in keys:
+        if (other := keys.setdefault(key, name)) != name:
             raise ValueError(
-                f"classes {keys[key]!r} and {name!r} of {data.name} differ in capitals, spaces, _ "
-                "or - alone, so that it cannot be told which is meant; rename one"
+                f"classes {other!r} and {name!r} of {data.name} differ in capitals, spaces, _ or - "
+                "alone, so that it cannot be told which is meant; rename one"
             )
-        keys[key] = name
     return keys
-
-
-def _merged(data: ImageDataset, classes: Merged) -> ImageDataset:
-    """Take the images of some classes, under new names."""
-    missing = [name for parts in classes.values() for name in parts if name not in data.classes]
-    if missing:
-        raise ValueError(
-            f"the pair needs classes of {data.name} that are not there: {', '.join(missing)}; "
-            f"there are {', '.join(data.classes)}"
-        )
-    labels = np.full(len(data.classes), -1, dtype=np.int64)
-    for label, parts in enumerate(classes.values()):
-        labels[[data.classes.index(name) for name in parts]] = label
-    relabelled = labels[data.labels]
-    kept = data.subset(relabelled >= 0)
-    absent = set(range(len(classes))) - set(relabelled.tolist())
-    if absent:
-        names = ", ".join(name for label, name in enumerate(classes) if label in absent)
-        raise ValueError(f"{data.name} has no images of {names}, which the pair needs")
-    # What holds of all classes, or of none, holds of those that are left; "some" need not.
-    unsure = data.overlap_group == "b" and bool((labels < 0).any())
-    return replace(
-        kept,
-        classes=tuple(classes),
-        labels=relabelled[relabelled >= 0],
-        overlap_group=None if unsure else data.overlap_group,
-    )
-
-
-def _others(data: ImageDataset, classes: Merged) -> dict[str, int]:
-    """Classes that are in no class of the pair, and their images."""
-    used = {name for parts in classes.values() for name in parts}
-    counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
-    return {
-        name: count for name, count in zip(data.classes, counts, strict=True) if name not in used
-    }
 
 
 def _split(data: ImageDataset, seed: int) -> Pair:
@@ -263,7 +207,7 @@ def _split(data: ImageDataset, seed: int) -> Pair:
                 f"expected at least two images of each class to split {data.name}, got "
                 f"{len(members)} of {name}"
             )
-        n_source = min(round(_SOURCE_SHARE * len(members)), len(members) - 1)
+        n_source = min(round(0.8 * len(members)), len(members) - 1)
         source[members[: max(1, n_source)]] = True
     note = (
         f"{data.name} is split at random by class (seed {seed}): {source.sum():,} images to learn "
@@ -272,5 +216,6 @@ def _split(data: ImageDataset, seed: int) -> Pair:
     return Pair(
         replace(data.subset(source), name=f"{data.name} (source)"),
         replace(data.subset(~source), name=f"{data.name} (target)"),
-        note=note,
+        ({}, {}),
+        note,
     )

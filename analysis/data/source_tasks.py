@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from analysis.data.decoding import grows_too_large, resized_window
 from analysis.data.drawn import source_drawn
-from analysis.data.images import ImageDataset, hashing_threads
+from analysis.data.images import ImageDataset, hashing_threads, merge_classes
 from analysis.data.readers import load_dataset
 from analysis.data.splits import stratified_splits
 
@@ -122,28 +122,37 @@ def read_source_task(
     BrokenImageError
         If an image cannot be read; the message names its path.
     """
-    parts = _read_parts(Path(folder), keep, seed)
-    classes = parts[0].classes
-    if parts[1].classes != classes:
+    root = Path(folder)
+    parts = _read_parts(root, keep, seed)
+    if parts[0].classes != parts[1].classes:
         raise ValueError(
             f"{folder}: expected the same classes in train and val; only one of them has "
-            f"{sorted(set(classes) ^ set(parts[1].classes))}"
+            f"{sorted({*parts[0].classes} ^ {*parts[1].classes})}"
         )
-    titles = _titles(Path(folder), classes)
-    arrays = [Part(thumbnails(part, side, progress=progress), part.labels.copy()) for part in parts]
-    hashes = [part.fingerprint for part in parts]
-    n_drawn = 0
-    if drawn:
-        additions = [source_drawn("train", seed=seed), source_drawn("val", seed=seed)]
-        hashes += [addition.fingerprint for addition in additions]
-        arrays = [
-            _joined(part, thumbnails(more, side), more.labels + len(classes))
-            for part, more in zip(arrays, additions, strict=True)
-        ]
-        classes, titles = classes + additions[0].classes, titles + additions[0].classes
-        n_drawn = len(additions[0].classes)
-    fingerprint = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-    return SourceTask(classes, titles, arrays[0], arrays[1], n_drawn, fingerprint)
+    own = parts[0].classes
+    table = root / "classes.tsv"
+    lines = table.read_text("utf-8-sig", "replace").splitlines() if table.is_file() else []
+    if bare := [line for line in lines if line.strip() and "\t" not in line]:
+        raise ValueError(
+            f"{table}: expected sub-folder, tab, readable name in every line, got {bare[0]!r}"
+        )
+    title = dict(line.split("\t", 1) for line in lines if line.strip())
+    drawings = [source_drawn("train", seed=seed), source_drawn("val", seed=seed)] if drawn else []
+    added = drawings[0].classes if drawn else ()
+    images = [thumbnails(part, side, progress=progress) for part in parts]
+    labels = [part.labels.copy() for part in parts]
+    for k, part in enumerate(drawings):
+        images[k] = np.concatenate([images[k], thumbnails(part, side)])
+        labels[k] = np.concatenate([labels[k], part.labels + len(own)])
+    hashes = "\n".join(part.fingerprint for part in [*parts, *drawings])
+    return SourceTask(
+        classes=own + added,
+        titles=tuple(title.get(name, name) for name in own) + added,
+        train=Part(images[0], labels[0]),
+        val=Part(images[1], labels[1]),
+        n_drawn=len(added),
+        fingerprint=hashlib.sha256(hashes.encode()).hexdigest(),
+    )
 
 
 def thumbnails(data: ImageDataset, side: int, *, progress: bool = False) -> npt.NDArray[np.uint8]:
@@ -181,67 +190,37 @@ def _thumbnail(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
         size = (max(side, round(size[0] * scale)), max(side, round(size[1] * scale)))
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     if grows_too_large(image.size, size):
-        shape = (side, side)
-        return np.asarray(
-            resized_window(image, size, (left, top), shape, Image.Resampling.BILINEAR)
-        )
+        window = resized_window(image, size, (left, top), (side, side), Image.Resampling.BILINEAR)
+        return np.asarray(window)
     if size != image.size:
         image = image.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
-def _read_parts(
-    folder: Path, keep: Collection[str] | None, seed: int
-) -> tuple[ImageDataset, ImageDataset]:
+def _read_parts(folder: Path, keep: Collection[str] | None, seed: int) -> list[ImageDataset]:
     """Training and validation images of a folder."""
+
+    def read(place: Path) -> ImageDataset:
+        data = load_dataset(f"folder:{place}")
+        if keep is None:
+            return data
+        names = [name for name in data.classes if name in keep] + sorted({*keep} - {*data.classes})
+        return merge_classes(data, {name: (name,) for name in names})
+
+    if keep is not None and not keep:
+        raise ValueError("expected the name of at least one class to keep, got none")
     if (folder / "train").is_dir() and (folder / "val").is_dir():
-        train, val = (
-            _restricted(load_dataset(f"folder:{folder / part}"), keep) for part in ("train", "val")
-        )
-        return train, val
-    data = _restricted(load_dataset(f"folder:{folder}"), keep)
+        return [read(folder / part) for part in ("train", "val")]
+    data = read(folder)
     smallest = int(np.bincount(data.labels, minlength=len(data.classes)).min())
     if smallest < 2:
         raise ValueError(
             f"{folder}: expected at least 2 images in every class, to hold some out for "
             f"validation, but the smallest class has {smallest}"
         )
-    (split,) = stratified_splits(
-        data.labels, n_train=-(-smallest // _HELD_OUT), n_splits=1, seed=seed
-    )
-    return data.subset(split.test), data.subset(split.train)
-
-
-def _restricted(data: ImageDataset, keep: Collection[str] | None) -> ImageDataset:
-    if keep is None:
-        return data
-    if not keep:
-        raise ValueError("expected the name of at least one class to keep, got none")
-    unknown = sorted(set(keep) - set(data.classes))
-    if unknown:
-        raise ValueError(f"{data.name} has no classes {', '.join(unknown)}, which are to be kept")
-    kept = tuple(name for name in data.classes if name in set(keep))
-    new_label = np.array([kept.index(name) if name in kept else -1 for name in data.classes])
-    chosen = data.subset(new_label[data.labels] >= 0)
-    return ImageDataset(data.name, kept, new_label[chosen.labels], chosen.paths, chosen.source)
-
-
-def _titles(folder: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Readable names of classes."""
-    table = folder / "classes.tsv"
-    text = table.read_text("utf-8-sig", "replace") if table.is_file() else ""
-    lines = [line for line in text.splitlines() if line.strip()]
-    bare = [line for line in lines if "\t" not in line]
-    if bare:
-        raise ValueError(
-            f"{table}: expected sub-folder, tab, readable name in every line, got {bare[0]!r}"
-        )
-    title = dict(line.split("\t", 1) for line in lines)
-    return tuple(title.get(name, name) for name in classes)
-
-
-def _joined(part: Part, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Part:
-    return Part(np.concatenate([part.images, images]), np.concatenate([part.labels, labels]))
+    n_val = -(-smallest // _HELD_OUT)
+    (split,) = stratified_splits(data.labels, n_train=n_val, n_splits=1, seed=seed)
+    return [data.subset(split.test), data.subset(split.train)]
 
 
 COARSE_GROUPS = (

@@ -119,7 +119,7 @@ def test_kept_classes_have_new_labels_in_the_order_of_the_folder(tmp_path):
 
 def test_classes_to_keep_that_are_not_there_are_named(tmp_path):
     write(tmp_path, ant=2, bee=2)
-    with pytest.raises(ValueError, match="has no classes cow, emu, which are to be kept"):
+    with pytest.raises(ValueError, match="has no classes cow, emu; there are ant, bee"):
         read_source_task(tmp_path, keep=["emu", "ant", "cow"])
     with pytest.raises(ValueError, match="at least one class to keep, got none"):
         read_source_task(tmp_path, keep=[])
