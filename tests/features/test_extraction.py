@@ -85,18 +85,16 @@ def naive(data, net, layers, crops, pooling, activation):
 
 
 def pool(values, pooling):
-    if values.ndim == 1:
-        return values
     mode, _, size = pooling.partition(":")
+    if values.ndim == 1 or mode == "none":
+        return values.ravel()
     if mode == "mean":
         return values.mean((1, 2))
     if mode == "grid":
         pooled = nn.functional.adaptive_avg_pool2d(torch.from_numpy(values), int(size))
         return pooled.numpy().ravel()
-    flat = values.ravel()
-    if mode == "none":
-        return flat
-    return np.array([flat[at : at + int(size)].mean() for at in range(0, flat.size, int(size))])
+    starts = range(0, values.size, int(size))
+    return np.array([values.ravel()[at : at + int(size)].mean() for at in starts])
 
 
 def assert_close(ours, theirs):
@@ -104,34 +102,29 @@ def assert_close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("activation", ["post", "pre"])
-@pytest.mark.parametrize("network", ["minivgg16", "squeezenet1_0", "alexnet", "resnet18"])
-def test_features_are_those_of_a_naive_forward_pass(data, network, activation, tmp_path):
+@pytest.mark.parametrize(
+    "network",
+    ["minivgg16", "squeezenet1_0", "resnet18", pytest.param("alexnet", marks=pytest.mark.long)],
+)
+def test_features_are_those_of_a_naive_forward_pass(data, network, tmp_path):
     net = load_backbone(network, weights="random", seed=1, preprocess=SMALL)
-    subset = data.subset([0, 5, 9])
-    found = extract(
-        subset,
-        net,
-        crops="ten",
-        activation=activation,
-        batch_size=12,
-        store=tmp_path,
-        progress=False,
-    )
-    assert_close(found.values, naive(subset, net, net.layers, "ten", "mean", activation))
-    if activation == "pre":
-        assert found.values.min() < 0
+    few = data.subset([5, 9])
+    for activation in ("post", "pre"):
+        options = {"activation": activation, "batch_size": 12, "progress": False}
+        found = extract(few, net, crops="ten", store=tmp_path, **options).values
+        assert_close(found, naive(few, net, net.layers, "ten", "mean", activation))
+    assert found.min() < 0
 
 
-@pytest.mark.parametrize("pooling", ["mean", "none", "flatten:100", "grid:2"])
-@pytest.mark.parametrize("crops", ["center", "ten", "warp", "whole"])
-def test_every_pooling_with_every_way_to_crop(data, minivgg, pooling, crops, tmp_path):
+@pytest.mark.parametrize(
+    ("crops", "pooling"),
+    [("center", "none"), ("ten", "flatten:100"), ("warp", "grid:2"), ("whole", "mean")],
+)
+def test_every_pooling_and_every_way_to_crop(data, minivgg, pooling, crops, tmp_path):
     names = ["conv3_1", "conv5_3", "fc6"]
-    found = extract(
-        data, minivgg, crops=crops, layers=names, pooling=pooling, store=tmp_path, progress=False
-    )
-    expected = naive(data, minivgg, minivgg.select(names), crops, pooling, "post")
-    assert_close(found.values, expected)
+    options = {"crops": crops, "layers": names, "pooling": pooling, "progress": False}
+    found = extract(data, minivgg, store=tmp_path, **options)
+    assert_close(found.values, naive(data, minivgg, minivgg.select(names), crops, pooling, "post"))
 
 
 def test_several_taps_are_one_map_for_segments(data, tmp_path):
@@ -179,31 +172,26 @@ def test_a_second_call_decodes_nothing_and_computes_one_picture(
 
 
 def test_what_changes_features_changes_the_key(data, minivgg, tmp_path):
-    def key(data=data, net=minivgg, crops="center", layers=("conv1_1",), **more):
-        found = extract(
-            data, net, crops=crops, layers=layers, store=tmp_path, progress=False, **more
-        )
-        return found.attrs["key"]
-
+    few = data.subset([0, 1])
+    usual = {"data": few, "net": minivgg, "crops": "center", "layers": "conv1_1"}
+    changes = [
+        {},
+        {"data": data.subset([1, 0])},
+        {"net": load_backbone("minivgg16", weights="random", seed=5)},
+        {"net": load_backbone("minivgg16", weights="random", preprocess=Preprocessing(80, 64))},
+        *({"crops": "warp"}, {"crops": "whole"}, {"layers": "conv1_2"}, {"pooling": "grid:2"}),
+        *({"activation": "pre"}, {"dtype": "bfloat16"}),
+    ]
     keys = {
-        key(),
-        key(data=data.subset([1, 0])),
-        key(net=load_backbone("minivgg16", weights="random", seed=5)),
-        key(crops="warp"),
-        key(crops="whole"),
-        key(layers=("conv1_2",)),
-        key(pooling="grid:2"),
-        key(activation="pre"),
-        key(dtype="bfloat16"),
-        key(net=load_backbone("minivgg16", weights="random", preprocess=Preprocessing(80, 64))),
+        extract(**(usual | change), store=tmp_path, progress=False).attrs["key"]
+        for change in changes
     }
-    assert len(keys) == 10
-    assert len(list(tmp_path.glob("*.zarr"))) == 10
+    assert len(keys) == len(list(tmp_path.glob("*.zarr"))) == len(changes)
     assert not list(tmp_path.glob("*.partial"))
 
 
 def test_bits_do_not_depend_on_how_many_passes_run_at_once(data, minivgg, tmp_path):
-    found = []
+    data, found = data.subset(range(4)), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
         store = tmp_path / str(threads)
@@ -236,28 +224,31 @@ def test_the_pass_ends_after_the_last_layer_needed(data, tmp_path):
 
 
 def test_bfloat16_is_close(data, minivgg, tmp_path):
-    full = extract(data, minivgg, crops="center", store=tmp_path, progress=False).values
-    half = extract(
-        data, minivgg, crops="center", dtype="bfloat16", store=tmp_path, progress=False
-    ).values
+    full, half = (
+        extract(data, minivgg, crops="center", dtype=dtype, store=tmp_path, progress=False).values
+        for dtype in ("float32", "bfloat16")
+    )
     assert half.dtype == np.float32
     error = np.abs(half - full).mean(0) / np.abs(full).mean(0).mean()
     assert 0 < error.mean() < 0.02
 
 
-def test_what_is_not_finite_names_image_and_layer(data, tmp_path):
+def test_what_a_network_cannot_give_is_told(data, tmp_path):
     net = counted_backbone()
     with torch.no_grad():
         net.module.first.weight[2, 0, 1, 1] = float("inf")
     with pytest.raises(ValueError, match=rf"layer 'first'.*{data.paths[0]}"):
         extract(data, net, crops="center", store=tmp_path, progress=False)
+    net.module.add_module("unused", nn.Conv2d(3, 4, 3))
+    layer = Layer("unused", "conv", 4, (62, 62), "nchw", (Tap("unused"),), (Tap("unused"),))
+    net = dataclasses.replace(net, layers=(layer,))
+    with pytest.raises(ValueError, match=r"'unused'.*did not call"):
+        extract(data, net, crops="center", store=tmp_path, progress=False)
     assert not list(tmp_path.glob("*.zarr"))
 
 
 def test_wrong_arguments_are_refused_before_anything_is_computed(data, minivgg, tmp_path):
-    def attempt(data=data, **arguments):
-        extract(data, minivgg, store=tmp_path / "store", progress=False, **arguments)
-
+    usual = {"data": data, "net": minivgg, "store": tmp_path / "store", "progress": False}
     for arguments, message in [
         ({"crops": "nine"}, "unknown crops 'nine'"),
         ({"layers": ["conv9"]}, "unknown layer 'conv9'"),
@@ -270,19 +261,11 @@ def test_wrong_arguments_are_refused_before_anything_is_computed(data, minivgg, 
         ({"data": data.subset([])}, "no images"),
     ]:
         with pytest.raises(ValueError, match=message):
-            attempt(**arguments)
+            extract(**(usual | arguments))
     assert not (tmp_path / "store").exists()
 
 
-def test_a_layer_that_the_forward_pass_leaves_out_is_an_error(data, tmp_path):
-    net = counted_backbone()
-    net.module.add_module("unused", nn.Conv2d(3, 4, 3))
-    layer = Layer("unused", "conv", 4, (62, 62), "nchw", (Tap("unused"),), (Tap("unused"),))
-    net = dataclasses.replace(net, layers=(layer,))
-    with pytest.raises(ValueError, match=r"'unused'.*did not call"):
-        extract(data, net, crops="center", store=tmp_path, progress=False)
-
-
+@pytest.mark.long
 def test_real_weights_classify_real_images(lent_data, lent_weights, tmp_path):
     data = load_dataset("imagenet_sample")
     net = load_backbone(
