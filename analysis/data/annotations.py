@@ -46,19 +46,6 @@ from analysis.data.listing import composed
 from analysis.data.matlab import read_matlab
 from analysis.data.splits import Split, stratified_splits
 
-__all__ = [
-    "REGIONS",
-    "BirdAnnotations",
-    "SceneSplit",
-    "concatenate_regions",
-    "crop_birds",
-    "crop_regions",
-    "read_bird_annotations",
-    "read_partitions",
-    "scene_splits",
-    "surf_features",
-]
-
 _SHA256 = {
     "amazon": "df32548b994e18d364c99e1f317e1fae100597259f0423a41b90f4f68187bb1f",
     "caltech10": "4f9334c8ced489d5054de97a5fd51a61f017f3bcd1f38c9a85c6d78cb9d7bda5",

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Literal
 
-__all__ = ["CARDS", "DatasetCard", "Overlap", "OverlapGroup", "Source", "card_of"]
-
 OverlapGroup = Literal["a", "b", "c"]
 
 

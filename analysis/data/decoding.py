@@ -30,20 +30,6 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
-__all__ = [
-    "FORMATS",
-    "IMAGE_SUFFIXES",
-    "MOST_PIXELS",
-    "BrokenImageError",
-    "as_rgb",
-    "grows_too_large",
-    "is_image",
-    "looks_like_an_image",
-    "open_image",
-    "open_ordinary",
-    "resized_window",
-]
-
 IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe"}
     | {".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif"}

@@ -42,8 +42,6 @@ from analysis import paths
 from analysis.data.cards import DatasetCard, Source, card_of
 from analysis.data.layouts import LAYOUTS, find_dataset, read_listing
 
-__all__ = ["fetch_dataset", "how_to_get", "most_unpacked", "unpack"]
-
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 _TIMES = 20
 _SMALL = 64 << 20  # bytes that any archive may unpack to

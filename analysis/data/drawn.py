@@ -35,20 +35,6 @@ from analysis.data.images import ImageArrays, ImageDataset
 from analysis.data.materials import MATERIALS, WOOD_GRAINS, render_material, render_wood_grain
 from analysis.paths import drawn_root, written_whole
 
-__all__ = [
-    "DRAWN",
-    "Drawing",
-    "DrawnImages",
-    "digits_rendered",
-    "drawing",
-    "glyphs_clean",
-    "glyphs_cluttered",
-    "materials",
-    "materials_unbalanced",
-    "source_drawn",
-    "wood_grain",
-]
-
 # Never renumber: the images would change.
 _STREAMS = {
     "source_drawn/train": 0,

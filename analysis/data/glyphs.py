@@ -14,17 +14,16 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-__all__ = ["DIGITS", "GLYPHS", "SIDE", "SOURCE_GLYPHS", "Style", "render_digit", "render_glyph"]
-
 SIDE = 96  # pixels: drawn images are SIDE x SIDE
 
-Floats = npt.NDArray[np.float64]
+Floats = Any  # array of float64, which arithmetic leaves one
+_Affine = tuple[float, float, float, float, float, float]
 DIGITS = tuple("0123456789")
 
 _FAMILIES = {
@@ -106,15 +105,13 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
 def _directions(angle: float) -> Floats:
     """Position of each pixel along a direction, (96, 96); the edges' middles are at -1 and 1."""
     across, down = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(-1, 1, SIDE))
-    along: Floats = across * np.cos(angle) + down * np.sin(angle)
-    return along
+    return across * np.cos(angle) + down * np.sin(angle)
 
 
 def _clouds(rng: np.random.Generator, n_knots: int, spread: float) -> Floats:
     """Smooth random surface, (96, 96), through ``n_knots`` x ``n_knots`` normal draws."""
     coarse = Image.fromarray(rng.normal(0, spread, (n_knots, n_knots)).astype(np.float32))
-    surface: Floats = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float64)
-    return surface
+    return np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float64)
 
 
 def _contrasting_colours(rng: np.random.Generator, min_contrast: float) -> tuple[Floats, Floats]:
@@ -146,8 +143,11 @@ def render_digit(label: int, index: int, *, seed: int) -> npt.NDArray[np.uint8]:
     ink, ground = _contrasting_colours(rng, _MIN_DIGIT_CONTRAST)
     mask = _digit_mask(DIGITS[label], rng)[..., None]
     picture = (1 - mask) * _digit_ground(ground, rng) + mask * (ink + rng.normal(0, 4, 3))
-    picture += rng.normal(0, rng.uniform(0, 14), picture.shape)
-    return picture.clip(0, 255).round().astype(np.uint8)
+    return _pixels(picture + rng.normal(0, rng.uniform(0, 14), picture.shape))
+
+
+def _pixels(picture: Floats) -> npt.NDArray[np.uint8]:
+    return np.asarray(picture.clip(0, 255).round(), np.uint8)
 
 
 def _digit_mask(character: str, rng: np.random.Generator) -> Floats:
@@ -160,24 +160,29 @@ def _digit_mask(character: str, rng: np.random.Generator) -> Floats:
     ImageDraw.Draw(canvas).text(
         tuple(place), character, fill=255, font=typeface, anchor="mm", stroke_width=stroke
     )
-    canvas = canvas.transform(
-        (SIDE, SIDE), Image.Transform.AFFINE, _slant(place, rng), Image.Resampling.BILINEAR
-    )
+    slant = _slant(place, rng)
+    canvas = canvas.transform(canvas.size, Image.Transform.AFFINE, slant, Image.Resampling.BILINEAR)
     canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.6)))
     return np.asarray(canvas, dtype=np.float64) / 255
 
 
-def _slant(
-    centre: Floats, rng: np.random.Generator
-) -> tuple[float, float, float, float, float, float]:
-    """Coefficients of a rotation (to 25 degrees), shear and stretch about the digit's centre."""
-    angle = np.deg2rad(rng.uniform(-25, 25))
-    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+def _slant(centre: Floats, rng: np.random.Generator) -> _Affine:
+    """Draw a rotation (to 25 degrees), shear and stretch about the digit's centre."""
+    rotation = _rotation(rng.uniform(-25, 25))
     shear = np.array([[rng.uniform(0.8, 1.25), rng.uniform(-0.25, 0.25)], [0, 1]])
     matrix = rotation @ shear
+    return _affine(matrix, centre - matrix @ centre)
+
+
+def _rotation(degrees: float) -> Floats:
+    angle = np.deg2rad(degrees)
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def _affine(matrix: Floats, offset: Floats) -> _Affine:
+    """Coefficients as Pillow takes them."""
     (a, b), (d, e) = matrix.tolist()
-    c, f = (centre - matrix @ centre).tolist()
-    return a, b, c, d, e, f
+    return a, b, offset.tolist()[0], d, e, offset.tolist()[1]
 
 
 def _digit_ground(colour: Floats, rng: np.random.Generator) -> Floats:
@@ -192,8 +197,7 @@ def _digit_ground(colour: Floats, rng: np.random.Generator) -> Floats:
         pattern = np.sin(along * rng.uniform(4, 20) + rng.uniform(0, 2 * np.pi))
     else:
         pattern = _clouds(rng, 7, 0.7)
-    picture: Floats = colour + pattern[..., None] * rng.uniform(5, 35) * rng.uniform(0.3, 1, 3)
-    return picture
+    return colour + pattern[..., None] * rng.uniform(5, 35) * rng.uniform(0.3, 1, 3)
 
 
 def render_glyph(
@@ -229,8 +233,7 @@ def render_glyph(
     if style not in _STYLES:
         raise ValueError(f"expected style 'clean' or 'cluttered', got {style!r}")
     rng = np.random.default_rng((_KEY, stream, seed, label, _STYLES.index(style), index))
-    picture = _clean(label, rng) if style == "clean" else _cluttered(label, rng)
-    return picture.clip(0, 255).round().astype(np.uint8)
+    return _pixels(_clean(label, rng) if style == "clean" else _cluttered(label, rng))
 
 
 def _clean(label: int, rng: np.random.Generator) -> Floats:
@@ -242,8 +245,7 @@ def _clean(label: int, rng: np.random.Generator) -> Floats:
     ground = rng.uniform(232, 255) + rng.uniform(-6, 6, 3)
     shade = _directions(rng.uniform(0, 2 * np.pi))[..., None] * rng.uniform(0, 5)
     noise = rng.normal(0, rng.uniform(0, 3), (SIDE, SIDE, 1))
-    picture: Floats = (1 - mask) * (ground + shade) + mask * ink.clip(0, 140) + noise
-    return picture
+    return (1 - mask) * (ground + shade) + mask * ink.clip(0, 140) + noise
 
 
 def _cluttered(label: int, rng: np.random.Generator) -> Floats:
@@ -303,18 +305,12 @@ def _placed(label: int, pose: _Pose, rng: np.random.Generator) -> Floats:
     family = fonts[rng.integers(len(fonts))]
     stroke = int(rng.integers(1, 5) if character in _HOLLOW else rng.integers(2))
     master = _master(character, family, stroke)
-    angle, scale = np.deg2rad(pose.angle), _MASTER / (2 * pose.size)
-    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    matrix = scale * rotation @ np.array([[pose.stretch, pose.shear], [0, 1 / pose.stretch]])
-    offset = _MASTER - matrix @ (2 * pose.place)
-    (a, b), (d, e) = matrix.tolist()
-    c, f = offset.tolist()
-    doubled = master.transform(
-        (2 * SIDE, 2 * SIDE),
-        Image.Transform.AFFINE,
-        (a, b, c, d, e, f),
-        Image.Resampling.BILINEAR,
-    )
+    scale = _MASTER / (2 * pose.size)
+    shape = np.array([[pose.stretch, pose.shear], [0, 1 / pose.stretch]])
+    matrix = scale * _rotation(pose.angle) @ shape
+    pull = _affine(matrix, _MASTER - matrix @ (2 * pose.place))
+    double = (2 * SIDE, 2 * SIDE)
+    doubled = master.transform(double, Image.Transform.AFFINE, pull, Image.Resampling.BILINEAR)
     return np.asarray(doubled.reduce(2), np.float64) / 255
 
 
@@ -343,8 +339,7 @@ def _texture(rng: np.random.Generator) -> Floats:
         pattern = np.tanh(3 * _clouds(rng, int(rng.integers(6, 24)), 0.8))
     unevenness = _clouds(rng, 3, rng.uniform(0, 12))[..., None]
     strength = rng.uniform(8, 42) * rng.uniform(0.3, 1, 3)
-    departure: Floats = pattern[..., None] * strength + unevenness
-    return departure
+    return pattern[..., None] * strength + unevenness
 
 
 def _with_fragments(

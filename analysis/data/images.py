@@ -39,25 +39,6 @@ from analysis.data.cards import OverlapGroup
 from analysis.data.decoding import BrokenImageError, as_rgb, open_image, open_ordinary
 from analysis.data.listing import composed, is_there, is_unicode
 
-__all__ = [
-    "CHANGES",
-    "UNCHANGED",
-    "ChangedImageError",
-    "EditedImages",
-    "ImageArrays",
-    "ImageDataset",
-    "ImageFiles",
-    "ImageSource",
-    "JoinedImages",
-    "change_images",
-    "checked_labels",
-    "cut_boxes",
-    "hashing_threads",
-    "identical_images",
-    "join_datasets",
-    "merge_classes",
-]
-
 Array = npt.NDArray[Any]
 
 _KINDS: tuple[tuple[tuple[type, ...], str], ...] = (

@@ -17,8 +17,6 @@ from analysis.data.cards import DatasetCard
 from analysis.data.listing import Listing, by_index, class_folders, files_of
 from analysis.data.matlab import read_matlab
 
-__all__ = ["LAYOUTS", "Layout", "find_dataset", "read_listing"]
-
 
 @dataclass(frozen=True)
 class Layout:

@@ -12,8 +12,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from analysis.data.decoding import IMAGE_SUFFIXES, is_image, looks_like_an_image
 
-__all__ = ["Listing", "by_index", "class_folders", "composed", "files_of", "is_there", "links_out"]
-
 _LOG = logging.getLogger(__name__)
 _SPLITS = frozenset(
     {"dev", "eval", "test", "testing", "train", "training", "val", "valid", "validation"}

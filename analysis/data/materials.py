@@ -21,8 +21,7 @@ so a texture divides its coordinates by the size it wants.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +30,9 @@ from scipy.ndimage import gaussian_filter
 
 from analysis.data.glyphs import SIDE
 
-__all__ = ["MATERIALS", "WOOD_GRAINS", "render_material", "render_wood_grain"]
-
 _LATTICE = 32  # cells and noise repeat after so many: more than a picture shows
 
-Field = npt.NDArray[np.floating[Any]]
+Field = Any  # array of float, (96, 96), which arithmetic leaves one
 
 _HALF = np.float32((SIDE - 1) / 2)
 _DOWN, _ACROSS = (axis - _HALF for axis in np.mgrid[:SIDE, :SIDE].astype(np.float32))
@@ -126,15 +123,15 @@ def _weave(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
     lower = _strand(np.where(lies, x, y), np.where(lies, next_y, next_x), width)
     flat = np.where((upper >= lower) == lies, 1.0, -1.0)
     shown = np.maximum(upper, lower)
-    fibre = np.sin(2 * np.pi * np.where(flat > 0, v, u) / 3.5) * (shown > 0)
+    along: Field = np.where(flat > 0, v, u)
+    fibre = np.sin(2 * np.pi * along / 3.5) * (shown > 0)
     return shown * (1 + rng.uniform(0, 0.25) * flat) + 0.05 * fibre, flat * shown
 
 
 def _strand(across: Field, along: Field, width: float) -> Field:
     """Height of a round strand above the cloth's back: 1 over a crossing, little under the next."""
     rounded = np.sqrt(np.maximum(0.0, 1 - (across / width) ** 2))
-    height: Field = rounded * (0.58 + 0.42 * np.cos(np.pi * along))
-    return height
+    return rounded * (0.58 + 0.42 * np.cos(np.pi * along))
 
 
 def _scales(u: Field, v: Field, rng: np.random.Generator) -> _Layers:
@@ -314,35 +311,18 @@ def _reduced(canvas: Image.Image) -> Field:
 
 
 _PATTERNS: dict[str, Callable[[Field, Field, np.random.Generator], _Layers]] = {
-    "brick": _brick,
-    "bubbles": _bubbles,
-    "cracks": _cracks,
-    "crumpled_paper": _crumpled_paper,
-    "foliage": _foliage,
-    "fur": _fur,
-    "honeycomb": _honeycomb,
-    "knit": _knit,
-    "marble": _marble,
-    "sand": _sand,
-    "scales": _scales,
-    "speckle": _speckle,
-    "terrazzo": _terrazzo,
-    "waves": _waves,
-    "weave": _weave,
-    "zebra": _zebra,
+    pattern.__name__[1:]: pattern
+    for pattern in (
+        *(_brick, _bubbles, _cracks, _crumpled_paper, _foliage, _fur, _honeycomb, _knit, _marble),
+        *(_sand, _scales, _speckle, _terrazzo, _waves, _weave, _zebra),
+    )
 }
 MATERIALS = tuple(_PATTERNS)
 
 _WOOD_TASK = 0x776F  # keeps these draws apart from those of other drawn tasks
-_SPECIES = np.array(  # mean colours between which a board is drawn
-    [
-        [214, 182, 138],  # maple
-        [203, 160, 104],  # pine
-        [176, 132, 86],  # oak
-        [158, 100, 66],  # cherry
-        [112, 78, 54],  # walnut
-    ],
-    np.float32,
+# Mean colours between which a board is drawn: maple, pine, oak, cherry, walnut.
+_SPECIES = np.array(
+    [[214, 182, 138], [203, 160, 104], [176, 132, 86], [158, 100, 66], [112, 78, 54]], np.float32
 )
 
 
@@ -370,8 +350,7 @@ def _browns(rng: np.random.Generator) -> Palette:
 def _rings(ring: Field) -> Field:
     """Earlywood darkens slowly to latewood, which ends at once: -1 darkest, 0 lightest."""
     year = ring - np.floor(ring)
-    result: Field = -smoothstep(0.15, 0.85, year) * smoothstep(1.0, 0.88, year)
-    return result
+    return -smoothstep(0.15, 0.85, year) * smoothstep(1.0, 0.88, year)
 
 
 def _fibres(u: Field, v: Field, rng: np.random.Generator) -> Field:
@@ -379,41 +358,33 @@ def _fibres(u: Field, v: Field, rng: np.random.Generator) -> Field:
     streaks = value_noise(u / 2, v / 32, rng) + 0.6 * value_noise(u / 5, v / 60, rng)
     pores = smoothstep(0.55, 0.85, value_noise(u / 1.5, v / 9, rng))
     strength = np.float32(rng.uniform(0.1, 0.25))
-    result: Field = strength * streaks - 1.5 * strength * pores
-    return result
-
-
-def _ring_width(rng: np.random.Generator) -> float:
-    return float(rng.uniform(7, 12))
+    return strength * streaks - 1.5 * strength * pores
 
 
 def _quarter_sawn(u: Field, v: Field, rng: np.random.Generator) -> Field:
-    ring = u / (0.7 * _ring_width(rng)) + 0.7 * value_noise(u / 40, v / 90, rng)
+    ring = u / (0.7 * rng.uniform(7, 12)) + 0.7 * value_noise(u / 40, v / 90, rng)
     bend = value_noise(u / 14, v / 20, rng)
     flecks = value_noise(u / 10, v / 3.2 + 0.25 * bend, rng) + 0.3 * value_noise(
         u / 30, v / 30, rng
     )
-    tone: Field = 0.7 * _rings(ring) + _fibres(u, v, rng) + 0.9 * smoothstep(0.35, 0.75, flecks)
-    return tone
+    return 0.7 * _rings(ring) + _fibres(u, v, rng) + 0.9 * smoothstep(0.35, 0.75, flecks)
 
 
 def _plain_sawn(u: Field, v: Field, rng: np.random.Generator) -> Field:
-    width = _ring_width(rng)
+    width = rng.uniform(7, 12)
     middle, blunt = rng.uniform(-14, 14), rng.uniform(0.8, 2.0)
     ragged = 0.35 * fractal_noise(u / 9, v / 45, rng, octaves=2)
     across = (u - np.float32(middle)) / np.float32(width)
     ring = np.sqrt(across**2 + np.float32(blunt) ** 2) + v / np.float32(rng.uniform(18, 30))
-    tone: Field = _rings(ring + ragged + np.float32(rng.uniform())) + _fibres(u, v, rng)
-    return tone
+    return _rings(ring + ragged + np.float32(rng.uniform())) + _fibres(u, v, rng)
 
 
 def _curly(u: Field, v: Field, rng: np.random.Generator) -> Field:
     sway = 1.2 * value_noise(u / 30, v / 28, rng)
     phase = v / np.float32(rng.uniform(14, 24)) + sway
     band = np.sin(2 * np.pi * phase) * (0.7 + 0.5 * value_noise(u / 25, v / 25, rng))
-    ring = u / _ring_width(rng) + 0.13 * np.sin(2 * np.pi * phase + 1.5)
-    tone: Field = 0.4 * _rings(ring) + 0.4 * band + _fibres(u + 1.5 * band, v, rng)
-    return tone
+    ring = u / rng.uniform(7, 12) + 0.13 * np.sin(2 * np.pi * phase + 1.5)
+    return 0.4 * _rings(ring) + 0.4 * band + _fibres(u + 1.5 * band, v, rng)
 
 
 def _birds_eye(u: Field, v: Field, rng: np.random.Generator) -> Field:
@@ -422,11 +393,10 @@ def _birds_eye(u: Field, v: Field, rng: np.random.Generator) -> Field:
     near = eyes.nearest * size
     seen = eyes.draw(rng) > -0.5
     lens = np.exp(-((near / 5) ** 2)) * seen
-    ring = u / _ring_width(rng) + 0.5 * value_noise(u / 30, v / 60, rng) + 0.7 * lens
+    ring = u / rng.uniform(7, 12) + 0.5 * value_noise(u / 30, v / 60, rng) + 0.7 * lens
     halo = np.exp(-(((near - 4.2) / 1.3) ** 2)) * seen
     pupil = np.exp(-((near / 1.9) ** 2)) * seen
-    tone: Field = 0.6 * _rings(ring) + _fibres(u, v, rng) + 0.45 * halo - 1.5 * pupil
-    return tone
+    return 0.6 * _rings(ring) + _fibres(u, v, rng) + 0.45 * halo - 1.5 * pupil
 
 
 def _burl(u: Field, v: Field, rng: np.random.Generator) -> Field:
@@ -437,18 +407,16 @@ def _burl(u: Field, v: Field, rng: np.random.Generator) -> Field:
     shown = buds.draw(rng) > 0.1
     bud = np.exp(-((buds.nearest * 26 / 3.5) ** 2)) * shown
     fine = value_noise(3.5 * ring, u / 60, rng)
-    tone: Field = 0.7 * _rings(ring + 0.8 * bud) + 0.2 * fine - 0.9 * bud + _fibres(u, v, rng)
-    return tone
+    return 0.7 * _rings(ring + 0.8 * bud) + 0.2 * fine - 0.9 * bud + _fibres(u, v, rng)
 
 
 def _spalted(u: Field, v: Field, rng: np.random.Generator) -> Field:
-    ring = u / _ring_width(rng) + 0.6 * value_noise(u / 40, v / 80, rng)
+    ring = u / rng.uniform(7, 12) + 0.6 * value_noise(u / 40, v / 80, rng)
     zone = fractal_noise(u / 34, v / 60, rng, octaves=4, gain=0.6)
     level = zone - np.float32(rng.uniform(-0.25, 0.25))
     line = sum(np.exp(-(((level - at) / 0.035) ** 2)) for at in (-0.45, 0.0, 0.4))
     bleached = 0.35 * np.tanh(8 * level) * np.float32(rng.uniform(0.5, 1))
-    tone: Field = 0.45 * _rings(ring) + _fibres(u, v, rng) + bleached - 1.9 * np.minimum(line, 1)
-    return tone
+    return 0.45 * _rings(ring) + _fibres(u, v, rng) + bleached - 1.9 * np.minimum(line, 1)
 
 
 def _around(
@@ -465,19 +433,18 @@ def _around(
 
 
 def _sound_knot(u: Field, v: Field, rng: np.random.Generator) -> Field:
-    width, radius = _ring_width(rng), float(rng.uniform(13, 21))
+    width, radius = rng.uniform(7, 12), float(rng.uniform(13, 21))
     _, part, parted = _around(u, v, radius, rng)
     grain = _rings(parted / width + 0.5 * value_noise(u / 30, v / 60, rng))
     knot = _rings(part * radius / 4.5 + 0.3 * value_noise(u / 8, v / 8, rng))
     inside = smoothstep(1.2, 0.8, part)
     fibres = _fibres(parted, v, rng)
     heart = -0.7 - 0.5 * np.exp(-((part / 0.25) ** 2)) + 0.45 * knot
-    tone: Field = (1 - inside) * (0.8 * grain + fibres) + inside * heart
-    return tone
+    return (1 - inside) * (0.8 * grain + fibres) + inside * heart
 
 
 def _dry_knot(u: Field, v: Field, rng: np.random.Generator) -> Field:
-    width, radius = _ring_width(rng), float(rng.uniform(12, 20))
+    width, radius = rng.uniform(7, 12), float(rng.uniform(12, 20))
     bearing, part, parted = _around(u, v, radius, rng)
     grain = _rings(parted / width + 0.5 * value_noise(u / 30, v / 60, rng))
     rough = fractal_noise(u / 5, v / 5, rng, octaves=2)
@@ -487,21 +454,14 @@ def _dry_knot(u: Field, v: Field, rng: np.random.Generator) -> Field:
     split = smoothstep(0.9, 0.98, spoke) * smoothstep(0.1, 0.3, part) * (part < 0.9)
     inside = smoothstep(1.02, 0.94, part)
     heart = -0.3 + 0.3 * rough + 0.15 * shade(rough, rng) - 1.5 * split
-    tone: Field = (
-        (1 - inside) * (0.8 * grain + _fibres(parted, v, rng)) + inside * heart - 1.9 * bark
-    )
-    return tone
+    return (1 - inside) * (0.8 * grain + _fibres(parted, v, rng)) + inside * heart - 1.9 * bark
 
 
 _GRAINS: dict[str, Callable[[Field, Field, np.random.Generator], Field]] = {
-    "birds_eye": _birds_eye,
-    "burl": _burl,
-    "curly": _curly,
-    "dry_knot": _dry_knot,
-    "plain_sawn": _plain_sawn,
-    "quarter_sawn": _quarter_sawn,
-    "sound_knot": _sound_knot,
-    "spalted": _spalted,
+    grain.__name__[1:]: grain
+    for grain in (
+        *(_birds_eye, _burl, _curly, _dry_knot, _plain_sawn, _quarter_sawn, _sound_knot, _spalted),
+    )
 }
 WOOD_GRAINS = tuple(_GRAINS)
 
@@ -509,8 +469,7 @@ WOOD_GRAINS = tuple(_GRAINS)
 # --- what textures are drawn from ---
 
 
-@dataclass(frozen=True)
-class Cells:
+class Cells(NamedTuple):
     """The cells of scattered points (Worley's cellular noise).
 
     Attributes
@@ -527,11 +486,10 @@ class Cells:
 
     def draw(self, rng: np.random.Generator) -> Field:
         """Give each cell one number, uniform in [-1, 1]."""
-        return _uniform(rng, _LATTICE**2)[self.identity]
+        return _uniform(rng)[self.identity]
 
 
-@dataclass(frozen=True)
-class Palette:
+class Palette(NamedTuple):
     """How a tone becomes a colour.
 
     Attributes
@@ -576,7 +534,7 @@ def view(rng: np.random.Generator, zoom: tuple[float, float] = (0.7, 1.4)) -> tu
 
 def value_noise(u: Field, v: Field, rng: np.random.Generator) -> Field:
     """Smooth noise in [-1, 1]: random numbers on a unit lattice, joined by smooth steps."""
-    table = _uniform(rng, _LATTICE**2)
+    table = _uniform(rng)
     column, row = np.floor(u), np.floor(v)
     across, down = u - column, v - row
     across *= across * (3 - 2 * across)
@@ -590,8 +548,7 @@ def value_noise(u: Field, v: Field, rng: np.random.Generator) -> Field:
     upper += across * (table[above + right] - upper)
     lower = table[below + left]
     lower += across * (table[below + right] - lower)
-    result: Field = upper + down * (lower - upper)
-    return result
+    return upper + down * (lower - upper)
 
 
 def fractal_noise(
@@ -610,12 +567,9 @@ def warp(
     u: Field, v: Field, rng: np.random.Generator, *, size: float, by: float
 ) -> tuple[Field, Field]:
     """Bend texture coordinates by up to ``by`` pixels, over bumps of ``size`` pixels."""
-    coarse_u, coarse_v = u / np.float32(size), v / np.float32(size)
-    strength = np.float32(by)
-    return (
-        u + strength * value_noise(coarse_u, coarse_v, rng),
-        v + strength * value_noise(coarse_u, coarse_v, rng),
-    )
+    coarse, strength = (u / np.float32(size), v / np.float32(size)), np.float32(by)
+    u = u + strength * value_noise(*coarse, rng)
+    return u, v + strength * value_noise(*coarse, rng)
 
 
 def cells(
@@ -648,7 +602,7 @@ def cells(
         Distances and cells. Points are sought in the 3 × 3 squares about a pixel, which may miss
         the second nearest one when jitter is near 1.
     """
-    x, y = (np.float32(0.5 * jitter) * _uniform(rng, _LATTICE**2) + np.float32(0.5) for _ in "xy")
+    x, y = (np.float32(0.5 * jitter) * _uniform(rng) + np.float32(0.5) for _ in "xy")
     nearest = np.full_like(u, np.inf)
     second = np.full_like(u, np.inf)
     identity = np.zeros(u.shape, np.int32)
@@ -706,15 +660,13 @@ def band_noise(
 def smoothstep(low: float, high: float, x: Field) -> Field:
     """Rise smoothly from 0, where x is ``low``, to 1, where it is ``high``."""
     t = ((x - np.float32(low)) / np.float32(high - low)).clip(0, 1)
-    result: Field = t * t * (3 - 2 * t)
-    return result
+    return t * t * (3 - 2 * t)
 
 
 def standardise(field: Field) -> Field:
     """Shift and scale to mean 0 and standard deviation 1; a flat field becomes 0."""
     centred = field - field.mean()
-    result: Field = centred / max(float(centred.std()), 1e-6)
-    return result
+    return centred / max(float(centred.std()), 1e-6)
 
 
 def shade(relief: Field, rng: np.random.Generator) -> Field:
@@ -772,5 +724,6 @@ def paint(
     return picture.clip(0, 255).round().astype(np.uint8)
 
 
-def _uniform(rng: np.random.Generator, n: int) -> Field:
-    return 2 * rng.random(n, np.float32) - 1
+def _uniform(rng: np.random.Generator) -> Field:
+    """One number in [-1, 1] for each place of the lattice."""
+    return 2 * rng.random(_LATTICE**2, np.float32) - 1

@@ -19,8 +19,6 @@ from typing import Any
 
 from scipy.io import loadmat
 
-__all__ = ["read_matlab"]
-
 _MOST = 1 << 28  # bytes of a file: labels and features of some thousand images
 _MEMORY = 4 << 30  # bytes that the process may take, where the system has such limits
 _SECONDS = 120

@@ -33,8 +33,6 @@ import numpy as np
 from analysis.data.images import ImageDataset, merge_classes
 from analysis.data.readers import load_dataset
 
-__all__ = ["PAIRS", "Pair", "PairCard", "load_pair"]
-
 _LOG = logging.getLogger(__name__)
 
 

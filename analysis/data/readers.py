@@ -24,8 +24,6 @@ from analysis.data.images import ImageArrays, ImageDataset, ImageFiles, hashing_
 from analysis.data.layouts import find_dataset, read_listing
 from analysis.data.listing import Listing, class_folders, is_there, links_out
 
-__all__ = ["BUNDLED", "OWN", "absolute_name", "left_out_by_reason", "load_dataset", "own_path"]
-
 _LOG = logging.getLogger(__name__)
 _MOST_REASONS = 10
 _MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # as pandas and NumPy write what is missing

@@ -32,8 +32,6 @@ from analysis.data.images import ImageDataset, hashing_threads, merge_classes
 from analysis.data.readers import load_dataset
 from analysis.data.splits import stratified_splits
 
-__all__ = ["COARSE_GROUPS", "Part", "SourceTask", "coarse_groups", "read_source_task", "thumbnails"]
-
 _HELD_OUT = 10  # one in so many images of the smallest class, where the folder has no val/
 
 

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from analysis.data.images import checked_labels
 
-__all__ = ["Split", "shuffle_labels", "stratified_splits"]
-
 
 class Split(NamedTuple):
     """Positions of the training and the test images, each sorted; unpacks as a pair."""
