@@ -35,7 +35,7 @@ from analysis.data import ImageDataset, load_dataset
 from analysis.data.images import identical_images
 from analysis.data.readers import absolute_name, left_out_by_reason, own_path
 from analysis.figures.dataset_report import ImagePair
-from analysis.statistics.noise import ends_of
+from analysis.statistics.noise import first_and_last
 from analysis.transfer.recommendation import (
     BEST_CANDIDATE,
     Recommendation,
@@ -308,7 +308,7 @@ def strongest_of_classes(
     """
     sign = {"presence": 1, "absence": -1}[side]
     columns: dict[str, Any] = {f"{side}_{name}": name for name in ("layer", "unit", "distance")}
-    chosen = described.iloc[ends_of(len(described), most)].rename(columns=columns)
+    chosen = described.iloc[first_and_last(len(described), most)].rename(columns=columns)
     chosen = chosen[sign * chosen["distance"] > 0]
     table = chosen[["class", *columns.values()]]
     return table.assign(network=study.networks[0], dataset=study.datasets[0])

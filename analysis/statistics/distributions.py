@@ -39,6 +39,8 @@ from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 
+_BIN = ["left", "right", "share"]
+_BEYOND = (0.1, 0.25, 0.5)
 QUANTILES = (0.16, 0.84)
 """Ends of the spread: one standard deviation either side, were the distances normal."""
 
@@ -150,42 +152,35 @@ def layer_histograms(D: xr.DataArray, *, bins: int = 100) -> pd.DataFrame:
         A row per layer and bin: ``layer``, the bin's ends ``left`` and ``right``, and ``share`` of
         the layer's feature/class pairs in it (closed at the left; the last bin at both ends).
     """
+    parts = [_histogram([values], bins).assign(layer=layer) for layer, values in _by_layer(D)]
+    return pd.concat(parts, ignore_index=True)[["layer", *_BIN]]
+
+
+def _histogram(parts: list[Floats], bins: int) -> pd.DataFrame:
+    """Share of all distances of some parts in each of equal bins of [-1, 1]."""
     edges = np.linspace(-1, 1, bins + 1)
-    parts = [
-        pd.DataFrame(
-            {
-                "layer": layer,
-                "left": edges[:-1],
-                "right": edges[1:],
-                "share": np.histogram(distances, edges)[0] / distances.size,
-            }
-        )
-        for layer, distances in _by_layer(D)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    counts = np.sum([np.histogram(values, edges)[0] for values in parts], axis=0)
+    return pd.DataFrame(
+        dict(zip(_BIN, (edges[:-1], edges[1:], counts / counts.sum()), strict=True))
+    )
 
 
-def summarise_by_layer(
-    D: xr.DataArray, *, bins: int = 50, thresholds: tuple[float, ...] = (0.1, 0.25, 0.5)
-) -> pd.DataFrame:
+def summarise_by_layer(D: xr.DataArray) -> pd.DataFrame:
     """Modes and spread of the positive and the negative distances of each layer (figure 5).
 
     Parameters
     ----------
     D : DataArray (class, feature) with the coordinate ``layer``
         Signed distances.
-    bins : int
-        Equal bins of [0, 1] among which the fullest is the mode (the lowest of several).
-    thresholds : tuple of float
-        Distances beyond which pairs are counted.
 
     Returns
     -------
     DataFrame
         Two rows per layer: ``layer``, ``sign`` ("presence" for D > 0, "absence" for D < 0),
-        ``share`` of the layer's pairs with that sign, signed ``mode``, ``median``, ``lower`` and
-        ``upper`` (quantiles 0.16 and 0.84; NaN where no pair has the sign), and for each
-        threshold x ``share_beyond_x``, of all the layer's pairs those beyond x on that side.
+        ``share`` of the layer's pairs with that sign, signed ``mode`` (the middle of the fullest of
+        50 equal bins of [0, 1], the lowest of several), ``median``, ``lower`` and ``upper``
+        (quantiles 0.16 and 0.84; NaN where no pair has the sign), and for x = 0.1, 0.25 and 0.5
+        ``share_beyond_x``, of all the layer's pairs those beyond x on that side.
     """
     rows = []
     for layer, distances in _by_layer(D):
@@ -193,16 +188,16 @@ def summarise_by_layer(
             sizes = (sign * distances)[sign * distances > 0]
             row: dict[str, Any] = {"layer": layer, "sign": name}
             row["share"] = sizes.size / distances.size
-            row |= _mode_and_spread(sizes, sign, bins)
-            row |= {f"share_beyond_{x:g}": (sizes > x).sum() / distances.size for x in thresholds}
+            row |= _mode_and_spread(sizes, sign)
+            row |= {f"share_beyond_{x}": (sizes > x).sum() / distances.size for x in _BEYOND}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _mode_and_spread(sizes: Floats, sign: int, bins: int) -> dict[str, float]:
+def _mode_and_spread(sizes: Floats, sign: int) -> dict[str, float]:
     if sizes.size == 0:
         return dict.fromkeys(("mode", "median", "lower", "upper"), np.nan)
-    counts, edges = np.histogram(sizes, bins, (0, 1))
+    counts, edges = np.histogram(sizes, 50, (0, 1))
     fullest = int(counts.argmax())
     low, median, high = np.quantile(sizes, [QUANTILES[0], 0.5, QUANTILES[1]])
     lower, upper = sorted((sign * low, sign * high))
@@ -210,7 +205,7 @@ def _mode_and_spread(sizes: Floats, sign: int, bins: int) -> dict[str, float]:
     return {"mode": mode, "median": sign * median, "lower": lower, "upper": upper}
 
 
-def _by_layer(D: xr.DataArray) -> Iterator[tuple[Hashable, Floats]]:
+def _by_layer(D: xr.DataArray) -> Iterator[tuple[str, Floats]]:
     """Each layer in order of appearance, with all its distances."""
     if "layer" not in D.coords or "feature" not in D.dims:
         raise ValueError(
@@ -258,30 +253,27 @@ def kind_histograms(D: xr.DataArray, kinds: Mapping[str, str], *, bins: int = 10
     ValueError
         If a layer has no kind or another one.
     """
-    edges = np.linspace(-1, 1, bins + 1)
     named = {str(layer): values for layer, values in _by_layer(D)}
     odd = {name: kinds.get(name) for name in named if kinds.get(name) not in KINDS}
     if odd:
         raise ValueError(f"expected layers of a kind among {', '.join(KINDS)}, got {odd}")
-    parts = []
-    for kind in dict.fromkeys(KINDS.values()):
-        of_kind = [values for name, values in named.items() if KINDS[kinds[name]] == kind]
-        if not of_kind:
-            continue
-        counts = np.sum([np.histogram(values, edges)[0] for values in of_kind], axis=0)
-        columns = {"left": edges[:-1], "right": edges[1:], "share": counts / counts.sum()}
-        parts.append(pd.DataFrame({"kind": kind} | columns))
-    return pd.concat(parts, ignore_index=True)
+    parts = {
+        kind: [values for name, values in named.items() if KINDS[kinds[name]] == kind]
+        for kind in dict.fromkeys(KINDS.values())
+    }
+    tables = [
+        _histogram(of_kind, bins).assign(kind=kind) for kind, of_kind in parts.items() if of_kind
+    ]
+    return pd.concat(tables, ignore_index=True)[["kind", *_BIN]]
 
 
-TAILS = (0.25, 0.5, 0.75)
+TAILS = (0.25, 0.5)
 EXTREME = 0.5
 NEAR_ZERO = 0.01
 WIDEST = 0.01
 LOWEST = 10
 REACH = 0.001
 _BINS, _SMOOTHING = 200, 2.0  # bins of [-1, 1]; standard deviation in bins
-_EVERYTHING = "all"
 
 
 def measure_behaviour(D: xr.DataArray, kinds: Mapping[str, str]) -> pd.DataFrame:
@@ -305,31 +297,29 @@ def measure_behaviour(D: xr.DataArray, kinds: Mapping[str, str]) -> pd.DataFrame
             Features, classes, and their product.
         ``mean_size, widest``
             Mean and greatest |D|.
-        ``presence, absence, zero``
-            Shares of the pairs on each side and at exactly 0. As a density has area 1, these are
-            the areas of the two sides.
+        ``presence, absence``
+            Shares of the pairs on each side. As a density has area 1, these are the areas of the
+            two sides.
         ``presence_size, absence_size``
             Mean |D| of a side: the degree to which its features mark.
-        ``presence_mass, absence_mass``
-            Sum of |D| of a side by the number of all pairs: number times degree.
         ``above_x, below_x``
-            Share of the pairs with D > x, with D < -x, for x = 0.25, 0.5, 0.75.
-        ``highest, lowest``
-            Quantiles 0.999 and 0.001 of D: how long the tails are.
+            Share of the pairs with D > x, with D < -x, for x = 0.25, 0.5.
+        ``highest``
+            Quantile 0.999 of D: how long the tail of presence is.
         ``near_zero``
             Share of the pairs with |D| <= 0.01.
-        ``presence_mode, absence_mode, valley_ratio, near_zero_ratio``
-            Places of the modes; density in the valley and near zero by that of the lower mode.
-            NaN where a side has no pair.
-        ``S_spread, S_log_skew, S_lognormal, S_normal, S_exponential``
-            For S = presence, absence: width of the middle 68 % of |D|; skewness of log |D| (0 for
-            a log-normal law); and Kolmogorov-Smirnov distances of |D| to each law, fitted by
-            maximum likelihood. NaN where fewer than two values occur.
+        ``valley_ratio, near_zero_ratio``
+            Density in the valley and near zero by that of the lower mode. NaN where a side has no
+            pair.
+        ``S_spread, S_lognormal, S_normal, S_exponential``
+            For S = presence, absence: width of the middle 68 % of |D|, and Kolmogorov-Smirnov
+            distances of |D| to each law, fitted by maximum likelihood. NaN where fewer than two
+            values occur.
         ``among_widest``
             Share of the pairs that are among the widest 1 % of the embedding.
-        ``absent_units, absent_share, absent_most``
-            Features with D < -0.5 for some class; of their shares of classes with D < -0.5 the
-            quantile 0.95; and the most classes of any feature.
+        ``absent_share``
+            Of the features with D < -0.5 for some class, the quantile 0.95 of their shares of
+            classes with D < -0.5.
         ``shared_lowest``
             Most classes among whose ten lowest features of the embedding one feature is.
 
@@ -355,11 +345,12 @@ def measure_behaviour(D: xr.DataArray, kinds: Mapping[str, str]) -> pd.DataFrame
         part = values[:, chosen]
         row: dict[str, Any] = {"scope": scope, "name": name, "kind": kind}
         row |= {"units": part.shape[1], "classes": part.shape[0], "pairs": part.size}
-        row |= _sizes_and_tails(part.ravel()) | _modes(part.ravel())
+        row |= _sizes_and_tails(part.ravel()) | _valley(part.ravel())
         for side, sizes in (("presence", part[part > 0]), ("absence", -part[part < 0])):
             row |= {f"{side}_{what}": value for what, value in _shape(sizes).items()}
         row["among_widest"] = float((np.abs(part) >= bar).mean())
-        row |= _extremely_absent(part)
+        absent = (part < -EXTREME).mean(axis=0)
+        row["absent_share"] = np.quantile(absent[absent > 0], 0.95) if absent.any() else np.nan
         row["shared_lowest"] = int(in_lowest[chosen].max())
         rows.append(row)
     return pd.DataFrame(rows)
@@ -401,75 +392,53 @@ def _parts(
     kind_of = np.array([kinds[name] for name in layers])
     for kind in dict.fromkeys(kinds[name] for name in names):
         yield "kind", kind, kind, kind_of == kind
-    yield _EVERYTHING, _EVERYTHING, _EVERYTHING, np.ones(layers.size, dtype=bool)
+    yield "all", "all", "all", np.ones(layers.size, dtype=bool)
 
 
-def _sizes_and_tails(distances: Floats) -> dict[str, float]:
-    sizes, n = np.abs(distances), distances.size
-    lowest, highest = np.quantile(distances, [REACH, 1 - REACH])
+def _sizes_and_tails(distances: Floats) -> dict[str, Any]:
+    sizes = np.abs(distances)
     row = {"mean_size": sizes.mean(), "widest": sizes.max()}
     for side, part in (("presence", sizes[distances > 0]), ("absence", sizes[distances < 0])):
-        row[side] = part.size / n
+        row[side] = part.size / distances.size
         row[f"{side}_size"] = part.mean() if part.size else np.nan
-        row[f"{side}_mass"] = part.sum() / n
-    row |= {"zero": (sizes == 0).mean(), "near_zero": (sizes <= NEAR_ZERO).mean()}
     row |= {f"above_{x:g}": (distances > x).mean() for x in TAILS}
     row |= {f"below_{x:g}": (distances < -x).mean() for x in TAILS}
-    return {name: float(value) for name, value in row.items()} | {
-        "highest": float(highest),
-        "lowest": float(lowest),
-    }
+    row["highest"] = np.quantile(distances, 1 - REACH)
+    return row | {"near_zero": (sizes <= NEAR_ZERO).mean()}
 
 
-def _modes(distances: Floats) -> dict[str, float]:
-    """Both modes of the smoothed density, and the density between them by the lower one's."""
-    row = dict.fromkeys(
-        ("presence_mode", "absence_mode", "valley_ratio", "near_zero_ratio"), float("nan")
-    )
+def _valley(distances: Floats) -> dict[str, float]:
+    """Smoothed density between its two modes and near zero, by that of the lower mode."""
     counts, edges = np.histogram(distances[distances != 0], _BINS, (-1, 1))
     middle, density = _BINS // 2, gaussian_filter1d(counts.astype(float), _SMOOTHING)
     if not counts[:middle].any() or not counts[middle:].any():
-        return row
+        return {"valley_ratio": np.nan, "near_zero_ratio": np.nan}
     low, high = int(density[:middle].argmax()), middle + int(density[middle:].argmax())
     peak = min(density[low], density[high])
     near_zero = (np.abs(distances) <= NEAR_ZERO).sum() * (edges[1] - edges[0]) / (2 * NEAR_ZERO)
-    return row | {
-        "absence_mode": float(edges[low] + edges[low + 1]) / 2,
-        "presence_mode": float(edges[high] + edges[high + 1]) / 2,
-        "valley_ratio": float(density[low : high + 1].min() / peak),
-        "near_zero_ratio": float(near_zero / peak),
-    }
+    valley = density[low : high + 1].min()
+    return {"valley_ratio": valley / peak, "near_zero_ratio": near_zero / peak}
 
 
 def _shape(sizes: Floats) -> dict[str, float]:
     """Spread of one side, and how well three laws fit it."""
-    names = ("spread", "log_skew", "lognormal", "normal", "exponential")
     if sizes.size == 0 or sizes.min() == sizes.max():
-        return dict.fromkeys(names, float("nan"))
+        return dict.fromkeys(("spread", "lognormal", "normal", "exponential"), np.nan)
     sizes = np.sort(sizes)
     logs = np.log(sizes)
-    scaled_logs = (logs - logs.mean()) / logs.std()
     low, high = np.quantile(sizes, QUANTILES)
-    laws = (ndtr(scaled_logs), ndtr((sizes - sizes.mean()) / sizes.std()))
-    exponential = -np.expm1(-sizes / sizes.mean())
-    gaps = (_widest_gap(law) for law in (*laws, exponential))
-    return dict(zip(names, (float(high - low), float((scaled_logs**3).mean()), *gaps), strict=True))
+    return {
+        "spread": high - low,
+        "lognormal": _widest_gap(ndtr((logs - logs.mean()) / logs.std())),
+        "normal": _widest_gap(ndtr((sizes - sizes.mean()) / sizes.std())),
+        "exponential": _widest_gap(-np.expm1(-sizes / sizes.mean())),
+    }
 
 
 def _widest_gap(law: Floats) -> float:
     """Kolmogorov-Smirnov distance to a law, from its distribution function at the sorted sample."""
     steps = np.arange(law.size + 1) / law.size
     return float(max((steps[1:] - law).max(), (law - steps[:-1]).max()))
-
-
-def _extremely_absent(values: Floats) -> dict[str, float]:
-    classes = (values < -EXTREME).sum(axis=0)
-    found = classes[classes > 0]
-    return {
-        "absent_units": found.size,
-        "absent_share": float(np.quantile(found, 0.95) / len(values)) if found.size else np.nan,
-        "absent_most": int(classes.max()),
-    }
 
 
 def _classes_with_feature_lowest(values: Floats) -> NDArray[np.int64]:
@@ -479,7 +448,8 @@ def _classes_with_feature_lowest(values: Floats) -> NDArray[np.int64]:
     return np.bincount(lowest[negative], minlength=values.shape[1])
 
 
-_PAIR = ["sign", "unit", "class", "distance"]
+_PAIR = ["layer", "sign", "unit", "class", "distance"]
+_DEPTHS = 3
 _SHARED = ["layer", "unit", "n_classes", "classes", "distances", "mean_distance"]
 
 
@@ -500,27 +470,22 @@ def strongest_pairs(D: xr.DataArray) -> pd.DataFrame:
     """
     D = _checked(D)
     layers = D["layer"].to_numpy()
-    rows = [
-        row
-        for layer in dict.fromkeys(layers.tolist())
-        for row in _both_ends(D, np.flatnonzero(layers == layer))
-    ]
-    return pd.DataFrame(rows, columns=["layer", *_PAIR])
+    runs = (np.flatnonzero(layers == layer) for layer in dict.fromkeys(layers.tolist()))
+    return pd.DataFrame([row for run in runs for row in _widest(D, run)], columns=_PAIR)
 
 
-def strongest_by_depth(D: xr.DataArray, *, parts: int = 3) -> pd.DataFrame:
+def strongest_by_depth(D: xr.DataArray) -> pd.DataFrame:
     """Highest and lowest distance among the first, the middle and the last layers.
 
     Section 5 of Garcia-Gasulla et al. (2018) shows such pairs for a few layers chosen by hand
-    (figures 2 and 4); here the depth is cut into runs of layers as equal as can be.
+    (figures 2 and 4); here the depth is cut into three runs of layers as equal as can be, of which
+    the first have a layer more where they cannot be equal. A network with fewer layers is cut into
+    single ones.
 
     Parameters
     ----------
     D : DataArray (class, feature) with the coordinates ``class``, ``layer`` and ``unit``
         Signed distances, layers in the order of the network.
-    parts : int
-        Runs into which the layers are cut; the first ones have a layer more where they cannot be
-        equal. A network with fewer layers is cut into single layers.
 
     Returns
     -------
@@ -531,34 +496,30 @@ def strongest_by_depth(D: xr.DataArray, *, parts: int = 3) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If ``parts`` is below 1, or dimensions or coordinates are missing.
+        If dimensions or coordinates are missing.
     """
-    if parts < 1:
-        raise ValueError(f"expected parts >= 1, got {parts}")
     D = _checked(D)
     layers = D["layer"].to_numpy()
     names = list(dict.fromkeys(layers.tolist()))
-    depth = np.array([names.index(layer) for layer in layers.tolist()], dtype=np.intp)
-    runs = np.array_split(np.arange(len(names)), min(parts, len(names)))
     rows = [
         {"part": part} | row
-        for part, run in enumerate(runs, start=1)
-        for row in _both_ends(D, np.flatnonzero(np.isin(depth, run)))
+        for part, run in enumerate(np.array_split(names, min(_DEPTHS, len(names))), start=1)
+        for row in _widest(D, np.flatnonzero(np.isin(layers, run)))
     ]
-    return pd.DataFrame(rows, columns=["part", "layer", *_PAIR])
+    return pd.DataFrame(rows, columns=["part", *_PAIR])
 
 
-def shared_absences(D: xr.DataArray, *, lowest: int = 10) -> pd.DataFrame:
+def shared_absences(D: xr.DataArray) -> pd.DataFrame:
     """Units that mark several classes by their absence (figure 3 of the paper).
+
+    A unit counts for a class if fewer than ten units have a lower distance to it, and its own is
+    negative. All of several equal units count: to take the first of them would favour the same few
+    layers in every class.
 
     Parameters
     ----------
     D : DataArray (class, feature) with the coordinates ``class``, ``layer`` and ``unit``
         Signed distances.
-    lowest : int
-        A unit counts for a class if fewer than so many units have a lower distance to it, and its
-        own is negative. All of several equal units count: to take the first of them would favour
-        the same few layers in every class.
 
     Returns
     -------
@@ -570,19 +531,17 @@ def shared_absences(D: xr.DataArray, *, lowest: int = 10) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If ``lowest`` is below 1, or dimensions or coordinates are missing.
+        If dimensions or coordinates are missing.
 
     References
     ----------
     Garcia-Gasulla et al. (2018), section 5: one unit of ``fc7`` is among the ten lowest of four
     classes of birds.
     """
-    if lowest < 1:
-        raise ValueError(f"expected lowest >= 1, got {lowest}")
     D = _checked(D)
     values, classes = D.to_numpy(), D["class"].to_numpy()
     layers, units = D["layer"].to_numpy(), D["unit"].to_numpy()
-    last = min(lowest, values.shape[1]) - 1
+    last = min(LOWEST, values.shape[1]) - 1
     bound = np.partition(values, last, axis=1)[:, last : last + 1]
     counts = (values <= bound) & (values < 0)
     rows = []
@@ -638,35 +597,21 @@ def extreme_units(D: xr.DataArray, layer: str, label: Hashable, *, n: int = 3) -
             f"{list(dict.fromkeys(D['layer'].to_numpy().tolist()))}, classes: "
             f"{D['class'].to_numpy().tolist()}"
         )
-    values, units = D.to_numpy()[row[0], columns], D["unit"].to_numpy()[columns]
-    rows = [
-        {
-            "layer": layer,
-            "sign": name,
-            "unit": int(units[at]),
-            "class": label,
-            "distance": float(values[at]),
-        }
-        for sign, name in ((1, "presence"), (-1, "absence"))
-        for at in np.argsort(-sign * values, kind="stable")[:n]
-        if sign * values[at] > 0
-    ]
-    return pd.DataFrame(rows, columns=["layer", *_PAIR])
+    return pd.DataFrame(_widest(D.isel({"class": row}), columns, n), columns=_PAIR)
 
 
-def _both_ends(D: xr.DataArray, columns: NDArray[np.intp]) -> Iterator[dict[str, Hashable]]:
-    """Highest and lowest distance of some features, those with the sign that they stand for."""
-    part = D.to_numpy()[:, columns]
+def _widest(D: xr.DataArray, columns: NDArray[np.intp], n: int = 1) -> list[dict[str, Any]]:
+    """Highest and lowest distances of some features, those with the sign that they stand for."""
+    part, rows = D.to_numpy()[:, columns], []
     for sign, name in ((1, "presence"), (-1, "absence")):
-        row, column = np.unravel_index((sign * part).argmax(), part.shape)
-        if sign * part[row, column] > 0:
-            yield {
-                "layer": D["layer"].to_numpy()[columns[column]],
-                "sign": name,
-                "unit": int(D["unit"].to_numpy()[columns[column]]),
-                "class": D["class"].to_numpy()[row].item(),
-                "distance": float(part[row, column]),
-            }
+        sizes = (sign * part).ravel()
+        for place in [sizes.argmax()] if n == 1 else np.argsort(-sizes, kind="stable")[:n]:
+            row, column = np.unravel_index(place, part.shape)
+            if sizes[place] > 0:
+                feature = D.isel({"class": row, "feature": columns[column]})
+                pair = {key: feature[key].item() for key in ("layer", "unit", "class")}
+                rows.append(pair | {"sign": name, "distance": feature.item()})
+    return rows
 
 
 def _checked(D: xr.DataArray) -> xr.DataArray:

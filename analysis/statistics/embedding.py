@@ -55,10 +55,7 @@ class FullNetworkEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
         Cut points, in standard deviations from the mean: below ``lower`` gives -1, above ``upper``
         +1, the bounds themselves 0.
     layers : str or sequence of str, optional
-        Keep only the features of these layers. Needs to know which layer a feature belongs to: X
-        with the coordinate ``layer``, or ``feature_layers``.
-    feature_layers : sequence of str, optional
-        Layer of each feature, for an X without coordinates.
+        Keep only the features of these layers, of an X with the coordinate ``layer``.
 
     Attributes
     ----------
@@ -89,12 +86,10 @@ class FullNetworkEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
         upper: float = 0.15,
         *,
         layers: str | Sequence[str] | None = None,
-        feature_layers: Sequence[str] | None = None,
     ) -> None:
         self.lower = lower
         self.upper = upper
         self.layers = layers
-        self.feature_layers = feature_layers
 
     def fit(self, X: ArrayLike | xr.DataArray, y: object = None) -> Self:
         """Learn mean and standard deviation of every feature.
@@ -113,14 +108,15 @@ class FullNetworkEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
             Bounds out of order, values that are not finite, another shape, unknown layers.
         """
         self._check_bounds()
-        checked: Array | xr.DataArray
+        names, attributes = None, {}
+        checked: Any
         if isinstance(X, xr.DataArray):
-            checked = self._conform(X)
-            self.provenance_ = {str(k): plain_json(v) for k, v in X.attrs.items()}
+            checked, attributes = self._conform(X), X.attrs
+            if "layer" in X.coords:
+                names = np.asarray(X["layer"].to_numpy(), dtype=object)
         else:
             checked = validate_data(self, X, ensure_min_samples=2)
-            self.provenance_ = {}
-        names = self._layer_of_each(checked)
+        self.provenance_ = {str(k): plain_json(v) for k, v in attributes.items()}
         self.kept_ = _kept(self.layers, names, checked.shape[1])
         self.layers_ = None if names is None else list(dict.fromkeys(names[self.kept_].tolist()))
         self.mean_, self.scale_ = moments(checked, self.kept_)
@@ -149,22 +145,14 @@ class FullNetworkEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
         bounds = {"lower": self.lower, "upper": self.upper}
         if not isinstance(X, xr.DataArray):
             checked: Array = validate_data(self, X, reset=False)
-            return discretised(checked, self.kept_, self.mean_, self.scale_, **bounds)
+            kept = checked if self.kept_.size == checked.shape[1] else checked[:, self.kept_]
+            return discretised(kept, self.mean_, self.scale_, **bounds)
         X = self._select(X)
-        attributes = {**X.attrs, **bounds}
-        if X.chunks is None:
-            every = np.arange(X.shape[1])
-            values = discretised(X.to_numpy(), every, self.mean_, self.scale_, **bounds)
-            return X.copy(data=values).assign_attrs(attributes)
         learnt = [xr.DataArray(each, dims="feature") for each in (self.mean_, self.scale_)]
-        lazy: xr.DataArray = xr.apply_ufunc(
-            lambda x, mean, scale: discretised(x, np.arange(mean.size), mean, scale, **bounds),
-            X,
-            *learnt,
-            dask="parallelized",
-            output_dtypes=[np.int8],
+        found: xr.DataArray = xr.apply_ufunc(
+            discretised, X, *learnt, kwargs=bounds, dask="parallelized", output_dtypes=[np.int8]
         )
-        return lazy.rename(X.name).assign_attrs(attributes)
+        return found.rename(X.name).assign_attrs(X.attrs | bounds)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> Array:
         """Names of the kept features, shape (kept,), such as ``fire9_370``; else ``x0``, …."""
@@ -190,21 +178,27 @@ class FullNetworkEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
             The folder.
         """
         check_is_fitted(self)
-        names = getattr(self, "feature_names_in_", None)
+        folder, names = Path(folder), getattr(self, "feature_names_in_", None)
+        numbers = save({"mean": self.mean_, "scale": self.scale_, "kept": self.kept_})
         facts = {
+            "format": FORMAT,
+            "format_version": VERSION,
             "lower": float(self.lower),
             "upper": float(self.upper),
             "layers": None if self.layers is None else _as_list(self.layers),
-            "feature_layers": None if self.feature_layers is None else list(self.feature_layers),
             "kept_layers": self.layers_,
             "n_features_in": int(self.n_features_in_),
             "feature_names_in": None if names is None else [str(name) for name in names],
             "provenance": self.provenance_,
             "classes": [str(name) for name in classes],
             "versions": {package: version(package) for package in _PACKAGES},
+            "numbers_sha256": hashlib.sha256(numbers).hexdigest(),
         }
-        tensors = {"mean": self.mean_, "scale": self.scale_, "kept": self.kept_}
-        return write_embedding(Path(folder), tensors, facts)
+        text = json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
+        for name, content in ((NUMBERS, numbers), (FACTS, f"{text}\n".encode())):
+            with written_whole(folder / name) as partial:
+                partial.write_bytes(content)
+        return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -223,14 +217,18 @@ class FullNetworkEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
             If they hold anything else than what was saved: another format or version, other names,
             types or sizes, another checksum.
         """
-        tensors, facts = read_embedding(Path(folder))
-        bounds, names = (facts["lower"], facts["upper"]), facts["feature_names_in"]
-        read = cls(*bounds, layers=facts["layers"], feature_layers=facts["feature_layers"])
+        folder = Path(folder)
+        for name in (FACTS, NUMBERS):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder} is no saved embedding: it lacks {name}")
+        facts = _read_facts(folder / FACTS)
+        read = cls(facts["lower"], facts["upper"], layers=facts["layers"])
         read._check_bounds()
         read.n_features_in_ = facts["n_features_in"]
-        if names is not None:
-            read.feature_names_in_ = np.array(names, dtype=object)
+        if facts["feature_names_in"] is not None:
+            read.feature_names_in_ = np.array(facts["feature_names_in"], dtype=object)
         read.layers_, read.provenance_ = facts["kept_layers"], facts["provenance"]
+        tensors = _read_numbers(folder / NUMBERS, facts)
         read.mean_, read.scale_, read.kept_ = (tensors[k] for k in ("mean", "scale", "kept"))
         return read
 
@@ -256,19 +254,6 @@ class FullNetworkEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
             )
         self._remember(X, X.shape[1])
         return X
-
-    def _layer_of_each(self, X: Array | xr.DataArray) -> Array | None:
-        if self.feature_layers is not None:
-            names = np.asarray(self.feature_layers, dtype=object)
-            if names.shape != (X.shape[1],):
-                raise ValueError(
-                    f"expected feature_layers to name the layer of each of {X.shape[1]} features, "
-                    f"got shape {names.shape}"
-                )
-            return names
-        if isinstance(X, xr.DataArray) and "layer" in X.coords:
-            return np.asarray(X["layer"].to_numpy(), dtype=object)
-        return None
 
     def _select(self, X: xr.DataArray) -> xr.DataArray:
         """Take the kept features of a DataArray, by name where there are names."""
@@ -311,7 +296,7 @@ def _kept(layers: str | Sequence[str] | None, names: Array | None, n: int) -> ND
     if names is None:
         raise ValueError(
             "layers were chosen, but X does not say which layer a feature belongs to: give a "
-            "DataArray with the coordinate 'layer', or feature_layers"
+            "DataArray with the coordinate 'layer'"
         )
     wanted, known = _as_list(layers), list(dict.fromkeys(names.tolist()))
     unknown = [name for name in wanted if name not in known]
@@ -333,17 +318,16 @@ FIT_VALUES, TRANSFORM_VALUES = 2**22, 2**19
 """Values held in float64 at a time."""
 
 
-def columns(X: Array | xr.DataArray, kept: NDArray[np.int64]) -> Iterator[tuple[int, Array]]:
+def columns(X: Array | xr.DataArray, kept: Array) -> Iterator[tuple[int, Array]]:
     """Yield ``(first, block)``: the kept features as float64, some at a time."""
-    blocks: Iterable[tuple[int, Array]]
-    blocks = blocks_of(X.isel(feature=kept)) if isinstance(X, xr.DataArray) else [(0, X)]
+    named = isinstance(X, xr.DataArray)  # of an array without names all features are kept
+    blocks: Any = blocks_of(X.isel(feature=kept)) if isinstance(X, xr.DataArray) else [(0, X)]
     step = max(1, FIT_VALUES // X.shape[0])
     for offset, block in blocks:
-        n = block.shape[1] if isinstance(X, xr.DataArray) else kept.size
-        for first in range(0, n, step):
-            part = slice(first, min(first + step, n))
-            taken = block[:, part] if isinstance(X, xr.DataArray) else block[:, kept[part]]
-            yield offset + first, taken.astype(np.float64)
+        for first in range(0, block.shape[1], step):
+            # Layout decides the order of sums: columns picked by number lie one after the other.
+            part = slice(first, first + step)
+            yield offset + first, block[:, part if named else kept[part]].astype(np.float64)
 
 
 def moments(X: Array | xr.DataArray, kept: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -365,20 +349,18 @@ def moments(X: Array | xr.DataArray, kept: NDArray[np.int64]) -> tuple[Array, Ar
 
 
 def discretised(
-    X: Array, kept: NDArray[np.int64], mean: Array, scale: Array, *, lower: float, upper: float
+    X: Array, mean: Array, scale: Array, *, lower: float, upper: float
 ) -> NDArray[np.int8]:
-    """-1, 0 or 1 for every image and kept feature, some images at a time."""
-    out = np.empty((len(X), kept.size), np.int8)
-    divisor = np.where(scale > 0, scale, 1.0)
-    rows = max(1, TRANSFORM_VALUES // max(1, kept.size))
+    """-1, 0 or 1 for every image and feature, some images at a time."""
+    out = np.empty(X.shape, np.int8)
+    rows = max(1, TRANSFORM_VALUES // max(1, X.shape[1]))
     for first in range(0, len(X), rows):
-        part = X[first : first + rows]
-        z = (part if kept.size == X.shape[1] else part[:, kept]) - mean
+        z = X[first : first + rows] - mean
         if not np.isfinite(z).all():
             raise ValueError(
                 f"expected finite features, got {(~np.isfinite(z)).sum()} that are not"
             )
-        z /= divisor
+        z /= np.where(scale > 0, scale, 1.0)
         out[first : first + rows] = np.subtract(z > upper, z < lower, dtype=np.int8)
     out[:, scale == 0] = 0
     return out
@@ -393,7 +375,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "lower": (float,),
     "upper": (float,),
     "layers": (list, type(None)),
-    "feature_layers": (list, type(None)),
     "kept_layers": (list, type(None)),
     "n_features_in": (int,),
     "feature_names_in": (list, type(None)),
@@ -402,65 +383,19 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "versions": (dict,),
     "numbers_sha256": (str,),
 }
-_LISTS_OF_NAMES = ("layers", "feature_layers", "kept_layers", "feature_names_in", "classes")
 _MOST = 2**31  # features; their names may be made from their number
 _TENSORS = {"mean": np.dtype(np.float64), "scale": np.dtype(np.float64), "kept": np.dtype(np.int64)}
 
 
-def write_embedding(folder: Path, tensors: dict[str, Array], facts: dict[str, Any]) -> Path:
-    """Write both files, each whole or not at all."""
-    numbers = save({name: np.ascontiguousarray(tensors[name]) for name in _TENSORS})
-    head = {"format": FORMAT, "format_version": VERSION}
-    checksum = {"numbers_sha256": hashlib.sha256(numbers).hexdigest()}
-    text = json.dumps(head | facts | checksum, indent=1, allow_nan=False, ensure_ascii=False)
-    for name, content in ((NUMBERS, numbers), (FACTS, f"{text}\n".encode())):
-        with written_whole(folder / name) as partial:
-            partial.write_bytes(content)
-    return folder
-
-
-def read_embedding(folder: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read both files and check that they hold what was written.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one is missing.
-    ValueError
-        Another format or version, unknown or missing names, other types or sizes, another checksum.
-    """
-    for name in (FACTS, NUMBERS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} is no saved embedding: it lacks {name}")
-    facts = _checked_facts(folder / FACTS)
-    content = (folder / NUMBERS).read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != facts["numbers_sha256"]:
-        raise ValueError(
-            f"{folder / NUMBERS} is not the file that {FACTS} was written with: expected SHA-256 "
-            f"{facts['numbers_sha256']}, got {found}; save the embedding again"
-        )
-    try:
-        tensors: dict[str, Array] = load(content)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{folder / NUMBERS} is not a safetensors file ({error})") from error
-    _check_tensors(tensors, facts, folder / NUMBERS)
-    return tensors, facts
-
-
 def plain_json(value: Any) -> Any:
     """Turn NumPy's numbers and arrays into Python's, and what JSON does not know into text."""
-    if isinstance(value, np.generic | np.ndarray):
-        return plain_json(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain_json(each) for each in value]
-    if isinstance(value, dict):
-        return {str(name): plain_json(each) for name, each in value.items()}
-    known = value is None or isinstance(value, bool | int | str)
-    return value if known or (isinstance(value, float) and np.isfinite(value)) else str(value)
+    known = (np.generic, np.ndarray)
+    text = json.dumps(value, default=lambda v: v.tolist() if isinstance(v, known) else str(v))
+    return json.loads(text, parse_constant=str)
 
 
-def _checked_facts(path: Path) -> dict[str, Any]:
+def _read_facts(path: Path) -> dict[str, Any]:
+    """Read what was written beside the numbers, and check its names, types and sizes."""
     try:
         facts = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or too deep
@@ -475,38 +410,47 @@ def _checked_facts(path: Path) -> dict[str, Any]:
     if set(facts) != set(_TYPES):
         unknown, missing = sorted(set(facts) - set(_TYPES)), sorted(set(_TYPES) - set(facts))
         raise ValueError(f"{path}: unknown entries {unknown}, missing entries {missing}")
-    _check_types(facts, path)
-    return facts
-
-
-def _check_types(facts: dict[str, Any], path: Path) -> None:
     for name, types in _TYPES.items():
         if type(facts[name]) not in types:
             kinds = " or ".join(kind.__name__ for kind in types)
             raise ValueError(f"{path}: expected {name} to be {kinds}, got {facts[name]!r:.60}")
-    for name in _LISTS_OF_NAMES:
-        if not all(isinstance(each, str) for each in facts[name] or ()):
+        if list in types and not all(isinstance(each, str) for each in facts[name] or ()):
             raise ValueError(f"{path}: expected {name} to be a list of names")
-    n = facts["n_features_in"]
+    n, names = facts["n_features_in"], facts["feature_names_in"]
     if not 0 < n <= _MOST:
         raise ValueError(f"{path}: expected 1 to {_MOST} features, got {n}")
-    for name in ("feature_layers", "feature_names_in"):
-        if facts[name] is not None and len(facts[name]) != n:
-            raise ValueError(f"{path}: expected {n} {name}, got {len(facts[name])}")
+    if names is not None and len(names) != n:
+        raise ValueError(f"{path}: expected {n} feature_names_in, got {len(names)}")
+    return facts
 
 
-def _check_tensors(tensors: dict[str, Array], facts: dict[str, Any], path: Path) -> None:
+def _read_numbers(path: Path, facts: dict[str, Any]) -> dict[str, Array]:
+    """Read moments and kept features, and check that they are those that were written."""
+    content = path.read_bytes()
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != facts["numbers_sha256"]:
+        raise ValueError(
+            f"{path} is not the file that {FACTS} was written with: expected SHA-256 "
+            f"{facts['numbers_sha256']}, got {checksum}; save the embedding again"
+        )
+    try:
+        tensors: dict[str, Array] = load(content)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a safetensors file ({error})") from error
     if set(tensors) != set(_TENSORS):
         raise ValueError(f"{path}: expected the tensors {sorted(_TENSORS)}, got {sorted(tensors)}")
+    kept, mean, scale, n = (
+        *(tensors[k] for k in ("kept", "mean", "scale")),
+        facts["n_features_in"],
+    )
     for name, dtype in _TENSORS.items():
-        if tensors[name].dtype != dtype or tensors[name].shape != (tensors["kept"].size,):
+        if tensors[name].dtype != dtype or tensors[name].shape != (kept.size,):
             raise ValueError(
-                f"{path}: expected {name} as {dtype} of shape ({tensors['kept'].size},), got "
+                f"{path}: expected {name} as {dtype} of shape ({kept.size},), got "
                 f"{tensors[name].dtype} of shape {tensors[name].shape}"
             )
-    kept, n = tensors["kept"], facts["n_features_in"]
     if kept.size == 0 or kept.min() < 0 or kept.max() >= n or (np.diff(kept) <= 0).any():
         raise ValueError(f"{path}: expected kept features in order, from 0 to {n - 1}")
-    scale = tensors["scale"]
-    if not np.isfinite(tensors["mean"]).all() or not np.isfinite(scale).all() or scale.min() < 0:
+    if not np.isfinite(mean).all() or not np.isfinite(scale).all() or scale.min() < 0:
         raise ValueError(f"{path}: expected finite means, and scales from 0")
+    return tensors

@@ -1130,12 +1130,10 @@ def describe_classes(
     return table.sort_values("beyond_chance", ascending=False, kind="stable", ignore_index=True)
 
 
-def ends_of(n: int, most: int) -> NDArray[np.int64]:
-    """Positions of the first and the last of ``n`` rows, ``most`` together; all if they are fewer.
+def first_and_last(n: int, limit: int) -> NDArray[np.int64]:
+    """Positions of the first and the last of ``n`` rows, ``limit`` together; all if they are fewer.
 
     Of an odd number, the first ones are one more.
     """
-    if n <= most:
-        return np.arange(n)
-    first = (most + 1) // 2
-    return np.concatenate([np.arange(first), np.arange(n - most + first, n)])
+    rows = np.arange(n)
+    return rows if n <= limit else np.r_[rows[: (limit + 1) // 2], rows[n - limit // 2 :]]

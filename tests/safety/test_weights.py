@@ -214,7 +214,7 @@ NAN = float("nan")
 FACTS: list[dict[str, object]] = [
     {"lower": NAN}, {"upper": NAN}, {"upper": float("inf")}, {"lower": 9.0}, {"lower": "0"},
     {"n_features_in": -1}, {"n_features_in": 10**30}, {"n_features_in": True},
-    {"n_features_in": 5}, {"feature_layers": ["../../etc"] * 5}, {"feature_names_in": [1] * 6},
+    {"n_features_in": 5}, {"kept_layers": ["../../etc", 5]}, {"feature_names_in": [1] * 6},
     {"kept_layers": [["nested"]]}, {"classes": {"a": 1}}, {"classes": [3]}, {"format": "other"},
     {"format_version": 2}, {"format_version": "1"}, {"numbers_sha256": "0" * 64},
     {"provenance": []}, {"more": "/etc/passwd"}, {"versions": None},

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from analysis.statistics import thresholds_between
-from analysis.statistics.noise import describe_classes, ends_of
+from analysis.statistics.noise import describe_classes, first_and_last
 
 
 def test_counts_and_ends_are_those_of_every_pair() -> None:
@@ -53,5 +53,5 @@ def test_counts_and_ends_are_those_of_every_pair() -> None:
     ("n", "most", "expected"),
     [(3, 5, [0, 1, 2]), (5, 5, [0, 1, 2, 3, 4]), (10, 4, [0, 1, 8, 9]), (10, 3, [0, 1, 9])],
 )
-def test_ends_of_a_list(n: int, most: int, expected: list[int]) -> None:
-    assert ends_of(n, most).tolist() == expected
+def test_first_and_last_a_list(n: int, most: int, expected: list[int]) -> None:
+    assert first_and_last(n, most).tolist() == expected

@@ -187,9 +187,8 @@ def test_layers_are_kept_by_name():
     found = some.transform(labelled(X))
     np.testing.assert_array_equal(found, expected)
     assert found["layer"].values.tolist() == ["conv1", "conv1", "fc", "fc", "fc"]
-    names = labelled(X)["layer"].values.tolist()
-    told = FullNetworkEmbedding(layers="conv2", feature_layers=names).fit(X)
-    np.testing.assert_array_equal(told.transform(X), every.transform(labelled(X))[:, 2:6])
+    one = FullNetworkEmbedding(layers="conv2").fit(labelled(X))
+    np.testing.assert_array_equal(one.transform(labelled(X)), every.transform(labelled(X))[:, 2:6])
 
 
 def test_transform_finds_the_kept_features_wherever_they_are():
@@ -228,7 +227,6 @@ def test_works_as_a_step_and_survives_cloning_and_pickling():
         ({"layers": ["fc"]}, images(), "does not say which layer"),
         ({"layers": ["fc", "fc9"]}, labelled(images()), r"among \['conv1'.*got \['fc9'\]"),
         ({"layers": []}, labelled(images()), "expected layers among"),
-        ({"feature_layers": ["a"]}, images(), "each of 9 features"),
         ({}, labelled(images()[:1]), "1 sample"),
         ({}, labelled(np.where(np.eye(60, 9) > 0, np.nan, images())), "in 9, first in feature 0"),
         ({}, labelled(images()).rename(feature="unit_"), "expected the dimensions"),
@@ -258,11 +256,16 @@ def test_features_of_another_network_are_refused():
 ATTRIBUTES = {"network": "tiny", "weights_hash": "aa", "preprocessing_crop": np.int64(64)}
 
 
-@pytest.mark.parametrize("layers", [None, ["conv2"]])
-@pytest.mark.parametrize("X", [images(), labelled(images(), attrs=ATTRIBUTES)], ids=["array", "xr"])
+@pytest.mark.parametrize(
+    ("layers", "X"),
+    [
+        (None, images()),
+        (None, labelled(images(), attrs=ATTRIBUTES)),
+        (["conv2"], labelled(images(), attrs=ATTRIBUTES)),
+    ],
+)
 def test_what_is_saved_comes_back(tmp_path, layers, X):
-    told = None if isinstance(X, xr.DataArray) else labelled(X)["layer"].values.tolist()
-    fitted = FullNetworkEmbedding(-0.3, 0.2, layers=layers, feature_layers=told).fit(X)
+    fitted = FullNetworkEmbedding(-0.3, 0.2, layers=layers).fit(X)
     fitted.save(tmp_path / "new" / "folder", classes=["cat", "dog"])
     read = FullNetworkEmbedding.load(tmp_path / "new" / "folder")
     assert read.get_params() == fitted.get_params()

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from analysis.statistics import (
+    distributions,
     extreme_units,
     shared_absences,
     strongest_by_depth,
@@ -71,7 +72,7 @@ def test_depth_is_cut_into_runs_as_a_search_by_hand_does(n_layers: int) -> None:
     names = [f"layer{n_layers - i}" for i in range(n_layers)]  # order of appearance, not of name
     layers = np.repeat(names, rng.integers(1, 5, n_layers)).tolist()
     D = distances(rng.uniform(-1, 1, (4, len(layers))), layers, list(range(len(layers))))
-    found = strongest_by_depth(D, parts=3).set_index(["part", "sign"])
+    found = strongest_by_depth(D).set_index(["part", "sign"])
     runs = naive_runs(names, 3)
     assert found.index.get_level_values("part").max() == len(runs) == min(3, n_layers)
     for part, run in enumerate(runs, start=1):
@@ -90,8 +91,8 @@ def test_depth_is_cut_into_runs_as_a_search_by_hand_does(n_layers: int) -> None:
 
 
 def test_equal_pairs_give_the_first_class_and_unit() -> None:
-    D = distances(np.array([[0.0, 0.5, 0.5], [0.5, 0.5, 0.0]]), ["a", "a", "b"], [0, 1, 0])
-    row = strongest_by_depth(D, parts=1).iloc[0]
+    D = distances(np.array([[0.0, 0.5, 0.5], [0.5, 0.5, 0.0]]), ["a", "a", "a"], [0, 1, 2])
+    row = strongest_by_depth(D).iloc[0]
     assert row[["layer", "unit", "class"]].tolist() == ["a", 1, 5]
 
 
@@ -113,11 +114,12 @@ def naive_shared(D: xr.DataArray, lowest: int) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("lowest", [1, 2, 10, 40])
 @pytest.mark.parametrize("rounding", [1, 8])
-def test_shared_absences_are_those_found_by_counting(lowest: int, rounding: int) -> None:
+def test_shared_absences_are_those_found_by_counting(lowest, rounding, monkeypatch) -> None:
+    monkeypatch.setattr(distributions, "LOWEST", lowest)
     rng = np.random.default_rng(lowest)
     values = (rng.uniform(-1, 1, (6, 30)) - rng.uniform(0, 1, 30)).clip(-1, 1).round(rounding)
     D = distances(values, ["a"] * 10 + ["b"] * 20, list(range(30)))
-    found, wanted = shared_absences(D, lowest=lowest), naive_shared(D, lowest)
+    found, wanted = shared_absences(D), naive_shared(D, lowest)
     assert len(wanted) > 0
     assert found["n_classes"].tolist() == [-row[0] for row in wanted]
     assert found["mean_distance"].to_numpy() == pytest.approx([row[1] for row in wanted])
@@ -127,7 +129,7 @@ def test_shared_absences_are_those_found_by_counting(lowest: int, rounding: int)
 
 def test_classes_of_a_shared_absence_stand_lowest_first() -> None:
     values = np.array([[-0.3, -0.1, 0.2], [-0.9, 0.1, 0.3], [-0.6, -0.2, 0.1], [0.5, -0.2, 0.1]])
-    table = shared_absences(distances(values, ["a", "b", "b"], [0, 0, 1]), lowest=1)
+    table = shared_absences(distances(values, ["a", "b", "b"], [0, 0, 1])).iloc[:1]
     (row,) = table.itertuples()
     assert (row.layer, row.unit, row.n_classes, row.classes) == ("a", 0, 3, (6, 7, 5))
     assert row.distances == (-0.9, -0.6, -0.3)
@@ -147,8 +149,6 @@ def test_nothing_shared_gives_a_table_without_rows() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda D: strongest_by_depth(D, parts=0), "parts >= 1, got 0"),
-        (lambda D: shared_absences(D, lowest=0), "lowest >= 1, got 0"),
         (lambda D: shared_absences(D.drop_vars("unit")), "'unit'"),
         (lambda D: strongest_pairs(D.rename(feature="unit")), "expected distances"),
     ],
