@@ -23,47 +23,37 @@ def cudas(monkeypatch):
     return pretend
 
 
-@pytest.mark.parametrize(
-    "device", ["auto", "cpu", "CPU", "Cpu", "cpu:0", torch.device("cpu"), torch.device("cpu", 0)]
-)
-def test_the_processor(device, cudas):
-    cudas(0)
-    assert choose_device(device) == torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("device", "chosen"),
-    [
-        ("auto", "cuda"), ("cuda", "cuda"), ("CUDA:1", "cuda:1"), (0, "cuda:0"), (1, "cuda:1"),
-        (np.int64(1), "cuda:1"), (torch.device("cuda"), "cuda"), (torch.device("cuda:1"), "cuda:1"),
-        ("cpu", "cpu"),
-    ],
+CPU = ("cpu", "CPU", "cpu:0", torch.device("cpu"), torch.device("cpu", 0))
+ACCELERATORS = {
+    "cuda": ("auto", "cuda", torch.device("cuda")),
+    "cuda:0": (0,),
+    "cuda:1": ("CUDA:1", 1, np.int64(1), torch.device("cuda:1")),
+}
+MISSING = ("cuda:2", 2, torch.device("cuda:2"), np.int8(99), "cuda:9999")
+UNKNOWN = (
+    "mps", "gpu", "", "cpu:1", "cuda:", "cuda:-1", "cuda:1.0", "cuda:²", "cuda:١", "cuda: 1", -1,
+    True, 1.0, None, (), torch.device("mps"), torch.device("meta"), torch.float32,
+    "cuda:" + "9" * 5000, "cuda:01",
 )  # fmt: skip
-def test_accelerators(device, chosen, cudas):
-    cudas(2)
-    assert choose_device(device) == torch.device(chosen)
 
 
-@pytest.mark.parametrize("device", ["cuda:2", 2, torch.device("cuda:2"), np.int8(99), "cuda:9999"])
-def test_what_is_not_there(device, cudas):
-    cudas(2)
-    with pytest.raises(ValueError, match=r"^device .* is not there: PyTorch sees 2 CUDA device"):
-        choose_device(device)
+def test_devices_by_name_number_and_as_pytorchs_own(cudas):
     cudas(0)
+    for device in ("auto", *CPU):
+        assert choose_device(device) == torch.device("cpu")
     with pytest.raises(ValueError, match="PyTorch sees 0 CUDA device"):
         choose_device("cuda")
-
-
-@pytest.mark.parametrize(
-    "device",
-    ["mps", "gpu", "", "cpu:1", "cuda:", "cuda:-1", "cuda:1.0", "cuda:²", "cuda:١", "cuda: 1", -1,
-     True, 1.0, None, (), torch.device("mps"), torch.device("meta"), torch.float32,
-     "cuda:" + "9" * 5000, "cuda:01"],
-)  # fmt: skip
-def test_what_is_not_known(device, cudas):
     cudas(2)
-    with pytest.raises(ValueError, match=r"^unknown device .*; known: auto, cpu, cuda, cuda:<num"):
-        choose_device(device)
+    for chosen, devices in {**ACCELERATORS, "cpu": CPU}.items():
+        for device in devices:
+            assert choose_device(device) == torch.device(chosen)
+    for devices, told in (
+        (MISSING, r"^device .* is not there: PyTorch sees 2 CUDA device"),
+        (UNKNOWN, r"^unknown device .*; known: auto, cpu, cuda, cuda:<num"),
+    ):
+        for device in devices:
+            with pytest.raises(ValueError, match=told):
+                choose_device(device)
 
 
 def test_extraction(tmp_path):

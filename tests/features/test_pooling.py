@@ -47,12 +47,23 @@ def test_every_mode_on_maps(values):
     np.testing.assert_allclose(pooled("grid:1", values, of), pooled("mean", values, of), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["mean", "none", "flatten:7", "grid:2"])
-def test_units_last_gives_the_same(name):
+NAMES = ("mean", "none", "flatten:7", "grid:2")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layouts_give_the_same_and_nothing_follows_what_is_overwritten_later(name):
     last = MAPS.permute(0, 2, 3, 1).contiguous()
     np.testing.assert_allclose(
         pooled(name, last, layer("nhwc")), pooled(name, MAPS, layer()), atol=1e-6
     )
+    pool = Pooling.parse(name)
+    for values, of in ((MAPS.clone(), layer()), (torch.randn(2, 6), layer("vector", spatial=None))):
+        kept = pool.inside_hook(values, of)
+        before = kept.clone()
+        if of.layout == "vector":
+            assert torch.equal(pool.after(kept, of), values)  # they stay as they are
+        values.fill_(7.0)
+        assert torch.equal(kept, before)
 
 
 def test_tokens():
@@ -63,25 +74,6 @@ def test_tokens():
         pooled("grid:2", tokens, of)
 
 
-@pytest.mark.parametrize("name", ["mean", "none", "flatten:7", "grid:2"])
-def test_vectors_stay_as_they_are_and_are_copied(name):
-    values = torch.randn(2, 6)
-    before = values.numpy().copy()
-    result = pooled(name, values, layer("vector", spatial=None))
-    values.zero_()
-    np.testing.assert_array_equal(result, before)
-
-
-@pytest.mark.parametrize("name", ["mean", "none", "flatten:7", "grid:2"])
-def test_nothing_follows_what_is_overwritten_later(name):
-    values = MAPS.clone()
-    pool = Pooling.parse(name)
-    kept = pool.inside_hook(values, layer())
-    before = kept.clone()
-    values.fill_(7.0)
-    assert torch.equal(kept, before)
-
-
 def test_bfloat16_mean_accumulates_in_float32():
     values = torch.rand(2, 6, 200, 200).to(torch.bfloat16)
     for laid_out in (values, values.contiguous(memory_format=torch.channels_last)):
@@ -90,14 +82,9 @@ def test_bfloat16_mean_accumulates_in_float32():
         np.testing.assert_allclose(found, exact, rtol=2**-8)  # one rounding, not 40,000
 
 
-@pytest.mark.parametrize(
-    "name", ["max", "", "mean:2", "flatten", "flatten:", "flatten:0", "flatten:-3", "grid:1.5"]
-)
-def test_unknown_pooling_is_refused(name):
-    with pytest.raises(ValueError, match="unknown pooling"):
-        Pooling.parse(name)
-
-
-def test_wrong_axes_are_refused():
+def test_unknown_poolings_and_wrong_axes_are_refused():
+    for name in ("max", "", "mean:2", "flatten", "flatten:", "flatten:0", "flatten:-3", "grid:1.5"):
+        with pytest.raises(ValueError, match="unknown pooling"):
+            Pooling.parse(name)
     with pytest.raises(ValueError, match=r"'here': expected 4 axes.*\(3, 6\)"):
         Pooling.parse("mean").inside_hook(torch.zeros(3, 6), layer())

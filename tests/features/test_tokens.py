@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision import transforms
 from torchvision.models.vision_transformer import VisionTransformer
 
 from analysis.data import load_dataset
@@ -83,17 +84,11 @@ def raw(net, path, data):
         lambda module, inputs, output: found.append(output.clone())
     )
     p = net.preprocessing
-    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (p.mean, p.std))
-    for image in (data[i] for i in range(len(data))):
-        scale = p.resize / min(image.size)
-        image = image.resize([max(p.resize, int(side * scale)) for side in image.size], 2)
-        left, top = ((side - p.crop) / 2 for side in image.size)
-        left, top = round(left), round(top)
-        pixels = np.asarray(image.crop((left, top, left + p.crop, top + p.crop)))
-        with torch.no_grad():
-            net.module(
-                ((torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255 - mean) / std)[None]
-            )
+    cut = [transforms.Resize(p.resize), transforms.CenterCrop(p.crop), transforms.ToTensor()]
+    crop = transforms.Compose([*cut, transforms.Normalize(p.mean, p.std)])
+    with torch.no_grad():
+        for image in data:
+            net.module(crop(image)[None])
     hook.remove()
     return torch.cat(found).numpy()
 
@@ -149,31 +144,29 @@ def test_tokens_choose_nothing_of_maps_and_vectors(data, tmp_path):
 
 
 def test_kinds_say_what_a_layer_is():
-    def kinds(module):
-        net = load_backbone(module, preprocess=SMALL)
+    def kinds(module, **options):
+        net = load_backbone(module, **options)
         return {layer.name: layer.kind for layer in net.layers}
 
-    assert set(kinds(vit()).values()) == {"conv", "attention"}
-    assert kinds(Tokens([1])) == {
-        "patches": "conv",
-        "layers.0": "attention",
-        "layers.1": "attention",
-    }
-    assert kinds(PerToken()) == {"patches": "conv", "layers.0": "tokens", "layers.1": "tokens"}
-    swin = load_backbone("swin_t", weights="random")
-    assert {layer.name: layer.kind for layer in swin.layers if "layer" not in layer.name} == {
-        "features.0.0": "conv",
-        **{f"features.{i}.reduction": "tokens" for i in (2, 4, 6)},
-        **{
-            f"features.{stage}.{i}": "attention"
-            for stage, n in zip((1, 3, 5, 7), (2, 2, 6, 2), strict=True)
-            for i in range(n)
-        },
-    }
+    blocks = {"patches": "conv", "layers.0": "attention", "layers.1": "attention"}
+    assert set(kinds(vit(), preprocess=SMALL).values()) == {"conv", "attention"}
+    assert kinds(Tokens([1]), preprocess=SMALL) == blocks
+    tokens = kinds(PerToken(), preprocess=SMALL)
+    assert tokens == {"patches": "conv", "layers.0": "tokens", "layers.1": "tokens"}
+    assert set(kinds("resnet18", weights="random").values()) == {"conv", "block"}
+
+
+@pytest.mark.long
+def test_kinds_of_large_networks():
+    swin = load_backbone("swin_t", weights="random").layers
+    for layer in swin:
+        if "layer" not in layer.name:
+            merges = layer.name.endswith("reduction")
+            kind = "conv" if layer.name == "features.0.0" else "attention"
+            assert layer.kind == ("tokens" if merges else kind)
+    assert sum(layer.kind == "attention" for layer in swin) == 12
     convnext = load_backbone("convnext_tiny", weights="random")
     assert {layer.kind for layer in convnext.layers} == {"conv", "block"}
-    resnet = load_backbone("resnet18", weights="random")
-    assert {layer.kind for layer in resnet.layers} == {"conv", "block"}
 
 
 def test_figures_and_claims_about_convolutions_take_those_alone():
