@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
-from PIL import Image, ImageOps
 
-from analysis.figures.noise import plot_features_beyond_by_class
-from analysis.figures.nothing import plot_nothing
-from analysis.figures.pictures import show
+from analysis.figures.noise import legend_beyond, plot_features_beyond_by_class
+from analysis.figures.panels import in_percent, middle_square, plot_nothing, show
 from analysis.figures.style import INNER, OUTER, PALETTE, WIDTH
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+    from PIL import Image
 
     Picture = Image.Image | NDArray[Any]
 
@@ -74,12 +72,7 @@ def plot_beyond(curves: pd.DataFrame, t_plus: float, t_minus: float) -> Figure:
         ax.axvline(t, color="black", linestyle="--", linewidth=1.1)
     ax.set(xlim=(-1, 1), ylim=(0, None))
     ax.set(xlabel="$x$ on the scale of $D_{KS}$", ylabel="features beyond $x$")
-    handles = [
-        Line2D([], [], color="black", linewidth=1, label="a class"),
-        Line2D([], [], color=INNER, linewidth=1, label="labels shuffled once"),
-        Line2D([], [], color="black", linestyle="--", linewidth=1.1, label="$t^-$ and $t^+$"),
-    ]
-    fig.legend(handles=handles, loc="outside upper left", ncols=3)
+    legend_beyond(fig)
     return fig
 
 
@@ -151,9 +144,7 @@ def plot_image_pairs(pairs: Sequence[ImagePair]) -> Figure:
         for place, picture in enumerate((pair.first, pair.second)):
             x, y = left + place * (side + 0.03), top + label
             box = (x / WIDTH, 1 - (y + side) / height, side / WIDTH, side / height)
-            whole = Image.fromarray(np.asarray(picture))
-            fitted = ImageOps.fit(whole, (_SIDE, _SIDE), Image.Resampling.BILINEAR)
-            show(fig.add_axes(box), np.asarray(fitted))
+            show(fig.add_axes(box), middle_square(picture, _SIDE))
     return fig
 
 
@@ -187,7 +178,7 @@ def plot_alternatives(table: pd.DataFrame, *, chance: float) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(len(table) - 0.4, -0.6))
     ax.set_xlabel(f"accuracy, mean over classes (guessing: {chance:.1%})")
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    in_percent(ax.xaxis, decimals=None)
     ax.grid(axis="x")
     return fig
 

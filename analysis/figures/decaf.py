@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import PercentFormatter
 
+from analysis.figures.panels import in_percent, legend_below, panel_grid, panel_rows
 from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
@@ -27,15 +27,12 @@ __all__ = [
 ]
 
 _LOOKS: dict[tuple[str, bool], dict[str, Any]] = {
-    ("linear SVM", False): {"color": PALETTE[0], "marker": "o", "linestyle": "-"},
-    ("linear SVM", True): {"color": PALETTE[0], "marker": "o", "linestyle": ":", "mfc": "white"},
-    ("logistic regression", False): {"color": PALETTE[1], "marker": "s", "linestyle": "-"},
-    ("logistic regression", True): {
-        "color": PALETTE[1],
-        "marker": "s",
-        "linestyle": ":",
-        "mfc": "white",
-    },
+    (classifier, dropout): look | ({"linestyle": ":", "mfc": "white"} if dropout else {})
+    for classifier, look in (
+        ("linear SVM", {"color": PALETTE[0], "marker": "o"}),
+        ("logistic regression", {"color": PALETTE[1], "marker": "s"}),
+    )
+    for dropout in (False, True)
 }
 _FLAT: dict[str, Any] = {"color": PALETTE[2], "marker": "D", "linestyle": "none", "markersize": 6}
 _CHANCE: dict[str, Any] = {"color": NEUTRAL, "linestyle": "--", "linewidth": 1}
@@ -97,10 +94,8 @@ def plot_layer_accuracies(summary: pd.DataFrame, others: Mapping[str, float]) ->
         width_ratios=(max(3, len(layers)), max(2, len(others))),
         layout="constrained",
     )
-    for (classifier, dropout), look in _LOOKS.items():
-        of = (summary["classifier"] == classifier) & (summary["dropout"] == dropout)
+    for name, look, of in _by_classifier(summary):
         part = summary[of & ~flat].set_index("features").reindex(layers)
-        name = f"{classifier}, dropout" if dropout else classifier
         _line(part, range(len(layers)), name, look, ax)
     part = summary[flat & (summary["classifier"] == "linear SVM") & ~summary["dropout"]]
     places = [layers.index(name.removesuffix(", flattened")) for name in part["features"]]
@@ -125,9 +120,9 @@ def plot_layer_accuracies(summary: pd.DataFrame, others: Mapping[str, float]) ->
     side.set_xticks(range(len(others)), names, rotation=90, fontsize=8.5)
     side.set_xlim(-0.6, max(len(others), 1) - 0.4)
     side.set_title("Other features")
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(ax.yaxis)
     ax.set_ylim(0, min(1.02, 1.15 * max(summary["mean"].max(), *others.values())))
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    legend_below(ax, ncols=2)
     return fig
 
 
@@ -144,11 +139,8 @@ def plot_size_curve(summary: pd.DataFrame, layer: str, paper: float | None = Non
         The paper's accuracy with a single image per class, if the dataset is the paper's.
     """
     fig, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-    for (classifier, dropout), look in _LOOKS.items():
-        of = (summary["classifier"] == classifier) & (summary["dropout"] == dropout)
-        part = summary[of]
-        name = f"{classifier}, dropout" if dropout else classifier
-        _line(part, part["n_train"], name, look, ax)
+    for name, look, of in _by_classifier(summary):
+        _line(summary[of], summary.loc[of, "n_train"], name, look, ax)
     if paper is not None:
         ax.plot(
             1,
@@ -166,25 +158,16 @@ def plot_size_curve(summary: pd.DataFrame, layer: str, paper: float | None = Non
     one = summary[(summary["n_train"] == 1) & ~summary["dropout"]]["mean"]
     ends = f": {one.max():.0%} from one image per class" if len(one) else ""
     ax.set_title(f"{layer}{ends}")
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(ax.yaxis)
     ax.set_ylim(0, min(1.02, 1.15 * summary["mean"].max()))
     ax.grid(axis="y")
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    legend_below(ax, ncols=2)
     return fig
 
 
 def plot_semantic_maps(maps: Sequence[SemanticMap]) -> Figure:
     """Images in the plane by several features, coloured by their group."""
-    rows = -(-len(maps) // 2)
-    fig, axes = plt.subplots(
-        rows,
-        2,
-        figsize=(WIDTH, 0.9 + rows * (WIDTH / 2 + 0.2)),
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax in axes.flat[len(maps) :]:
-        ax.remove()
+    fig, axes = panel_grid(len(maps), 2, height=WIDTH / 2 + 0.2, margin=0.9)
     for ax, each in zip(axes.flat, maps, strict=False):
         for number, group in enumerate(each.order):
             own = each.points[each.groups == group]
@@ -198,8 +181,7 @@ def plot_semantic_maps(maps: Sequence[SemanticMap]) -> Figure:
             f"(by chance {each.chance:.0%})",
             fontsize=10.5,
         )
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower left", ncols=4, markerscale=1.8, fontsize=8.5)
+    legend_below(axes[0, 0], ncols=4, markerscale=1.8, fontsize=8.5)
     return fig
 
 
@@ -213,14 +195,7 @@ def plot_module_times(times: pd.DataFrame) -> Figure:
         measuring itself, is grey: the rest.
     """
     networks = list(dict.fromkeys(times["network"]))
-    fig, axes = plt.subplots(
-        len(networks),
-        2,
-        figsize=(WIDTH, 0.4 + 3.1 * len(networks)),
-        squeeze=False,
-        width_ratios=(3, 1.5),
-        layout="constrained",
-    )
+    fig, axes = panel_rows(len(networks), 2, height=3.1, margin=0.4, width_ratios=(3, 1.5))
     for (left, right), network in zip(axes, networks, strict=True):
         part = times[times["network"] == network]
         milliseconds = 1000 * part["seconds"].to_numpy()
@@ -247,7 +222,7 @@ def plot_module_times(times: pd.DataFrame) -> Figure:
         right.set_yticks(range(len(order)), order.index, fontsize=8.5)
         right.invert_yaxis()
         right.set_xlabel("share of the time")
-        right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        in_percent(right.xaxis)
     return fig
 
 
@@ -258,6 +233,15 @@ def _slowest(milliseconds: NDArray[np.floating[Any]]) -> list[int]:
         if all(abs(number - other) > len(milliseconds) / 6 for other in chosen):
             chosen.append(int(number))
     return chosen[:3]
+
+
+def _by_classifier(
+    summary: pd.DataFrame,
+) -> Iterator[tuple[str, dict[str, Any], pd.Series[bool]]]:
+    """Name and look of each classifier, with and without dropout, and which rows are its own."""
+    for (classifier, dropout), look in _LOOKS.items():
+        of = (summary["classifier"] == classifier) & (summary["dropout"] == dropout)
+        yield f"{classifier}, dropout" if dropout else classifier, look, of
 
 
 def _line(part: pd.DataFrame, places: Any, name: str, look: dict[str, Any], ax: Axes) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.datasets import dataset_legend, dataset_looks, wrapped
 from analysis.figures.densities import KINDS, plot_kinds, plot_overlap_groups
+from analysis.figures.panels import (
+    dataset_legend,
+    dataset_looks,
+    hide_repeated_layers,
+    in_percent,
+    name_layers,
+    panel_grid,
+    panel_rows,
+    title,
+    wrapped,
+)
 from analysis.figures.style import INNER, NEUTRAL, OUTER, PALETTE, WIDTH
 
 if TYPE_CHECKING:
@@ -42,7 +50,6 @@ KIND_COLOURS = {
     "tokens": PALETTE[3],
 }
 PANELS_PER_ROW = 3
-MOST_LABELS = 24  # that fit below a panel
 SHADE = "0.93"
 HIGHEST = 12.0  # inches of ridges, however many layers
 
@@ -64,7 +71,7 @@ def plot_inner_outer_histograms(pair: FeatureClassPair, *, ax: Axes) -> Axes:
         ax.stairs(heights, pair.bin_edges, fill=True, color=colour, alpha=0.45)
         ax.stairs(heights, pair.bin_edges, color=colour, linewidth=1.4, label=name)
     ax.set(xlabel="feature value", ylabel="share of images")
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(ax.yaxis)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     return ax
 
@@ -80,7 +87,7 @@ def plot_edfs(pair: FeatureClassPair, *, ax: Axes) -> Axes:
     ax.plot([pair.gap_at] * 2, gap, color="black", linewidth=1.4, marker="_", markersize=9)
     ax.set_title(f"widest gap (black): $D_{{KS}}$ = {pair.distance:+.2f}")
     ax.set(xlabel="feature value", ylabel="images at or below it", ylim=(-0.02, 1.02))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(ax.yaxis)
     return ax
 
 
@@ -144,22 +151,14 @@ def plot_ridges_of_networks(table: pd.DataFrame) -> Figure:
     typical = pooled.groupby(["network", "layer"], sort=False)["share"].max().median()
     n_layers = table.groupby("network", sort=False)["layer"].nunique().max()
     columns = min(PANELS_PER_ROW, len(networks))
-    rows = -(-len(networks) // columns)
-    fig, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(
-            WIDTH if columns > 1 else 0.7 * WIDTH,
-            0.4 + rows * (1.0 + min(0.32 * n_layers, HIGHEST)),
-        ),
-        squeeze=False,
-        layout="constrained",
+    fig, axes = panel_grid(
+        len(networks), columns, height=1.0 + min(0.32 * n_layers, HIGHEST), margin=0.4
     )
-    for ax in axes.flat[len(networks) :]:
-        ax.remove()
+    if columns == 1:
+        fig.set_figwidth(0.7 * WIDTH)
     for ax, network in zip(axes.flat, networks, strict=False):
         plot_layer_ridges(pooled[pooled["network"] == network], ax=ax, typical=typical)
-        ax.set_title(wrapped(network, 75 // columns), fontsize=10.5, parse_math=False)
+        title(ax, network, 75 // columns)
     names = dict(zip(PALETTE, KINDS, strict=False))
     shown = dict.fromkeys(KIND_COLOURS[kind] for kind in table["kind"].unique())
     swatches = [Patch(color=colour, alpha=0.8, label=names[colour]) for colour in shown]
@@ -205,10 +204,7 @@ def plot_modes_by_layer(
         ax.axvline(place + 0.5, color="0.88", linewidth=0.8, zorder=0)
         if kinds is not None and kinds[layer] == "fc":
             ax.axvspan(place - 0.5, place + 0.5, color=SHADE, linewidth=0, zorder=-1)
-    every = -(-len(layers) // MOST_LABELS)
-    ticks = range((len(layers) - 1) % every, len(layers), every)  # up to the last layer
-    names = [layers[tick] for tick in ticks]
-    ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    name_layers(ax, layers)
     ax.set(xlim=(-0.5, len(layers) - 0.5), ylabel="$D_{KS}$")
     return ax
 
@@ -227,21 +223,13 @@ def plot_modes_of_networks(table: pd.DataFrame) -> Figure:
         Panels with one scale and one legend.
     """
     networks = list(dict.fromkeys(table["network"]))
-    fig, axes = plt.subplots(
-        len(networks),
-        figsize=(WIDTH, 0.6 + 2.7 * len(networks)),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_rows(len(networks), height=2.7, margin=0.6, sharey=True)
     looks = dataset_looks(table["dataset"])
     for ax, network in zip(axes.flat, networks, strict=True):
         plot_modes_by_layer(table[table["network"] == network], ax=ax, datasets=list(looks))
         ax.set_title(wrapped(network, 80), parse_math=False)
         ax.set_ylabel("mode and middle 68 %\nof $D_{KS}$")
-    for ax, below in pairwise(axes.flat):
-        named = [[label.get_text() for label in a.get_xticklabels()] for a in (ax, below)]
-        ax.tick_params(axis="x", labelbottom=named[0] != named[1])
+    hide_repeated_layers(axes)
     shaded = "kind" in table and (table["kind"] == "fc").any()
     extra = [Patch(color=SHADE, label="fully connected")] if shaded else []
     dataset_legend(fig, looks, extra)

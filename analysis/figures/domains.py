@@ -8,12 +8,16 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageOps
 
-from analysis.figures.datasets import wrapped
-from analysis.figures.nothing import plot_nothing
+from analysis.figures.panels import (
+    heading,
+    legend_below,
+    middle_square,
+    panel_grid,
+    panel_rows,
+    wrapped,
+)
 from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+    from PIL import Image
 
 __all__ = ["DomainMap", "plot_domain_accuracies", "plot_domain_maps"]
 
@@ -77,33 +82,19 @@ def plot_domain_accuracies(summary: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        Bars are one standard deviation over the splits. The dashed line is the machine on both
-        domains without adaptation. Without rows, words say that there is nothing to show.
+        Bars are one standard deviation over the splits. The dashed line is the classifier on both
+        domains without adaptation.
     """
     shown = summary[summary["last"].astype(bool) & (summary["method"] != "Logistic Reg.")]
-    if shown.empty:
-        return plot_nothing("No two datasets of this study are domains of each other.")
     rows = shown.assign(order=shown["training"].map([*_TRAININGS].index))
     rows = rows.sort_values("order", kind="stable")
     keys = list(dict.fromkeys(zip(rows["training"], rows["method"], strict=True)))
     pairs = list(dict.fromkeys(shown["pair"]))
     columns = min(3, len(pairs))
-    n_rows = -(-len(pairs) // columns)
-    fig, axes = plt.subplots(
-        n_rows,
-        columns,
-        figsize=(WIDTH, 1.0 + n_rows * (0.45 + 0.165 * len(keys))),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    fig, axes = panel_grid(
+        len(pairs), columns, height=0.45 + 0.165 * len(keys), margin=1.0, sharex=True, sharey=True
     )
-    network, layer = shown["network"].iloc[0], shown["features"].iloc[0]
-    fig.suptitle(
-        literal(f"{network}, {layer}"), x=0.01, ha="left", fontsize="medium", fontweight="bold"
-    )
-    for ax in axes.flat[len(pairs) :]:
-        ax.remove()
+    heading(fig, f"{shown['network'].iloc[0]}, {shown['features'].iloc[0]}")
     for ax, pair in zip(axes.flat, pairs, strict=False):
         _accuracy_panel(rows[rows["pair"] == pair], keys, ax)
         ax.set_title(literal("\n".join(wrapped(pair, 26).splitlines())), fontsize=9.5)
@@ -113,15 +104,8 @@ def plot_domain_accuracies(summary: pd.DataFrame) -> Figure:
     for ax in axes.flat[max(0, len(pairs) - columns) : len(pairs)]:
         ax.set_xlabel("accuracy [%]")
         ax.tick_params(labelbottom=True)
-    handles: dict[str, Any] = {}
-    for ax in axes.flat[: len(pairs)]:
-        drawn, labels = ax.get_legend_handles_labels()
-        handles |= dict(zip(labels, drawn, strict=True))
-    fig.legend([*handles.values()], [*handles], loc="outside lower left", ncols=3, title=_LEARNT)
+    legend_below(*axes.flat[: len(pairs)], title="Learnt from labelled images of")
     return fig
-
-
-_LEARNT = "Learnt from labelled images of"
 
 
 def plot_domain_maps(maps: Sequence[DomainMap]) -> Figure:
@@ -136,18 +120,9 @@ def plot_domain_maps(maps: Sequence[DomainMap]) -> Figure:
     -------
     Figure
         Left a marker for each image; right, at the same places, one image for each cell of a grid
-        in which there are any, framed in its domain's colour. Without maps, words say that there is
-        nothing to show.
+        in which there are any, framed in its domain's colour.
     """
-    if not maps:
-        return plot_nothing("No two datasets of this study are domains of each other.")
-    fig, axes = plt.subplots(
-        len(maps),
-        2,
-        figsize=(WIDTH, 0.5 + len(maps) * (WIDTH / 2 + 0.25)),
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_rows(len(maps), 2, height=WIDTH / 2 + 0.25)
     for (left, right), each in zip(axes, maps, strict=True):
         names = list(dict.fromkeys(each.domains.tolist()))
         colours = dict(zip(names, _DOMAINS, strict=False))
@@ -164,8 +139,7 @@ def plot_domain_maps(maps: Sequence[DomainMap]) -> Figure:
         )
         right.set_title("some of them, at the same places", fontsize=10)
         _thumbnails(each, {name: look[0] for name, look in colours.items()}, right)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=1.6)
+    legend_below(axes[0, 0], ncols=2, markerscale=1.6)
     return fig
 
 
@@ -226,8 +200,7 @@ def _thumbnails(each: DomainMap, colours: dict[str, str], ax: Axes) -> None:
         corner = np.array([left, low]) + np.array(cell) * step
         apart = ((each.points[inside] - corner - step / 2) ** 2).sum(axis=1)
         number = int(inside[apart.argmin()])
-        whole = each.picture(number).convert("RGB")
-        fitted = np.asarray(ImageOps.fit(whole, (_SIDE, _SIDE), Image.Resampling.BILINEAR))
+        fitted = middle_square(each.picture(number).convert("RGB"), _SIDE)
         x, y = corner + 0.06 * step
         side = 0.88 * step
         ax.imshow(fitted, extent=(x, x + side, y, y + side), interpolation="nearest", zorder=2)

@@ -12,17 +12,15 @@ from matplotlib import pyplot as plt
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
-from PIL import Image, ImageOps
 
-from analysis.figures.datasets import wrapped
-from analysis.figures.nothing import plot_nothing
-from analysis.figures.pictures import show, square
+from analysis.figures.panels import middle_square, plot_nothing, show, square, wrapped
 from analysis.figures.style import WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+    from PIL import Image
 
     from analysis.features import StrongCrop
 
@@ -195,9 +193,8 @@ class _Sheet:
 
     def samples(self, samples: Sequence[Picture], start: float) -> None:
         for place, sample in enumerate(samples):
-            whole = Image.fromarray(np.asarray(sample))
-            fitted = ImageOps.fit(whole, (_SIDE, _SIDE), Image.Resampling.BILINEAR)
-            self._picture(start + place * (self.side + _BETWEEN), np.asarray(fitted))
+            x = start + place * (self.side + _BETWEEN)
+            self._picture(x, middle_square(sample, _SIDE))
 
     def figure(self) -> Figure:
         height = self.bottom + 0.02

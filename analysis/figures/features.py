@@ -1,4 +1,4 @@
-"""Figures of the chapter on what the features of a network are."""
+"""Figures of the chapter on what the features of a network are, and pictures side by side."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.pictures import picture_grid, show, square
+from analysis.figures.panels import (
+    in_percent,
+    legend_below,
+    look_of,
+    middle_square,
+    name_layers,
+    panel_grid,
+    panel_rows,
+    picture_grid,
+    show,
+    square,
+    wrapped,
+)
 from analysis.figures.style import MAPS, MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
@@ -30,13 +40,71 @@ __all__ = [
     "plot_activation_maps",
     "plot_change_by_layer",
     "plot_one_shot_by_layer",
+    "plot_pictures",
+    "plot_samples",
     "plot_strongest_patches",
 ]
 
 BOX_COLOUR = PALETTE[4]
 LABEL = 1.1  # inches of a row's name
-MOST_LABELS = 24  # that fit below a panel
+_LABEL = 1.5  # inches of a dataset's name
+_SIDE = 128  # pixels of a picture in a row of many
 _NETWORKS = [PALETTE[0], *PALETTE[2:]]  # the colour between is that of pixels
+
+
+def plot_pictures(pictures: Mapping[str, Picture], *, columns: int = 4) -> Figure:
+    """Pictures side by side, each under its name.
+
+    Parameters
+    ----------
+    pictures
+        Name → PIL image or array (height, width, 3).
+    columns
+        Pictures in a row.
+
+    Returns
+    -------
+    Figure
+        One axes per picture.
+    """
+    fig, axes = panel_grid(len(pictures), columns, height=WIDTH / columns + 0.1, margin=0)
+    for ax, (name, picture) in zip(axes.flat, pictures.items(), strict=False):
+        show(ax, picture)
+        ax.set_title(literal(name), fontsize=9.5, loc="center")
+    return fig
+
+
+def plot_samples(samples: Mapping[str, Sequence[Picture]]) -> Figure:
+    """Pictures of several datasets, a row for each.
+
+    Parameters
+    ----------
+    samples
+        Name of a dataset → as many of its pictures as there are of the others. Their middle square
+        is shown.
+
+    Returns
+    -------
+    Figure
+        A row of axes per dataset.
+    """
+    columns = max(map(len, samples.values()))
+    side = (WIDTH - _LABEL) / columns
+    fig, grid = picture_grid(len(samples), [1.0] * columns, (WIDTH, 0.3 + len(samples) * side))
+    for row, (name, pictures) in zip(grid, samples.items(), strict=True):
+        for ax, picture in zip(row, pictures, strict=False):
+            show(ax, middle_square(picture, _SIDE))
+        middle = {"ha": "right", "va": "center", "transform": row[0].transAxes}
+        row[0].text(-0.08, 0.5, _label(name), fontsize=9, parse_math=False, **middle)
+    return fig
+
+
+def _label(dataset: str) -> str:
+    """Name of a dataset in few short lines; of a folder only the end of its path."""
+    kind, colon, path = dataset.partition(":")
+    if colon:
+        dataset = f"{kind}:/{path.rstrip('/').rpartition('/')[2]}"
+    return "\n".join(wrapped(part, 20) for part in dataset.replace("/", "/\n").splitlines())
 
 
 def plot_activation_maps(
@@ -96,7 +164,7 @@ def plot_activation_maps(
         pad=0.02,
         label="activation, share of the unit's highest over these pictures",
     )
-    bar.ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(bar.ax.xaxis)
     return fig
 
 
@@ -168,26 +236,18 @@ def plot_change_by_layer(table: pd.DataFrame) -> Figure:
     """
     layers = list(dict.fromkeys(table["layer"]))
     panels = list(table.groupby("kept", sort=False))
-    fig, axes = plt.subplots(
-        len(panels),
-        figsize=(WIDTH, 1.5 + 2.4 * len(panels)),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_rows(len(panels), height=2.4, margin=1.5, sharex=True, sharey=True)
     for ax, (kept, part) in zip(axes.flat, panels, strict=True):
         for number, change in enumerate(dict.fromkeys(part["change"])):
             heights = part[part["change"] == change].set_index("layer")["median"].loc[layers]
-            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-            ax.plot(range(len(layers)), heights, color=colour, marker=marker, label=change)
+            ax.plot(range(len(layers)), heights, label=change, **look_of(number))
         ax.axhline(1.0, color=NEUTRAL, linewidth=1.2, linestyle="--", label="another picture")
         ax.set_title(literal(kept), fontsize=10.5)
         ax.grid(axis="y")
     axes[0, 0].set_ylim(0, max(1.08, 1.05 * table["median"].max()))
     fig.supylabel("change of the features (1 = another picture)", fontsize=10.5)
     _layers_on_x(axes[-1, 0], layers)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(axes[0, 0], loc="outside lower center")
     return fig
 
 
@@ -209,18 +269,10 @@ def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
     layers = table.groupby("network", sort=False)["features"].agg(tuple)
     panels = list(table.groupby([table["network"].map(layers), "dataset"], sort=False))
     columns = min(2, len(panels))
-    n_rows = -(-len(panels) // columns)
-    fig, axes = plt.subplots(
-        n_rows,
-        columns,
-        figsize=(WIDTH if columns > 1 else 0.7 * WIDTH, 2.9 * n_rows + 0.4),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_grid(len(panels), columns, height=2.9, margin=0.4, sharey=True)
+    if columns == 1:
+        fig.set_figwidth(0.7 * WIDTH)
     colours = {name: _NETWORKS[n % len(_NETWORKS)] for n, name in enumerate(layers.index)}
-    for ax in axes.flat[len(panels) :]:
-        ax.remove()
     for ax, ((_, dataset), part) in zip(axes.flat, panels, strict=False):
         _one_shot(ax, part, colours)
         architecture = part["network"].iloc[0].partition("@")[0]
@@ -228,11 +280,7 @@ def plot_one_shot_by_layer(table: pd.DataFrame) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy on all other images")
     axes[0, 0].set_ylim(0, min(1.0, 1.08 * table["upper"].max()))
-    shown: dict[Any, Any] = {}
-    for ax in fig.axes:
-        shown |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    columns = min(len(shown), 4)
-    fig.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns)
+    legend_below(*fig.axes, ncols=4, loc="outside lower center")
     return fig
 
 
@@ -249,15 +297,12 @@ def _one_shot(ax: Axes, part: pd.DataFrame, colours: Mapping[Any, str]) -> None:
         ax.vlines(x, layers["lower"], layers["upper"], color=colour, linewidth=1.4, alpha=0.6)
         ax.plot(x, layers["mean"], marker, color=colour, markersize=4.5, label=literal(network))
     _layers_on_x(ax, list(networks[0][1]["features"]))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(ax.yaxis)
     ax.grid(axis="y")
 
 
 def _layers_on_x(ax: Axes, layers: Sequence[str]) -> None:
-    every = -(-len(layers) // MOST_LABELS)
-    ticks = range((len(layers) - 1) % every, len(layers), every)  # up to the last layer
-    names = [layers[tick] for tick in ticks]
-    ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    name_layers(ax, layers)
     ax.set(xlim=(-0.5, len(layers) - 0.5), xlabel="layer, from input to output")
 
 

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.ticker import LogLocator
 
-from analysis.figures.nothing import plot_nothing
+from analysis.figures.panels import legend_below, name_rows, panel_rows
 from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -26,7 +28,6 @@ __all__ = [
     "plot_sensitivity",
 ]
 
-_NO_PAIRS = "No two datasets of this study are domains of each other."
 _DIVERGING = "PuOr"
 _DOMAINS = ((PALETTE[0], MARKERS[0]), (PALETTE[1], MARKERS[3]))
 
@@ -66,58 +67,47 @@ def plot_against_global(gains: pd.DataFrame, title: str) -> Figure:
     -------
     Figure
         A row for each pair and a column for each block and selection, with the number written in.
-        The colours end at the 95th percentile of the sizes. Without rows, words say why.
+        The colours end at the 95th percentile of the sizes.
     """
-    if gains.empty:
-        return plot_nothing(_NO_PAIRS)
     wide = gains.pivot(index="pair", columns=["layer", "selection"], values="points")
     wide = wide.loc[[*dict.fromkeys(gains["pair"])]]
     wide = wide[[*dict.fromkeys(zip(gains["layer"], gains["selection"], strict=True))]]
     values = wide.to_numpy(np.float64)
     most = max(1.0, float(np.nanpercentile(np.abs(values), 95)))
     fig, ax = plt.subplots(figsize=(WIDTH, 1.9 + 0.32 * len(wide)), layout="constrained")
-    drawn = ax.pcolormesh(
-        values, cmap=_DIVERGING, norm=TwoSlopeNorm(0, -most, most), edgecolors="white", linewidth=1
+    sns.heatmap(
+        values,
+        ax=ax,
+        annot=True,
+        annot_kws={"fontsize": 8.5},
+        fmt="+.1f",
+        cmap=_DIVERGING,
+        center=0,
+        vmin=-most,
+        vmax=most,
+        linewidths=1,
+        cbar_kws={"extend": "both", "shrink": 0.9, "pad": 0.01, "label": "points"},
     )
-    for (row, column), value in np.ndenumerate(values):
-        dark = abs(value) > 0.7 * most
-        text = "–" if np.isnan(value) else f"{value:+.1f}"
-        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8.5,
-                color="white" if dark else "black")  # fmt: skip
-    ax.set_xticks(
-        np.arange(values.shape[1]) + 0.5,
-        ["\n".join(column) for column in wide.columns],
-        fontsize=8.5,
-    )
-    ax.set_yticks(np.arange(len(wide)) + 0.5, [literal(pair) for pair in wide.index], fontsize=8.5)
+    middles = np.arange(values.shape[1]) + 0.5
+    ax.set_xticks(middles, ["\n".join(each) for each in wide.columns], rotation=0, fontsize=8.5)
+    names = [literal(pair) for pair in wide.index]
+    ax.set_yticks(np.arange(len(wide)) + 0.5, names, rotation=0, fontsize=8.5)
     ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.invert_yaxis()
     better = int((values > 0).sum())
     known = int(np.isfinite(values).sum())
     ax.set_title(f"{literal(title)}: better than the global layer in {better} of {known} cases")
-    bar = fig.colorbar(drawn, ax=ax, extend="both", shrink=0.9, pad=0.01)
-    bar.set_label("points")
-    bar.outline.set_visible(False)
     return fig
 
 
-def plot_alignment(planes: DomainPlanes | None) -> Figure:
+def plot_alignment(planes: DomainPlanes) -> Figure:
     """Two domains in the plane, before and after alignment.
 
     Parameters
     ----------
     planes
-        Where the images are; None where there are none.
-
-    Returns
-    -------
-    Figure
-        Two panels, or words that say why there is nothing.
+        Where the images are.
     """
-    if planes is None:
-        return plot_nothing(_NO_PAIRS)
-    fig, axes = _two_panels(sharey=False)
+    fig, (axes,) = panel_rows(1, 2, height=3.2, margin=0)
     kinds = ("principal components", "transfer components")
     for ax, both, gap, kind in zip(
         axes, (planes.before, planes.after), planes.gaps, kinds, strict=True
@@ -127,12 +117,8 @@ def plot_alignment(planes: DomainPlanes | None) -> Figure:
                 *points.T[:2], s=9, c=colour, marker=marker, alpha=0.55, lw=0, label=literal(name)
             )
         ax.set_title(f"First two {kind}:\ngap between the domains {gap:.3f}")
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.set_xlabel("first")
-        ax.set_ylabel("second")
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower left", ncols=2, markerscale=2.5)
+        ax.set(xticks=[], yticks=[], xlabel="first", ylabel="second")
+    legend_below(axes[0], ncols=2, markerscale=2.5)
     return fig
 
 
@@ -147,32 +133,20 @@ def plot_sensitivity(table: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        A panel for each, a line for each descriptor. Without rows, words say why.
+        A panel for each, a line for each descriptor.
     """
-    if table.empty:
-        return plot_nothing(_NO_PAIRS)
-    fig, axes = _two_panels(sharey=True)
+    fig, (axes,) = panel_rows(1, 2, height=3.2, margin=0, sharey=True)
     labels = {"μ": "μ", "γ": "γ, multiples of the median's"}
-    of = table.assign(name=[_named(row) for row in table.to_dict("records")])
-    names = [*dict.fromkeys(of["name"])]
+    names = [literal(_named(row)) for row in table.to_dict("records")]
+    of = table.assign(name=names, percent=100 * table["accuracy"])
     for ax, (varied, label) in zip(axes, labels.items(), strict=True):
-        for name, colour, marker in zip(names, PALETTE, MARKERS, strict=False):
-            part = of[(of["varied"] == varied) & (of["name"] == name)].sort_values("value")
-            ax.plot(
-                part["value"],
-                100 * part["accuracy"],
-                marker=marker,
-                color=colour,
-                label=literal(name),
-            )
-        ax.set_xscale("log")
-        ax.set_xlabel(label)
-        ax.grid(axis="y")
-        spread = of[of["varied"] == varied].groupby("name")["accuracy"].agg(np.ptp).max()
+        part = of[of["varied"] == varied]
+        _lines(part, "value", "percent", "name", ax)
+        ax.set(xscale="log", xlabel=label, ylabel="accuracy on the target [%]")
+        ax.xaxis.set_minor_locator(LogLocator(subs="auto"))
+        spread = part.groupby("name")["accuracy"].agg(np.ptp).max()
         ax.set_title(f"{varied}: up to {100 * spread:.1f} points apart")
-    axes[0].set_ylabel("accuracy on the target [%]")
-    handles, labelled = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labelled, loc="outside lower left", ncols=2)
+    legend_below(axes[0], ncols=2)
     return fig
 
 
@@ -187,28 +161,42 @@ def plot_runs(histories: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        Two panels. Without rows, words say why.
+        Two panels.
     """
-    if histories.empty:
-        return plot_nothing(_NO_PAIRS)
-    fig, axes = _two_panels(sharey=False)
-    runs = histories.groupby("run", sort=False)
-    for (run, part), colour, marker in zip(runs, PALETTE, MARKERS, strict=False):
-        look = {"color": colour, "marker": marker, "markevery": max(1, len(part) // 5)}
-        axes[0].plot(part["epoch"], part["loss"], label=literal(run), **look)
-        axes[1].plot(part["epoch"], 100 * part["accuracy"], **look)
-    last = 100 * runs["accuracy"].last()
-    axes[0].set_title("Learning the source")
+    fig, (axes,) = panel_rows(1, 2, height=3.2, margin=0)
+    of = histories.assign(run=histories["run"].map(literal), percent=100 * histories["accuracy"])
+    for ax, column, label in zip(
+        axes, ("loss", "percent"), ("loss [nats]", "accuracy [%]"), strict=True
+    ):
+        _lines(of, "epoch", column, "run", ax)
+        ax.set(xlabel="epoch", ylabel=label)
+    last = of.groupby("run", sort=False)["percent"].last()
     reached = list(dict.fromkeys(f"{end:.0f}" for end in (last.min(), last.max())))
+    axes[0].set_title("Learning the source")
     axes[1].set_title(f"At the end {' to '.join(reached)} %")
-    axes[0].set_ylabel("loss [nats]")
-    axes[1].set_ylabel("accuracy [%]")
     axes[1].set_ylim(0, 102)
-    for ax in axes:
-        ax.set_xlabel("epoch")
-        ax.grid(axis="y")
-    fig.legend(loc="outside lower left", ncols=2)
+    legend_below(axes[0], ncols=2)
     return fig
+
+
+def _lines(table: pd.DataFrame, x: str, y: str, name: str, ax: Axes) -> None:
+    """Draw a line with markers for each name."""
+    n_names = table[name].nunique()
+    sns.lineplot(
+        table,
+        x=x,
+        y=y,
+        hue=name,
+        style=name,
+        markers=[*MARKERS[:n_names]],
+        dashes=False,
+        palette=[*PALETTE[:n_names]],
+        errorbar=None,
+        ax=ax,
+    )
+    if (legend := ax.get_legend()) is not None:
+        legend.remove()
+    ax.grid(axis="y")
 
 
 def plot_choices(choices: pd.DataFrame) -> Figure:
@@ -225,8 +213,6 @@ def plot_choices(choices: pd.DataFrame) -> Figure:
     Figure
         A row for each pair, a marker for each rule, and one for a choice at random.
     """
-    if choices.empty:
-        return plot_nothing(_NO_PAIRS)
     pairs, rules = [*dict.fromkeys(choices["pair"])], [*dict.fromkeys(choices["rule"])]
     fig, ax = plt.subplots(figsize=(WIDTH, 1.6 + 0.3 * len(pairs)), layout="constrained")
     rows = {pair: number for number, pair in enumerate(pairs)}
@@ -238,21 +224,16 @@ def plot_choices(choices: pd.DataFrame) -> Figure:
         part = choices[choices["rule"] == rule]
         ax.plot(100 * part["regret"], part["pair"].map(rows) + offset, ls="", marker=marker,
                 color=colour, label=rule)  # fmt: skip
-    ax.set_yticks(range(len(pairs)), [literal(pair) for pair in pairs], fontsize=8.5)
-    ax.set_ylim(len(pairs) - 0.5, -0.5)
+    name_rows(ax, pairs, fontsize=8.5)
     ax.set_xlim(left=-1)
     ax.set_xlabel("points below the best in hindsight")
     ax.grid(axis="x")
     means = choices.groupby("rule", sort=False)["regret"].mean()
     ax.set_title(f"Smallest loss on average: {means.idxmin()}, {100 * means.min():.1f} points")
-    fig.legend(loc="outside lower left", ncols=2)
+    legend_below(ax, ncols=2)
     return fig
 
 
 def _named(row: Mapping[Any, Any]) -> str:
     parts: Sequence[str] = [row["descriptor"], row["layer"], row["selection"]]
     return " ".join(part for part in parts if part)
-
-
-def _two_panels(*, sharey: bool) -> tuple[Figure, Any]:
-    return plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharey=sharey, layout="constrained")

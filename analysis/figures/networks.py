@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import MARKERS, NEUTRAL, PALETTE, WIDTH, literal
+from analysis.figures.panels import in_percent, legend_below, look_of, name_rows, panel_rows
+from analysis.figures.style import NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,14 +41,7 @@ def plot_training(history: pd.DataFrame) -> Figure:
         On the left the losses, on the right the accuracies; training dashed.
     """
     parts = list(history.groupby("weights", sort=False))
-    fig, axes = plt.subplots(
-        len(parts),
-        2,
-        figsize=(WIDTH, 0.5 + 2.5 * len(parts)),
-        sharex="row",
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_rows(len(parts), 2, height=2.5, sharex="row")
     panels = (
         ("loss (nats)", "train_loss", "val_loss"),
         ("accuracy (top 1)", "train_accuracy", "val_top1"),
@@ -55,29 +49,18 @@ def plot_training(history: pd.DataFrame) -> Figure:
     for row, (weights, part) in zip(axes, parts, strict=True):
         for ax, (what, training, validation) in zip(row, panels, strict=True):
             marker = "o" if len(part) == 1 else None
-            ax.plot(
-                part["epoch"],
-                part[training],
-                color=PALETTE[1],
-                linestyle="--",
-                marker=marker,
-                label="training images, changed",
-            )
-            ax.plot(
-                part["epoch"],
-                part[validation],
-                color=PALETTE[0],
-                marker=marker,
-                label="validation images",
-            )
+            for column, look in (
+                (training, {"color": PALETTE[1], "ls": "--", "label": "training images, changed"}),
+                (validation, {"color": PALETTE[0], "label": "validation images"}),
+            ):
+                ax.plot(part["epoch"], part[column], marker=marker, **look)
             ax.set(xlabel="epoch", ylabel=what)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.grid(axis="y")
         row[0].set_title(literal(weights))
         row[1].set_ylim(bottom=0)
-        row[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=2)
+        in_percent(row[1].yaxis)
+    legend_below(axes[0, 0], ncols=2, loc="outside lower center")
     return fig
 
 
@@ -98,14 +81,8 @@ def plot_class_accuracy(table: pd.DataFrame, *, n_named: int = 6) -> Figure:
         A row of two panels per set of weights: all classes, and those at the ends.
     """
     parts = list(table.groupby("weights", sort=False))
-    fig, axes = plt.subplots(
-        len(parts),
-        2,
-        figsize=(WIDTH, 0.5 + len(parts) * (0.9 + 0.4 * n_named)),
-        width_ratios=(3, 2),
-        squeeze=False,
-        layout="constrained",
-    )
+    height = 0.9 + 0.4 * n_named
+    fig, axes = panel_rows(len(parts), 2, height=height, width_ratios=(3, 2))
     for (every, ends), (weights, part) in zip(axes, parts, strict=True):
         ranked = part.sort_values("accuracy", ascending=False, kind="stable")
         _all_classes(every, ranked)
@@ -177,10 +154,9 @@ def plot_accuracies(table: pd.DataFrame) -> Figure:
             y + (number - (len(sets) - 1) / 2) * step,
             xerr=part["std"],
             linestyle="none",
-            marker=MARKERS[(number + number // len(PALETTE)) % len(MARKERS)],
-            color=PALETTE[number % len(PALETTE)],
             elinewidth=1.4,
             label=literal(name),
+            **look_of(number),
         )
     chances = table.drop_duplicates("dataset")["chance"]
     for row, chance in enumerate(chances):
@@ -189,11 +165,10 @@ def plot_accuracies(table: pd.DataFrame) -> Figure:
         ax.plot((chance, chance), ends, color=NEUTRAL, linestyle="--", linewidth=1.2, label=label)
     for boundary in range(1, len(datasets)):
         ax.axhline(boundary - 0.5, color="0.88", linewidth=0.8)
-    ax.set_yticks(range(len(datasets)), [literal(name) for name in datasets])
-    ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(0, 1.01), ylim=(len(datasets) - 0.5, -0.5))
+    name_rows(ax, datasets)
+    ax.set_xlim(0, 1.01)
     ax.set_xlabel("accuracy, mean over classes (bars: standard deviation of the splits)")
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(ax.xaxis)
     ax.grid(axis="x")
     handles, labels = ax.get_legend_handles_labels()
     handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # chance is no set
@@ -210,7 +185,7 @@ def _all_classes(ax: Axes, ranked: pd.DataFrame) -> None:
     ax.set_xlabel(f"{len(ranked)} classes, best first; dots: their mean")
     ax.set_ylabel("accuracy")
     ax.set_xticks([])
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(ax.yaxis)
 
 
 def _classes_at_the_ends(ax: Axes, ranked: pd.DataFrame, n_named: int) -> None:

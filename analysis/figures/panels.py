@@ -29,6 +29,7 @@ __all__ = [
     "Looks",
     "dataset_legend",
     "dataset_looks",
+    "heading",
     "hide_repeated_layers",
     "in_percent",
     "legend_below",
@@ -119,11 +120,20 @@ def hide_repeated_layers(axes: NDArray[Any]) -> None:
         ax.tick_params(axis="x", labelbottom=named[0] != named[1])
 
 
-def legend_below(ax: Axes, *, ncols: int = 3, loc: str = "outside lower left", **more: Any) -> None:
-    """One legend below all panels, of what has a label in one of them."""
-    fig = ax.get_figure()
+def legend_below(*axes: Axes, ncols: int = 3, loc: Any = "outside lower left", **more: Any) -> None:
+    """One legend below all panels, of what has a label in some of them."""
+    shown: dict[str, Any] = {}
+    for ax in axes:
+        handles, labels = ax.get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
+    fig = axes[0].get_figure()
     assert fig is not None
-    fig.legend(*ax.get_legend_handles_labels(), loc=loc, ncols=ncols, **more)  # type: ignore[call-arg]
+    fig.legend([*shown.values()], [*shown], loc=loc, ncols=ncols, **more)
+
+
+def heading(fig: Figure, words: object) -> None:
+    """Write what all panels are about above the figure, at its left."""
+    fig.suptitle(literal(words), x=0.01, ha="left", fontsize="medium", fontweight="bold")
 
 
 def look_of(number: int) -> Looks:

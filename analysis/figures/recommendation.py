@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+import seaborn as sns
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from analysis.figures.panels import heading, in_percent, legend_below, panel_grid
 from analysis.figures.style import NEUTRAL, PALETTE, WIDTH, literal
 
 if TYPE_CHECKING:
@@ -50,18 +52,8 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
     """
     shown = summary[(summary["kind"] != "diagnostic") & (summary["n_features"] > 0)]
     datasets = list(dict.fromkeys(shown["dataset"]))
-    rows = -(-len(datasets) // 2)
-    fig, axes = plt.subplots(
-        rows,
-        2,
-        figsize=(WIDTH, 1.2 + 2.6 * rows),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    fig, axes = panel_grid(len(datasets), 2, height=2.6, margin=1.2, sharex=True)
     _name_network(shown, fig)
-    for ax in axes.flat[len(datasets) :]:
-        ax.remove()
     for ax, dataset in zip(axes.flat, datasets, strict=False):
         _panel(shown[shown["dataset"] == dataset], ax)
         ax.set_title(literal(dataset))
@@ -71,11 +63,7 @@ def plot_accuracy_against_size(summary: pd.DataFrame) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy")
     _count_axis(axes[0, 0], shown["n_features"])
-    drawn: dict[str, Any] = {}
-    for ax in axes.flat[: len(datasets)]:
-        handles, labels = ax.get_legend_handles_labels()
-        drawn |= dict(zip(labels, handles, strict=True))
-    fig.legend([*drawn.values()], [*drawn], loc="outside lower left", ncols=3)
+    legend_below(*axes.flat[: len(datasets)])
     return fig
 
 
@@ -93,25 +81,30 @@ def plot_kept_layers(table: pd.DataFrame) -> Figure:
     wide = table.pivot(index="dataset", columns="layer", values="share").loc[datasets, layers]
     fig, ax = plt.subplots(figsize=(WIDTH, 1.8 + 0.32 * len(datasets)), layout="constrained")
     _name_network(table, fig)
-    drawn = ax.pcolormesh(
-        wide.to_numpy(), cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1
+    sns.heatmap(
+        wide.to_numpy(),
+        ax=ax,
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        linewidths=1,
+        cbar_kws={"label": "splits that kept it"},
     )
-    ax.set_xticks(
-        np.arange(len(layers)) + 0.5, layers, rotation=45, ha="right", rotation_mode="anchor"
-    )
-    ax.set_yticks(np.arange(len(datasets)) + 0.5, [literal(name) for name in datasets])
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(np.arange(len(layers)) + 0.5, layers, **turned)
+    names = [literal(name) for name in datasets]
+    ax.set_yticks(np.arange(len(datasets)) + 0.5, names, rotation=0)
     ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.invert_yaxis()
-    bar = fig.colorbar(drawn, ax=ax, label="splits that kept it")
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    bar = ax.collections[0].colorbar
+    assert bar is not None  # asked for
+    in_percent(bar.ax.yaxis)
     return fig
 
 
 def _name_network(table: pd.DataFrame, fig: Figure) -> None:
     """Write the network of a table above the figure, at its left."""
     for network in table.get("network", [])[:1]:
-        fig.suptitle(literal(network), x=0.01, ha="left", fontsize="medium", fontweight="bold")
+        heading(fig, network)
 
 
 def _panel(part: pd.DataFrame, ax: Axes) -> None:
@@ -138,7 +131,7 @@ def _panel(part: pd.DataFrame, ax: Axes) -> None:
         small |= {"xycoords": ("axes fraction", "data"), "xytext": (-2, 2), "ha": "right"}
         ax.annotate("chance", (1, chance), color=NEUTRAL, **small)
     ax.set_ylim(low, high)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    in_percent(ax.yaxis, decimals=1)
     ax.grid(axis="y")
 
 

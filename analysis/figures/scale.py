@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.figures.style import MARKERS, PALETTE, WIDTH, literal
+from analysis.figures.panels import legend_below, look_of, name_rows
+from analysis.figures.style import WIDTH, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,15 +44,13 @@ def plot_core_hours(plans: pd.DataFrame, price: float, *, ax: Axes | None = None
             own[list(stages)],
             [row + _APART * (number - (len(networks) - 1) / 2) for row in range(len(stages))],
             linestyle="",
-            marker=MARKERS[number % len(MARKERS)],
-            color=PALETTE[number % len(PALETTE)],
             markersize=7,
             label=literal(network),
+            **look_of(number),
         )
     ax.set_xscale("log")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_yticks(range(len(stages)), [_capital(stage) for stage in stages])
-    ax.set_ylim(len(stages) - 0.5, -0.5)
+    name_rows(ax, [_capital(stage) for stage in stages])
     ax.grid(axis="both")
     ax.set_title(_costliest(plans))
     ax.set_xlabel("Core-hours")
@@ -61,9 +60,7 @@ def plot_core_hours(plans: pd.DataFrame, price: float, *, ax: Axes | None = None
     above.set_xlabel(f"Cost, at {price:g} per core-hour")
     above.xaxis.set_major_formatter(FuncFormatter(_plain))
     above.xaxis.set_minor_formatter(NullFormatter())
-    figure = ax.get_figure()
-    assert figure is not None
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(ax, loc="outside lower center")
     return ax
 
 
@@ -85,11 +82,10 @@ def plot_time_by_workers(times: pd.DataFrame, *, ax: Axes | None = None) -> Axes
         ax.plot(
             own["workers"],
             own["hours"],
-            marker=MARKERS[number % len(MARKERS)],
             markersize=max(4.5, 9 - 1.2 * number),  # so that none hides another of the same height
             linewidth=max(1.0, 3.2 - 0.6 * number),
-            color=PALETTE[number % len(PALETTE)],
             label=_capital(str(stage)),
+            **look_of(number),
         )
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
@@ -99,9 +95,7 @@ def plot_time_by_workers(times: pd.DataFrame, *, ax: Axes | None = None) -> Axes
     ax.set_ylabel("Hours by the clock")
     ax.yaxis.set_major_formatter(FuncFormatter(_plain))
     ax.grid(axis="both")
-    figure = ax.get_figure()
-    assert figure is not None
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(ax, loc="outside lower center")
     return ax
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
-from cycler import cycler
+import seaborn as sns
 
 __all__ = [
     "INNER",
@@ -42,13 +41,13 @@ RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "0.35",
     "axes.labelsize": 10.5,
-    "axes.prop_cycle": cycler(color=PALETTE),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 11.5,
     "figure.dpi": 100,
     "figure.titlesize": 12.5,
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.5,
     "grid.color": "0.9",
     "grid.linewidth": 0.8,
@@ -77,7 +76,7 @@ def use_style() -> None:
 
     Inside Jupyter, inline pictures become PNG of twice the screen's resolution.
     """
-    mpl.rcParams.update(RC)
+    sns.set_theme(style="ticks", palette=PALETTE, rc=RC)
     try:
         from IPython.core.getipython import get_ipython
         from matplotlib_inline.backend_inline import set_matplotlib_formats

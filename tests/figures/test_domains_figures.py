@@ -74,11 +74,6 @@ def test_a_panel_for_each_pair_a_row_for_each_machine(n_pairs):
     assert [line.get_xdata()[0] for line in dashed] == pytest.approx([5 * (3 + last)])
 
 
-def test_without_pairs_words_say_so():
-    for fig in (plot_domain_accuracies(summary(0)), plot_domain_maps([])):
-        assert "No two datasets" in fig.axes[0].texts[0].get_text()
-
-
 def domain_map(n=40):
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 255, (n, 3), dtype=np.uint8)

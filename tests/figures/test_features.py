@@ -148,7 +148,7 @@ def test_of_many_layers_every_few_are_named_and_the_last_is():
     fig = features.plot_change_by_layer(table.assign(change="turned", median=0.5))
     (ax,) = fig.axes
     labels = [label.get_text() for label in ax.get_xticklabels()]
-    assert len(labels) <= features.MOST_LABELS
+    assert len(labels) <= 24
     assert labels[-1] == "block49"
     assert all(f"block{int(x)}" == name for x, name in zip(ax.get_xticks(), labels, strict=True))
 

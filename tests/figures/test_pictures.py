@@ -8,7 +8,7 @@ mpl.use("agg")
 
 from matplotlib import pyplot as plt
 
-from analysis.figures import pictures as figures
+from analysis.figures import features as figures
 from analysis.figures import style
 
 

@@ -32,13 +32,12 @@ from analysis.cli import printable
 from analysis.data.listing import composed
 from analysis.figures import (
     dataset_report,
-    datasets,
     distances,
     evidence,
+    features,
     fusion,
     networks,
-    nothing,
-    pictures,
+    panels,
     recommendation,
 )
 
@@ -146,7 +145,7 @@ def drawn_by(name: str) -> list[plt.Figure]:
     choice = {"pair": [name], "rule": ["kernel"], "regret": [0.1], "mean_regret": [0.2]}
     run = {"run": [name] * 2, "epoch": [1, 2], "loss": [1.0, 0.5], "accuracy": [0.5, 0.6]}
     legend = plt.figure(layout="constrained")
-    datasets.dataset_legend(legend, datasets.dataset_looks([name]))
+    panels.dataset_legend(legend, panels.dataset_looks([name]))
     return [
         dataset_report.plot_kept_by_class(pd.DataFrame(kept)),
         dataset_report.plot_image_pairs([pair]),
@@ -156,9 +155,9 @@ def drawn_by(name: str) -> list[plt.Figure]:
         distances.plot_discoveries(pd.DataFrame(found)),
         fusion.plot_choices(pd.DataFrame(choice)),
         fusion.plot_runs(pd.DataFrame(run)),
-        pictures.plot_pictures({name: pixels}),
-        pictures.plot_samples({name: [pixels]}),
-        nothing.plot_nothing(name),
+        features.plot_pictures({name: pixels}),
+        features.plot_samples({name: [pixels]}),
+        panels.plot_nothing(name),
         legend,
     ]
 
