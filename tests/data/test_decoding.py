@@ -73,9 +73,7 @@ def test_tiff_whose_zero_is_white(bits, order, compression, layout, tmp_path) ->
         assert first_row(file)[0] == 0 and first_row(file)[-1] >= 252
 
 
-@pytest.mark.parametrize("photometric", [0, 1])
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize(("photometric", "order", "compression"), [*product([0, 1], "<>", [1, 8])])
 def test_tiff_of_twelve_bits(photometric, order, compression, tmp_path) -> None:
     values = np.round(SHADE / 255 * 4095).astype(int)
     pixels = twelve_bits(values if photometric else 4095 - values)
@@ -199,16 +197,16 @@ def with_rotation(heif: bytes, quarters: int) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("ending", ["HEIC", "avif"])
-def test_photos_are_upright(orientation, ending, tmp_path) -> None:
+def test_photos_are_upright(orientation, tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     register_heif_opener()
-    file = tmp_path / f"IMG_0001.{ending}"
-    Image.fromarray(turned(orientation)).save(file, exif=exif, quality=95)
-    found = np.asarray(open_image(file)).astype(int)
-    assert found.shape == (64, 128, 3)
-    assert np.abs(found - turned(1)).mean() < 4
+    for ending in ("jpg", "png", "tif", "webp", "HEIC", "avif"):
+        file = tmp_path / f"IMG_0001.{ending}"
+        Image.fromarray(turned(orientation)).save(file, exif=exif, quality=95)
+        found = np.asarray(open_image(file)).astype(int)
+        assert found.shape == (64, 128, 3)
+        assert np.abs(found - turned(1)).mean() < 4
 
 
 @pytest.mark.parametrize(("orientation", "quarters"), [(6, 3), (3, 2), (8, 1)])
@@ -244,6 +242,86 @@ def test_a_damaged_heic_is_named(tmp_path) -> None:
         (tmp_path / "x.heic").write_bytes(content)
         with pytest.raises(BrokenImageError, match=r"cannot read the image .*x\.heic"):
             open_image(tmp_path / "x.heic")
+
+
+# --- transparency, animations, damage ---
+
+
+def pixels(path: Path) -> np.ndarray:
+    image = open_image(path)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+OPAQUE = {
+    "png": "1 L P RGB",
+    **{"jpg": "L CMYK YCbCr", "tif": "RGB CMYK", "gif": "P"},
+    **{"bmp": "RGB", "ppm": "RGB", "webp": "RGB"},
+}
+
+
+@pytest.mark.parametrize("ending", OPAQUE)
+def test_opaque_modes_agree_with_pillow(ending, tmp_path) -> None:
+    file = tmp_path / f"x.{ending}"
+    for mode in OPAQUE[ending].split():
+        Image.fromarray(SHADE.astype(np.uint8)).convert(mode).save(file)
+        expected = np.asarray(Image.open(file).convert("RGB"))
+        np.testing.assert_array_equal(pixels(file), expected)
+
+
+def test_transparency_is_white(tmp_path) -> None:
+    for mode in ("LA", "RGBA"):
+        image = Image.fromarray(SHADE.astype(np.uint8)).convert(mode)
+        image.putalpha(Image.new("L", image.size, 128))
+        image.save(tmp_path / "alpha.png")
+        expected = (SHADE * 128 + 255 * 127) / 255
+        assert np.abs(pixels(tmp_path / "alpha.png") - expected[..., None]).max() <= 1
+    for mode, transparent, shown in (("P", 0, (200, 100, 50)), ("RGB", (1, 2, 3), (9, 9, 9))):
+        image = Image.new(mode, (2, 1), transparent)
+        if mode == "P":
+            image.putpalette([10, 20, 30, *shown])
+        image.putpixel((1, 0), 1 if mode == "P" else shown)
+        for ending in ("png", "gif") if mode == "P" else ("png",):
+            image.save(tmp_path / f"key.{ending}", transparency=transparent)
+            assert pixels(tmp_path / f"key.{ending}").tolist() == [[[255] * 3, list(shown)]]
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path) -> None:
+    for ending in ("png", "tif", "pgm"):
+        values = np.array([[0, 257, 32896, 65535]], np.uint16)
+        Image.fromarray(values).save(tmp_path / f"image.{ending}")
+        assert pixels(tmp_path / f"image.{ending}")[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_first_frame_damaged_exif_and_a_file_that_is_gone(tmp_path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "image.gif", save_all=True, append_images=frames[1:])
+    assert pixels(tmp_path / "image.gif")[0, 0].tolist() == [255, 0, 0]
+    frames[0].save(tmp_path / "image.jpg", exif=b"Exif\0\0" + b"nonsense" * 4)
+    image = open_image(tmp_path / "image.jpg")
+    (tmp_path / "image.jpg").unlink()
+    assert image.resize((5, 5)).size == (5, 5)
+    with pytest.raises(BrokenImageError, match=r"image\.jpg: No such file"):
+        open_image(tmp_path / "image.jpg")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "gif", "bmp", "tif", "webp"])
+def test_broken_files_are_named(ending, tmp_path, monkeypatch) -> None:
+    path = tmp_path / f"image.{ending}"
+    noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(BrokenImageError, match="decompression bomb"),
+    ):
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+        open_image(path)
+    for content in (b"", b"<html>", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(BrokenImageError, match="cannot read the image ") as caught:
+            open_image(path)
+        assert str(path) in str(caught.value)
 
 
 # --- what is not read, and says so ---

@@ -41,10 +41,12 @@ def sha256(file: Path) -> str:
     return f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
 
 
-def publish_as(
-    monkeypatch: pytest.MonkeyPatch, name: str, *sources: Source, **changes: int
-) -> None:
-    monkeypatch.setitem(CARDS, name, replace(CARDS[name], sources=sources, **changes))
+@pytest.fixture
+def publish_as(monkeypatch):
+    def publish(name: str, *sources: Source, **changes: int) -> None:
+        monkeypatch.setitem(CARDS, name, replace(CARDS[name], sources=sources, **changes))
+
+    return publish
 
 
 def left_in(root: Path) -> list[str]:
@@ -57,111 +59,78 @@ def tar_of(folder: Path, archive: Path, mode: str) -> None:
             tar.add(entry, entry.name)
 
 
-def publish_caltech101(published: Path, tmp_path: Path) -> Path:
+@pytest.fixture
+def caltech(server, tmp_path) -> Path:
     """The nested archive as Caltech publishes it."""
     WRITERS["caltech101"](tmp_path / "made")
     inner = tmp_path / "101_ObjectCategories.tar.gz"
     with tarfile.open(inner, "w:gz") as tar:
         images = tmp_path / "made/caltech-101/101_ObjectCategories"
         tar.add(images, "101_ObjectCategories")
-    archive = published / "caltech-101.zip"
+    archive = server[0] / "caltech-101.zip"
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.write(inner, "caltech-101/101_ObjectCategories.tar.gz")
         zipped.writestr("caltech-101/Annotations.tar", b"")
     return archive
 
 
-NESTED = ("caltech-101/101_ObjectCategories.tar.gz",)
-
-
-def test_nested_archive(
-    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published, url = server
-    archive = publish_caltech101(published, tmp_path)
-    source = Source(f"{url}/caltech-101.zip?download=1", sha256(archive), 10_000, NESTED)
-    publish_as(monkeypatch, "caltech101", source)
-    found = fetch_dataset("caltech101", progress=True)
-    assert found == data_root / "caltech101/caltech-101"
-    assert len(load_dataset("caltech101")) == 3
-    assert not [file for file in left_in(data_root) if file.endswith((".zip", ".gz"))]
-    assert (data_root / "caltech101").stat().st_mode & 0o055 == data_root.stat().st_mode & 0o055
-    archive.unlink()  # a second fetch uses no network
-    assert fetch_dataset("caltech101") == found
-
-
-def test_load_uses_the_network_only_if_asked(
-    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published, url = server
-    archive = publish_caltech101(published, tmp_path)
-    publish_as(
-        monkeypatch,
-        "caltech101",
-        Source(f"{url}/caltech-101.zip", sha256(archive), 2_500_000_000, NESTED),
-    )
-    with pytest.raises(FileNotFoundError, match=r"2\.5 GB.*fetch=True"):
-        load_dataset("caltech101")
-    assert left_in(data_root) == []
-    assert len(load_dataset("caltech101", fetch=True)) == 3
-
-
-def test_several_files(
-    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def flowers(server, tmp_path) -> list[Source]:
     published, url = server
     WRITERS["flowers102"](tmp_path / "made")
     (tmp_path / "made/imagelabels.mat").rename(published / "imagelabels.mat")
     tar_of(tmp_path / "made", published / "102flowers.tgz", "w:gz")
     names = ("102flowers.tgz", "imagelabels.mat")
-    sources = [Source(f"{url}/{name}", sha256(published / name)) for name in names]
-    publish_as(monkeypatch, "flowers102", *sources)
-    assert len(load_dataset("flowers102", fetch=True)) == 4
+    return [Source(f"{url}/{name}", sha256(published / name)) for name in names]
 
 
-def test_wrong_checksum_leaves_nothing(
-    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published, url = server
-    publish_caltech101(published, tmp_path)
-    publish_as(monkeypatch, "caltech101", Source(f"{url}/caltech-101.zip", "md5:" + "0" * 32))
+NESTED = ("caltech-101/101_ObjectCategories.tar.gz",)
+
+
+def test_nested_archive(data_root, server, caltech, publish_as) -> None:
+    source = Source(f"{server[1]}/caltech-101.zip?download=1", sha256(caltech), 10_000, NESTED)
+    publish_as("caltech101", source)
+    found = fetch_dataset("caltech101", progress=True)
+    assert found == data_root / "caltech101/caltech-101"
+    assert len(load_dataset("caltech101")) == 3
+    assert not [file for file in left_in(data_root) if file.endswith((".zip", ".gz"))]
+    assert (data_root / "caltech101").stat().st_mode & 0o055 == data_root.stat().st_mode & 0o055
+    caltech.unlink()  # a second fetch uses no network
+    assert fetch_dataset("caltech101") == found
+
+
+def test_load_uses_the_network_only_if_asked(data_root, server, caltech, publish_as) -> None:
+    source = Source(f"{server[1]}/caltech-101.zip", sha256(caltech), 2_500_000_000, NESTED)
+    publish_as("caltech101", source)
+    with pytest.raises(FileNotFoundError, match=r"2\.5 GB.*fetch=True"):
+        load_dataset("caltech101")
+    assert left_in(data_root) == []
+    publish_as("caltech101", replace(source, checksum="md5:" + "0" * 32))
     with pytest.raises(ValueError, match=r"caltech-101\.zip is not the published file"):
         fetch_dataset("caltech101", progress=False)
-    assert left_in(data_root) == []
-    assert not (data_root / "caltech101").exists()
+    assert left_in(data_root) == [] and not (data_root / "caltech101").exists()
+    publish_as("caltech101", source)
+    assert len(load_dataset("caltech101", fetch=True)) == 3
 
 
-def test_good_archive_survives_a_bad_one(
-    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published, url = server
-    WRITERS["flowers102"](tmp_path / "made")
-    (tmp_path / "made/imagelabels.mat").rename(published / "imagelabels.mat")
-    tar_of(tmp_path / "made", published / "102flowers.tgz", "w:gz")
-    images = Source(f"{url}/102flowers.tgz", sha256(published / "102flowers.tgz"))
-    labels = Source(f"{url}/imagelabels.mat", sha256(published / "imagelabels.mat"))
-    publish_as(monkeypatch, "flowers102", images, replace(labels, checksum="md5:" + "0" * 32))
+def test_a_good_archive_survives_a_bad_one(data_root, server, flowers, publish_as) -> None:
+    publish_as("flowers102", flowers[0], replace(flowers[1], checksum="md5:" + "0" * 32))
     with pytest.raises(ValueError, match=r"imagelabels\.mat is not the published file"):
         fetch_dataset("flowers102", progress=False)
-    (published / "102flowers.tgz").unlink()  # what was verified is not downloaded again
-    publish_as(monkeypatch, "flowers102", images, labels)
+    (server[0] / "102flowers.tgz").unlink()  # what was verified is not downloaded again
+    publish_as("flowers102", *flowers)
     assert len(load_dataset("flowers102", fetch=True)) == 4
 
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_without_checksum_the_images_are_counted(
-    complete: bool,
-    data_root: Path,
-    server: tuple[Path, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    complete, data_root, server, tmp_path, publish_as, caplog
 ) -> None:
     published, url = server
     WRITERS["mit67"](tmp_path / "made")
     tar_of(tmp_path / "made", published / "indoor.tar", "w")
     images = 2 if complete else 15620
-    publish_as(monkeypatch, "mit67", Source(f"{url}/indoor.tar"), images=images, classes=2)
+    publish_as("mit67", Source(f"{url}/indoor.tar"), images=images, classes=2)
     with caplog.at_level(logging.WARNING):
         if complete:
             assert len(load_dataset("mit67", fetch=True)) == 2
@@ -172,34 +141,26 @@ def test_without_checksum_the_images_are_counted(
     assert sha256(published / "indoor.tar").removeprefix("sha256:") in caplog.text
 
 
-def test_archive_of_something_else(
-    data_root: Path, server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_archive_of_something_else(data_root, server, tmp_path, publish_as) -> None:
     published, url = server
     write_image(tmp_path / "made/Elsewhere/bar/a.jpg")
     tar_of(tmp_path / "made", published / "indoor.tar", "w")
-    publish_as(monkeypatch, "mit67", Source(f"{url}/indoor.tar"))
+    publish_as("mit67", Source(f"{url}/indoor.tar"), images=2, classes=2)
     with pytest.raises(ValueError, match="do not hold Images"):
         fetch_dataset("mit67", progress=False)
     assert not (data_root / "mit67").exists()
     # Once the right file is published, the wrong one is not used again.
     WRITERS["mit67"](tmp_path / "right")
     tar_of(tmp_path / "right", published / "indoor.tar", "w")
-    publish_as(monkeypatch, "mit67", Source(f"{url}/indoor.tar"), images=2, classes=2)
     assert len(load_dataset("mit67", fetch=True)) == 2
 
 
-def test_server_without_the_file(
-    data_root: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish_as(monkeypatch, "mit67", Source(f"{server[1]}/gone.tar"))
+def test_server_without_the_file_and_disk_too_small(data_root, server, publish_as) -> None:
+    publish_as("mit67", Source(f"{server[1]}/gone.tar"))
     with pytest.raises(OSError, match=r"could not download .*gone\.tar.*404"):
         fetch_dataset("mit67", progress=False)
     assert left_in(data_root) == []
-
-
-def test_disk_too_small_is_said_before(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish_as(monkeypatch, "mit67", Source("http://127.0.0.1:9/x.tar", n_bytes=10**18))
+    publish_as("mit67", Source("http://127.0.0.1:9/x.tar", n_bytes=10**18))
     with pytest.raises(OSError, match=r"needs about 2000000000\.0 GB"):
         fetch_dataset("mit67", progress=False)
 
