@@ -10,9 +10,7 @@ would in one process. All processes see the same files under the same names.
 from __future__ import annotations
 
 import json
-import logging
 import re
-import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
@@ -51,9 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["extract"]
 
-_LOG = logging.getLogger(__name__)
-
-_LONG_RUN_SECONDS = 60
 _PACKAGES = ("numpy", "pillow")
 
 
@@ -193,20 +188,13 @@ def extract(
 
 
 def _compute(builder: Builder, job: Job, client: Client | None, progress: bool) -> None:
-    begun = time.monotonic()
-    missing = sum(map(len, builder.missing))
-    computed, at_once = 0, 1
-    if client is None:
-        done = job.run(builder.missing)
-    else:
-        done = map_in_order(client, job, builder.missing)
-        at_once = sum(client.nthreads().values())
-    first_blocks = at_once * builder.rows
+    blocks = builder.missing
+    done = job.run(blocks) if client is None else map_in_order(client, job, blocks)
     with (
         closing(done),
         tqdm(
             total=builder.n_images,
-            initial=builder.n_images - missing,
+            initial=builder.n_images - sum(map(len, blocks)),
             desc=f"{job.engine.net.name} on {job.data.name}",
             unit="image",
             disable=not progress,
@@ -214,12 +202,6 @@ def _compute(builder: Builder, job: Job, client: Client | None, progress: bool) 
     ):
         for n_images in done:
             bar.update(n_images)
-            computed += n_images
-            if computed - n_images < first_blocks <= computed:
-                seconds = (time.monotonic() - begun) * missing / computed
-                if seconds > _LONG_RUN_SECONDS:
-                    costs = seconds / 60, builder.bytes_left / 1e9, missing
-                    _LOG.info("about %.0f minutes and up to %.2f GB for %d images", *costs)
 
 
 def _provenance(
@@ -250,7 +232,6 @@ def _provenance(
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    # On workers, with networks that are ready to run.
     """What is computed of which images, and where it is written; can be sent to workers."""
 
     data: ImageDataset

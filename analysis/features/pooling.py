@@ -81,14 +81,20 @@ class Pooling:
         Raises
         ------
         ValueError
-            If a class token is asked of a layer whose tokens are all of the image.
+            If a class token is asked of a layer whose tokens are all of the image, or a grid of
+            tokens.
         """
+        if layer.layout == "tokens" and self.tokens == "class" and not layer.added_tokens:
+            raise ValueError(
+                f"layer {layer.name!r} has no class token: all its tokens come from the image. "
+                "Use tokens='mean' or 'all'"
+            )
+        if layer.layout == "tokens" and self.tokens == "mean" and self.mode == "grid":
+            raise ValueError(
+                f"layer {layer.name!r} holds tokens, which have no grid; "
+                "use pooling 'mean' or 'none'"
+            )
         if layer.layout == "tokens" and self.tokens != "mean":
-            if self.tokens == "class" and not layer.added_tokens:
-                raise ValueError(
-                    f"layer {layer.name!r} has no class token: all its tokens come from the image. "
-                    "Use tokens='mean' or 'all'"
-                )
             return layer.units * (prod(layer.spatial or ()) if self.tokens == "all" else 1)
         if layer.layout == "vector" or self.mode == "mean":
             return layer.units
@@ -114,33 +120,28 @@ class Pooling:
         Raises
         ------
         ValueError
-            If the tensor does not have the axes of the layout, or has no grid.
+            If the tensor does not have the axes of the layout.
         """
         if values.ndim != _AXES[layer.layout]:
             raise ValueError(
                 f"layer {layer.name!r}: expected {_AXES[layer.layout]} axes for layout "
                 f"{layer.layout!r}, got shape {tuple(values.shape)}"
             )
-        if layer.layout == "vector":
-            return _own_float32(values)
-        if layer.layout == "tokens" and self.tokens == "class":
-            return _own_float32(values[:, layer.added_tokens[0]])
-        if self.mode == "mean" and (layer.layout != "tokens" or self.tokens == "mean"):
+        is_tokens = layer.layout == "tokens"
+        if is_tokens and self.tokens == "class":
+            values = values[:, layer.added_tokens[0]]
+        elif layer.layout == "vector":
+            pass
+        elif self.mode == "mean" and (not is_tokens or self.tokens == "mean"):
             if layer.added_tokens:
                 own = set(range(values.shape[1])) - set(layer.added_tokens)
                 values = values[:, sorted(own)]
             return _mean(values, layer.layout)
-        if layer.layout == "tokens":
-            if self.mode == "grid" and self.tokens == "mean":
-                raise ValueError(
-                    f"layer {layer.name!r} holds tokens, which have no grid; "
-                    "use pooling 'mean' or 'none'"
-                )
-            return _own_float32(values.transpose(1, 2).flatten(1))
-        maps = values if layer.layout == "nchw" else values.permute(0, 3, 1, 2)
-        if self.mode == "grid":
-            return functional.adaptive_avg_pool2d(maps.float(), self.size).flatten(1)
-        return _own_float32(maps.flatten(1))
+        else:
+            values = values.movedim(layer.unit_axis, 1)
+            if self.mode == "grid" and not is_tokens:
+                values = functional.adaptive_avg_pool2d(values.float(), self.size)
+        return values.flatten(1).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
     def after(self, values: torch.Tensor, layer: Layer) -> torch.Tensor:
         """Finish what needs all taps of a layer together: segments may cross from one to the next.
@@ -160,10 +161,6 @@ class Pooling:
         if whole == values.shape[1]:
             return means
         return torch.cat([means, values[:, whole:].mean(1, keepdim=True)], dim=1)
-
-
-def _own_float32(values: torch.Tensor) -> torch.Tensor:
-    return values.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 def _mean(values: torch.Tensor, layout: str) -> torch.Tensor:

@@ -143,25 +143,8 @@ class DamagedStoreError(OSError):
     """What the store holds is not what was written; the message says what to delete."""
 
 
-def seal(group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]) -> None:
-    """Give a group its attributes, with hashes of them and of the metadata of its arrays.
-
-    Parameters
-    ----------
-    group
-        Folder of the group. Its arrays are there already.
-    attributes
-        JSON-able.
-    arrays
-        Names of all arrays.
-    """
-    described = {**attributes, "format": FORMAT}
-    hashes = _metadata_hashes(group, described, arrays)
-    zarr.open_group(group, mode="r+").update_attributes({**described, _SEAL: hashes})
-
-
 def read_metadata(group: Path) -> dict[str, Any]:
-    """Attributes of a group, all of whose metadata is checked, as :func:`seal` was given them.
+    """Attributes of a group, all of whose metadata is checked, as :class:`Builder` was given them.
 
     Raises
     ------
@@ -170,11 +153,9 @@ def read_metadata(group: Path) -> dict[str, Any]:
     ValueError
         If a newer Layerbook wrote the group.
     """
-    try:
+    with _damage_told(group, "its metadata cannot be read"):
         attributes: dict[str, Any] = dict(zarr.open_group(group, mode="r").attrs)
         names = ["label", "path", *attributes["layers"]]
-    except Exception as error:
-        raise _explained(error, group, "its metadata cannot be read") from error
     number = attributes.pop("format", None)
     sealed = attributes.pop(_SEAL, None)
     if isinstance(number, int) and number > FORMAT:
@@ -182,10 +163,8 @@ def read_metadata(group: Path) -> dict[str, Any]:
             f"{group} is of format {number}; this Layerbook knows formats up to {FORMAT}. Update "
             "Layerbook, or use another store (store=, LAYERBOOK_HOME)"
         )
-    if number != FORMAT or not isinstance(sealed, dict):
-        raise damaged(group, "its metadata is not what was written")
-    for name, found in _metadata_hashes(group, attributes | {"format": number}, names).items():
-        if sealed.get(name) != found:
+    for name, written in _metadata_hashes(group, attributes, names).items():
+        if number != FORMAT or not isinstance(sealed, dict) or sealed.get(name) != written:
             what = "its metadata" if name == "." else f"the metadata of {name!r}"
             raise damaged(group, f"{what} is not what was written")
     return attributes
@@ -195,20 +174,16 @@ def _metadata_hashes(
     group: Path, attributes: Mapping[str, Any], arrays: Iterable[str]
 ) -> dict[str, str]:
     """SHA-256 (hex) of attributes, under ``.``, and of the metadata of arrays, by their names."""
-    contents = {".": json.dumps(attributes, sort_keys=True).encode()}
+    contents = {".": json.dumps({**attributes, "format": FORMAT}, sort_keys=True).encode()}
     for name in arrays:
-        try:
+        with _damage_told(group, f"the metadata of {name!r} cannot be read"):
             contents[name] = (group / name / "zarr.json").read_bytes()
-        except OSError as error:
-            raise _explained(error, group, f"the metadata of {name!r} cannot be read") from error
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def _opened(group: Path, name: str) -> Any:
-    try:
+    with _damage_told(group, f"the metadata of {name!r} cannot be read"):
         return zarr.open_array(group / name, mode="r")
-    except Exception as error:
-        raise _explained(error, group, f"the metadata of {name!r} cannot be read") from error
 
 
 def _read(array: Any, box: tuple[slice, ...]) -> npt.NDArray[Any]:
@@ -236,19 +211,22 @@ def _read(array: Any, box: tuple[slice, ...]) -> npt.NDArray[Any]:
         chunk_name = array.metadata.encode_chunk_key(place)
         if not (folder / chunk_name).is_file():  # Zarr would fill it
             raise damaged(group, f"{name!r} lacks its part {chunk_name}")
-    try:
+    with _damage_told(group, f"{name!r} cannot be read"):
         return np.asarray(array[box])
-    except Exception as error:
-        raise _explained(error, group, f"{name!r} cannot be read") from error
 
 
-def _explained(error: Exception, group: Path, what: str) -> Exception:
+@contextmanager
+def _damage_told(group: Path, what: str) -> Iterator[None]:
     """Tell damage, of which Zarr and its codecs raise nearly anything, from other trouble."""
-    missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-    system = isinstance(error, OSError) and error.errno is not None and not missing
-    if system or isinstance(error, MemoryError | DamagedStoreError):
-        return error
-    return damaged(group, f"{what} ({error})" if str(error) else what)
+    try:
+        yield
+    except (MemoryError, DamagedStoreError):
+        raise
+    except Exception as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        if isinstance(error, OSError) and error.errno is not None and not missing:
+            raise
+        raise damaged(group, f"{what} ({error})" if str(error) else what) from error
 
 
 def damaged(group: Path, what: str) -> DamagedStoreError:
@@ -398,11 +376,11 @@ class Builder:
         anew = bool(changed) or not self.writer.folder.exists()
         self.missing = [block for block in blocks if anew or not self.writer.is_done(block)]
         images = sum(map(len, self.missing))
-        self.bytes_left = 4 * sum(lengths.values()) * images
+        needed = 4 * sum(lengths.values()) * images
         free = shutil.disk_usage(group.parent).free
-        if self.bytes_left > free:
+        if needed > free:
             raise OSError(
-                f"the features need up to {self.bytes_left / 1e9:.1f} GB, {group.parent} has "
+                f"the features need up to {needed / 1e9:.1f} GB, {group.parent} has "
                 f"{free / 1e9:.1f} GB; free some, name fewer layers, or put the store elsewhere "
                 "(store=, LAYERBOOK_HOME)"
             )
@@ -458,4 +436,5 @@ class Builder:
                 dimension_names=["image", f"{name} unit"],
             )
         names = ["label", "path", *self.writer.lengths]
-        seal(self.writer.group, self.writer.attributes, names)
+        hashes = _metadata_hashes(self.writer.group, self.writer.attributes, names)
+        group.update_attributes({**self.writer.attributes, "format": FORMAT, _SEAL: hashes})
