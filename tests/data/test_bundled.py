@@ -19,7 +19,7 @@ def as_array(name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.asarray(image) for image in data]), data.labels
 
 
-def test_digits_are_those_of_scikit_learn() -> None:
+def test_digits_are_those_of_scikit_learn():
     images, labels = as_array("digits")
     table = load_digits()
     np.testing.assert_array_equal(labels, table.target)
@@ -28,14 +28,14 @@ def test_digits_are_those_of_scikit_learn() -> None:
     assert (images[..., 0] == images[..., 2]).all()
 
 
-def test_rendered_digits_depend_on_seed_digit_and_number_only() -> None:
+def test_rendered_digits_depend_on_seed_digit_and_number_only():
     few, more = digits_rendered(2, seed=3), digits_rendered(3, seed=3)
     assert few.subset([1, 3]).fingerprint == more.subset([1, 4]).fingerprint
     assert few[0].tobytes() != digits_rendered(2, seed=4)[0].tobytes()
     assert few[0].tobytes() != few[1].tobytes()
 
 
-def test_no_single_statistic_tells_rendered_digits() -> None:
+def test_no_single_statistic_tells_rendered_digits():
     images, labels = as_array("digits_rendered")
     grey = images.mean(-1)
     moments = [grey.mean((1, 2)), grey.std((1, 2)), *images.mean((1, 2)).T]
@@ -45,7 +45,7 @@ def test_no_single_statistic_tells_rendered_digits() -> None:
     assert best < 0.2  # chance is 0.1
 
 
-def test_shapes_tell_rendered_digits() -> None:
+def test_shapes_tell_rendered_digits():
     images, labels = as_array("digits_rendered")
     edges = [
         hog(i, pixels_per_cell=(16, 16), cells_per_block=(2, 2), channel_axis=-1) for i in images
@@ -55,7 +55,7 @@ def test_shapes_tell_rendered_digits() -> None:
 
 
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "china", "coffee", "flower", "rocket"])
-def test_photographs(name: str) -> None:
+def test_photographs(name):
     data = load_dataset("photographs")
     image = np.asarray(data[data.classes.index(name)], float)
     assert image.std() > 20

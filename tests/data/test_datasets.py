@@ -45,7 +45,7 @@ def check_contract(data: ImageDataset) -> None:
 
 
 @pytest.mark.parametrize("name", CARDS)
-def test_cards_are_complete(name: str) -> None:
+def test_cards_are_complete(name):
     card = CARDS[name]
     assert card.name == name
     assert card.classes is None or card.classes > 1
@@ -70,19 +70,19 @@ def test_cards_are_complete(name: str) -> None:
         assert bool(card.sources) != bool(card.obtain), "either fetched or explained"
 
 
-def test_citations_are_in_the_bibliography() -> None:
+def test_citations_are_in_the_bibliography():
     bibliography = Path(__file__).parents[2] / "book" / "references.bib"
     known = set(re.findall(r"^@\w+\{([^,]+),", bibliography.read_text("utf-8"), re.MULTILINE))
     assert {card.citation for card in CARDS.values()} <= known
 
 
-def test_every_layout_belongs_to_a_card() -> None:
+def test_every_layout_belongs_to_a_card():
     assert set(LAYOUTS) == {card.layout for card in CARDS.values()} - {"bundled"}
     assert set(BUNDLED) == {name for name, card in CARDS.items() if card.layout == "bundled"}
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_bundled(name: str) -> None:
+def test_bundled(name):
     data = load_dataset(name)
     assert data.name == name
     assert len(data) == CARDS[name].images
@@ -95,12 +95,12 @@ def test_bundled(name: str) -> None:
     assert checked.fingerprint == again.fingerprint
 
 
-def test_there_are_few_images_of_every_drawn_dataset() -> None:
+def test_there_are_few_images_of_every_drawn_dataset():
     assert set(SMALL) == set(DRAWN)
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_official_layout(name: str, data_root: Path) -> None:
+def test_official_layout(name, data_root):
     expected = WRITERS[name](data_root / CARDS[name].folder)
     data = load_dataset(name)
     check_contract(data)
@@ -113,7 +113,7 @@ def test_official_layout(name: str, data_root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_absent_dataset_says_where_it_goes(name: str, data_root: Path) -> None:
+def test_absent_dataset_says_where_it_goes(name, data_root):
     with pytest.raises(FileNotFoundError) as caught:
         load_dataset(name)
     message = str(caught.value)
@@ -140,14 +140,14 @@ def test_absent_dataset_says_where_it_goes(name: str, data_root: Path) -> None:
         ("office_caltech10/webcam", 295, 10),
     ],
 )
-def test_lent_data(name: str, n_images: int, n_classes: int, lent_data: Path) -> None:
+def test_lent_data(name, n_images, n_classes, lent_data):
     data = load_dataset(name)
     assert (len(data), len(data.classes)) == (n_images, n_classes)
     assert set(data.labels.tolist()) == set(range(n_classes))
     assert data[n_images // 2].mode == "RGB"
 
 
-def test_incomplete_datasets_are_used_with_a_warning(data_root: Path, caplog) -> None:
+def test_incomplete_datasets_are_used_with_a_warning(data_root, caplog):
     WRITERS["caltech101"](data_root / "caltech101")
     with caplog.at_level(logging.WARNING):
         assert len(load_dataset("caltech101")) == 3
@@ -160,14 +160,14 @@ def test_incomplete_datasets_are_used_with_a_warning(data_root: Path, caplog) ->
     assert data.labels.tolist() == [1]
 
 
-def test_damaged_index_names_the_dataset(data_root: Path) -> None:
+def test_damaged_index_names_the_dataset(data_root):
     WRITERS["ham10000"](data_root / "ham10000")
     (data_root / "ham10000/HAM10000_metadata.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"'ham10000' in .* cannot be read: .*image_id"):
         load_dataset("ham10000")
 
 
-def test_imagenet_by_wnid_folders_has_the_same_labels(data_root: Path) -> None:
+def test_imagenet_by_wnid_folders_has_the_same_labels(data_root):
     write_image(data_root / "imagenet/val/ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(ValueError, match="ILSVRC2012_devkit_t12"):
         load_dataset("imagenet")
@@ -180,21 +180,19 @@ def test_imagenet_by_wnid_folders_has_the_same_labels(data_root: Path) -> None:
 
 
 @pytest.mark.parametrize("inside", ["", "caltech-101"])
-def test_caltech101_in_both_places(inside: str, data_root: Path) -> None:
+def test_caltech101_in_both_places(inside, data_root):
     write_image(data_root / "caltech101" / inside / "101_ObjectCategories/ant/image_0001.jpg")
     assert load_dataset("caltech101").paths == ("ant/image_0001.jpg",)
 
 
-def test_read_only_root_comes_first(
-    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_only_root_comes_first(data_root, tmp_path, monkeypatch):
     write_image(data_root / "mit67/Images/bar/a.jpg")
     write_image(tmp_path / "lent/mit67/Images/bakery/b.jpg")
     monkeypatch.setenv("LAYERBOOK_DATA", str(tmp_path / "lent"))
     assert load_dataset("mit67").classes == ("bakery",)
 
 
-def test_names_that_are_not_known() -> None:
+def test_names_that_are_not_known():
     for name in ("digit", "", "Digits", "office31/paris", "../digits"):
         with pytest.raises(ValueError, match=r"unknown dataset .*digits, .*corel1000.*folder:"):
             load_dataset(name)
@@ -202,9 +200,9 @@ def test_names_that_are_not_known() -> None:
         with pytest.raises(ValueError, match=r"/amazon, .*/webcam"):
             load_dataset(name)
     with pytest.raises(ValueError, match="'raise' or 'skip', got 'ignore'"):
-        load_dataset("digits", on_error="ignore")  # type: ignore[arg-type]
+        load_dataset("digits", on_error="ignore")
 
 
-def test_room_does_not_import_torch() -> None:
+def test_room_does_not_import_torch():
     code = "import sys, analysis.data; assert not {'torch', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

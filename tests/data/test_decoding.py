@@ -51,7 +51,7 @@ def write_tiff(path: Path, pixels: bytes, order: str, **tags: int) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["strip", "tiles", "strips"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize(("bits", "order"), [(1, "<"), (8, ">"), (16, "<"), (16, ">")])
-def test_tiff_whose_zero_is_white(bits, order, compression, layout, tmp_path) -> None:
+def test_tiff_whose_zero_is_white(bits, order, compression, layout, tmp_path):
     full = (1 << bits) - 1
     values = np.round(SHADE / 255 * full).astype({1: bool, 8: "u1", 16: "u2"}[bits])
     for photometric, stored in (("minisblack", values), ("miniswhite", full - values)):
@@ -74,7 +74,7 @@ def test_tiff_whose_zero_is_white(bits, order, compression, layout, tmp_path) ->
 
 
 @pytest.mark.parametrize(("photometric", "order", "compression"), [*product([0, 1], "<>", [1, 8])])
-def test_tiff_of_twelve_bits(photometric, order, compression, tmp_path) -> None:
+def test_tiff_of_twelve_bits(photometric, order, compression, tmp_path):
     values = np.round(SHADE / 255 * 4095).astype(int)
     pixels = twelve_bits(values if photometric else 4095 - values)
     pixels = zlib.compress(pixels) if compression == 8 else pixels
@@ -83,7 +83,7 @@ def test_tiff_of_twelve_bits(photometric, order, compression, tmp_path) -> None:
     np.testing.assert_array_equal(first_row(tmp_path / "x.tif"), SHADE[0])
 
 
-def test_a_turned_tiff_whose_zero_is_white(tmp_path) -> None:
+def test_a_turned_tiff_whose_zero_is_white(tmp_path):
     tags = [(274, "H", 1, 6, False)]
     tifffile.imwrite(
         tmp_path / "x.tif",
@@ -98,7 +98,7 @@ def test_a_turned_tiff_whose_zero_is_white(tmp_path) -> None:
 
 @pytest.mark.parametrize(("dtype", "order"), list(product(["u4", "f4"], "<>")))
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
-def test_numbers_without_a_range_are_refused_by_name(dtype, order, photometric, tmp_path) -> None:
+def test_numbers_without_a_range_are_refused_by_name(dtype, order, photometric, tmp_path):
     values = (SHADE * (1 << 24) if dtype == "u4" else SHADE / 255).astype(dtype)
     tifffile.imwrite(tmp_path / "x.tif", values, photometric=photometric, byteorder=order)
     with pytest.raises(BrokenImageError, match=r"x\.tif: .*(no defined range|none of the formats)"):
@@ -106,14 +106,14 @@ def test_numbers_without_a_range_are_refused_by_name(dtype, order, photometric, 
 
 
 @pytest.mark.parametrize("most", [100, 255, 1000, 4095, 65535])
-def test_grey_maps_are_scaled_by_their_largest_value(most, tmp_path) -> None:
+def test_grey_maps_are_scaled_by_their_largest_value(most, tmp_path):
     values = np.round(SHADE / 255 * most).astype(">u2" if most > 255 else "u1")
     (tmp_path / "x.pgm").write_bytes(f"P5 64 64 {most}\n".encode() + values.tobytes())
     assert np.abs(first_row(tmp_path / "x.pgm") - SHADE[0]).max() <= (1 if most < 255 else 0)
 
 
 @pytest.mark.parametrize("ending", ["png", "tif", "bmp", "gif", "pbm"])
-def test_one_bit_and_reversed_palettes(ending, tmp_path) -> None:
+def test_one_bit_and_reversed_palettes(ending, tmp_path):
     bits = Image.fromarray(SHADE >= 128)
     bits.save(tmp_path / f"bits.{ending}")
     np.testing.assert_array_equal(first_row(tmp_path / f"bits.{ending}"), (SHADE[0] >= 128) * 255)
@@ -140,7 +140,7 @@ COLOURS = np.stack([SHADE, 255 - SHADE, SHADE // 2], axis=2).astype(np.uint8)
         ("x.heic", "RGB", {"format": "HEIF", "quality": 100, "chroma": 444}),
     ],
 )
-def test_colours_are_those_that_were_meant(name, mode, options, tmp_path) -> None:
+def test_colours_are_those_that_were_meant(name, mode, options, tmp_path):
     register_heif_opener()
     Image.fromarray(COLOURS).convert(mode).save(tmp_path / name, **options)
     found = np.asarray(open_image(tmp_path / name)).astype(int)
@@ -197,7 +197,7 @@ def with_rotation(heif: bytes, quarters: int) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_upright(orientation, tmp_path) -> None:
+def test_photos_are_upright(orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = orientation
     register_heif_opener()
@@ -210,7 +210,7 @@ def test_photos_are_upright(orientation, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("orientation", "quarters"), [(6, 3), (3, 2), (8, 1)])
-def test_heic_is_not_turned_twice(orientation, quarters, tmp_path) -> None:
+def test_heic_is_not_turned_twice(orientation, quarters, tmp_path):
     """Phones say it twice: in a box, which the decoder follows, and in EXIF."""
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -225,7 +225,7 @@ def test_heic_is_not_turned_twice(orientation, quarters, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.heic", "x.HEIF", "x.hif"])
-def test_heic_of_ten_bits_and_with_transparency(name, tmp_path) -> None:
+def test_heic_of_ten_bits_and_with_transparency(name, tmp_path):
     deep = np.stack([SHADE * 257] * 3, axis=2).astype("u2")  # 16 bits, written as 10 or 12
     encode("RGB;16", (64, 64), deep.tobytes(), tmp_path / name, quality=-1)
     assert np.abs(first_row(tmp_path / name) - SHADE[0]).max() <= 2
@@ -234,7 +234,7 @@ def test_heic_of_ten_bits_and_with_transparency(name, tmp_path) -> None:
     assert np.abs(first_row(tmp_path / name) - 127).max() <= 2
 
 
-def test_a_damaged_heic_is_named(tmp_path) -> None:
+def test_a_damaged_heic_is_named(tmp_path):
     register_heif_opener()
     Image.fromarray(COLOURS).save(tmp_path / "x.heic", format="HEIF")
     whole = (tmp_path / "x.heic").read_bytes()
@@ -261,7 +261,7 @@ OPAQUE = {
 
 
 @pytest.mark.parametrize("ending", OPAQUE)
-def test_opaque_modes_agree_with_pillow(ending, tmp_path) -> None:
+def test_opaque_modes_agree_with_pillow(ending, tmp_path):
     file = tmp_path / f"x.{ending}"
     for mode in OPAQUE[ending].split():
         Image.fromarray(SHADE.astype(np.uint8)).convert(mode).save(file)
@@ -269,7 +269,7 @@ def test_opaque_modes_agree_with_pillow(ending, tmp_path) -> None:
         np.testing.assert_array_equal(pixels(file), expected)
 
 
-def test_transparency_is_white(tmp_path) -> None:
+def test_transparency_is_white(tmp_path):
     for mode in ("LA", "RGBA"):
         image = Image.fromarray(SHADE.astype(np.uint8)).convert(mode)
         image.putalpha(Image.new("L", image.size, 128))
@@ -286,14 +286,14 @@ def test_transparency_is_white(tmp_path) -> None:
             assert pixels(tmp_path / f"key.{ending}").tolist() == [[[255] * 3, list(shown)]]
 
 
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path) -> None:
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     for ending in ("png", "tif", "pgm"):
         values = np.array([[0, 257, 32896, 65535]], np.uint16)
         Image.fromarray(values).save(tmp_path / f"image.{ending}")
         assert pixels(tmp_path / f"image.{ending}")[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
-def test_first_frame_damaged_exif_and_a_file_that_is_gone(tmp_path) -> None:
+def test_first_frame_damaged_exif_and_a_file_that_is_gone(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "image.gif", save_all=True, append_images=frames[1:])
     assert pixels(tmp_path / "image.gif")[0, 0].tolist() == [255, 0, 0]
@@ -306,7 +306,7 @@ def test_first_frame_damaged_exif_and_a_file_that_is_gone(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "gif", "bmp", "tif", "webp"])
-def test_broken_files_are_named(ending, tmp_path, monkeypatch) -> None:
+def test_broken_files_are_named(ending, tmp_path, monkeypatch):
     path = tmp_path / f"image.{ending}"
     noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -327,7 +327,7 @@ def test_broken_files_are_named(ending, tmp_path, monkeypatch) -> None:
 # --- what is not read, and says so ---
 
 
-def test_what_looks_like_an_image_is_told_apart(tmp_path) -> None:
+def test_what_looks_like_an_image_is_told_apart(tmp_path):
     jpeg, heif = tmp_path / "made.jpg", tmp_path / "made.heif"
     register_heif_opener()
     for file in (jpeg, heif):
@@ -357,7 +357,7 @@ def test_what_looks_like_an_image_is_told_apart(tmp_path) -> None:
 UNREAD = (".jxl", ".CR2", ".dng", ".nii.gz", ".svg", ".MOV", ".psd", ".pdf")
 
 
-def test_every_ending_is_one_that_pillow_knows_for_a_format_that_is_read() -> None:
+def test_every_ending_is_one_that_pillow_knows_for_a_format_that_is_read():
     register_heif_opener()
     known = Image.registered_extensions() | {".hif": "HEIF", ".mpo": "JPEG"}
     assert {known[ending] for ending in IMAGE_SUFFIXES - {".pnm"}} <= set(FORMATS)

@@ -87,7 +87,7 @@ def flowers(server, tmp_path) -> list[Source]:
 NESTED = ("caltech-101/101_ObjectCategories.tar.gz",)
 
 
-def test_nested_archive(data_root, server, caltech, publish_as) -> None:
+def test_nested_archive(data_root, server, caltech, publish_as):
     source = Source(f"{server[1]}/caltech-101.zip?download=1", sha256(caltech), 10_000, NESTED)
     publish_as("caltech101", source)
     found = fetch_dataset("caltech101", progress=True)
@@ -99,7 +99,7 @@ def test_nested_archive(data_root, server, caltech, publish_as) -> None:
     assert fetch_dataset("caltech101") == found
 
 
-def test_load_uses_the_network_only_if_asked(data_root, server, caltech, publish_as) -> None:
+def test_load_uses_the_network_only_if_asked(data_root, server, caltech, publish_as):
     source = Source(f"{server[1]}/caltech-101.zip", sha256(caltech), 2_500_000_000, NESTED)
     publish_as("caltech101", source)
     with pytest.raises(FileNotFoundError, match=r"2\.5 GB.*fetch=True"):
@@ -113,7 +113,7 @@ def test_load_uses_the_network_only_if_asked(data_root, server, caltech, publish
     assert len(load_dataset("caltech101", fetch=True)) == 3
 
 
-def test_a_good_archive_survives_a_bad_one(data_root, server, flowers, publish_as) -> None:
+def test_a_good_archive_survives_a_bad_one(data_root, server, flowers, publish_as):
     publish_as("flowers102", flowers[0], replace(flowers[1], checksum="md5:" + "0" * 32))
     with pytest.raises(ValueError, match=r"imagelabels\.mat is not the published file"):
         fetch_dataset("flowers102", progress=False)
@@ -125,7 +125,7 @@ def test_a_good_archive_survives_a_bad_one(data_root, server, flowers, publish_a
 @pytest.mark.parametrize("complete", [True, False])
 def test_without_checksum_the_images_are_counted(
     complete, data_root, server, tmp_path, publish_as, caplog
-) -> None:
+):
     published, url = server
     WRITERS["mit67"](tmp_path / "made")
     tar_of(tmp_path / "made", published / "indoor.tar", "w")
@@ -141,7 +141,7 @@ def test_without_checksum_the_images_are_counted(
     assert sha256(published / "indoor.tar").removeprefix("sha256:") in caplog.text
 
 
-def test_archive_of_something_else(data_root, server, tmp_path, publish_as) -> None:
+def test_archive_of_something_else(data_root, server, tmp_path, publish_as):
     published, url = server
     write_image(tmp_path / "made/Elsewhere/bar/a.jpg")
     tar_of(tmp_path / "made", published / "indoor.tar", "w")
@@ -155,7 +155,7 @@ def test_archive_of_something_else(data_root, server, tmp_path, publish_as) -> N
     assert len(load_dataset("mit67", fetch=True)) == 2
 
 
-def test_server_without_the_file_and_disk_too_small(data_root, server, publish_as) -> None:
+def test_server_without_the_file_and_disk_too_small(data_root, server, publish_as):
     publish_as("mit67", Source(f"{server[1]}/gone.tar"))
     with pytest.raises(OSError, match=r"could not download .*gone\.tar.*404"):
         fetch_dataset("mit67", progress=False)
@@ -165,7 +165,7 @@ def test_server_without_the_file_and_disk_too_small(data_root, server, publish_a
         fetch_dataset("mit67", progress=False)
 
 
-def test_what_is_in_the_way_is_kept(data_root: Path) -> None:
+def test_what_is_in_the_way_is_kept(data_root):
     (data_root / "mit67").mkdir()
     (data_root / "mit67/notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="move the folder away"):
@@ -173,6 +173,6 @@ def test_what_is_in_the_way_is_kept(data_root: Path) -> None:
     assert (data_root / "mit67/notes.txt").read_text() == "mine"
 
 
-def test_bundled_is_not_fetched() -> None:
+def test_bundled_is_not_fetched():
     with pytest.raises(ValueError, match="nothing to fetch"):
         fetch_dataset("digits")

@@ -48,7 +48,7 @@ def digests(data: ImageDataset) -> set[bytes]:
 
 
 @pytest.mark.parametrize("name", ["digits_rendered", "glyphs_clean", "glyphs_cluttered"])
-def test_an_image_is_the_same_however_many_there_are(name: str) -> None:
+def test_an_image_is_the_same_however_many_there_are(name):
     few, more = SMALL[name](), DRAWN[name]()
     size = len(more) // len(more.classes)
     for index, path in enumerate(few.paths[:6]):
@@ -62,33 +62,33 @@ def test_an_image_is_the_same_however_many_there_are(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "smallest", "largest"), [("materials_unbalanced", 10, 320), ("wood_grain", 14, 160)]
 )
-def test_unequal_sizes_are_spread_in_equal_ratios(name: str, smallest: int, largest: int) -> None:
+def test_unequal_sizes_are_spread_in_equal_ratios(name, smallest, largest):
     sizes = np.bincount(load_dataset(name).labels)
     assert (sizes.min(), sizes.max()) == (smallest, largest)
     ratios = np.diff(np.log(np.sort(sizes)))
     np.testing.assert_allclose(ratios, ratios.mean(), atol=0.12)  # sizes are whole numbers
     assert (np.diff(sizes) < 0).any()
     assert (np.diff(sizes) > 0).any()
-    other = np.bincount(DRAWN[name](seed=1).labels)  # type: ignore[call-arg]
+    other = np.bincount(DRAWN[name](seed=1).labels)
     assert (other != sizes).any()
     np.testing.assert_array_equal(np.sort(other), np.sort(sizes))
 
 
-def test_source_task_has_both_styles_and_all_materials() -> None:
+def test_source_task_has_both_styles_and_all_materials():
     train, val = source_drawn(), source_drawn("val")
     assert train.classes == val.classes
     assert len(train.classes) == len(SOURCE_GLYPHS) + len(MATERIALS) == 26
     assert (np.bincount(train.labels) == 250).all()
     assert (np.bincount(val.labels) == 25).all()
-    styles = [dict(each.options).get("style") for each in train.source.drawings]  # type: ignore[attr-defined]
-    sizes = np.array([each.n_images for each in train.source.drawings])  # type: ignore[attr-defined]
+    styles = [dict(each.options).get("style") for each in train.source.drawings]
+    sizes = np.array([each.n_images for each in train.source.drawings])
     assert sizes[[style == "clean" for style in styles]].sum() == 125 * len(SOURCE_GLYPHS)
     assert sizes[[style == "cluttered" for style in styles]].sum() == 125 * len(SOURCE_GLYPHS)
 
 
-def test_impossible_wishes() -> None:
+def test_impossible_wishes():
     with pytest.raises(ValueError, match="'train' or 'val', got 'test'"):
-        source_drawn("test")  # type: ignore[arg-type]
+        source_drawn("test")
     with pytest.raises(ValueError, match="got 0 and 5"):
         wood_grain(0, 5)
     with pytest.raises(ValueError, match="negative"):
@@ -98,7 +98,7 @@ def test_impossible_wishes() -> None:
 # --- the source task ---
 
 
-def test_overlap_groups_are_what_the_classes_say() -> None:
+def test_overlap_groups_are_what_the_classes_say():
     source = {name.partition(" ")[2] for name in source_drawn().classes}
     for name in TARGETS:
         shared = source & set(load_dataset(name).classes)
@@ -107,13 +107,13 @@ def test_overlap_groups_are_what_the_classes_say() -> None:
     assert source == {*SOURCE_GLYPHS, *MATERIALS}
 
 
-def test_no_draw_is_shared_between_tasks() -> None:
+def test_no_draw_is_shared_between_tasks():
     every = [DRAWN[name]() for name in DRAWN] + [source_drawn("val")]
     drawn = [calls(data) for data in every]
     assert len(set().union(*drawn)) == sum(map(len, drawn)) == sum(map(len, every))
 
 
-def test_no_image_is_shared_between_tasks() -> None:
+def test_no_image_is_shared_between_tasks():
     every = [SMALL[name]() for name in SMALL] + [source_drawn("val", n_per_class=3)]
     assert len(set().union(*map(digests, every))) == sum(map(len, every))
 
@@ -139,7 +139,7 @@ def drawn_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_nothing_is_drawn_before_an_image_is_asked_for(home: Path, drawn_here: list[str]) -> None:
+def test_nothing_is_drawn_before_an_image_is_asked_for(home, drawn_here):
     data = load_dataset("source_drawn")
     assert len(data.subset([5, 3])) == 2
     assert len(pickle.dumps(data.source)) < 100_000
@@ -147,7 +147,7 @@ def test_nothing_is_drawn_before_an_image_is_asked_for(home: Path, drawn_here: l
     assert not home.exists()
 
 
-def test_what_is_kept_is_not_drawn_again(home: Path, drawn_here: list[str]) -> None:
+def test_what_is_kept_is_not_drawn_again(home, drawn_here):
     first = glyphs_clean(1)
     pixels = [image.tobytes() for image in first]
     (file,) = (home / "drawn").iterdir()
@@ -158,14 +158,12 @@ def test_what_is_kept_is_not_drawn_again(home: Path, drawn_here: list[str]) -> N
     assert [image.tobytes() for image in copy] == [pixels[7], pixels[2]]
     assert again.fingerprint == first.fingerprint
     assert drawn_here == ["glyphs_clean"]
-    held = again.source._held().arrays  # type: ignore[attr-defined]
+    held = again.source._held().arrays
     assert isinstance(held, np.memmap)
     assert not held.flags.writeable
 
 
-def test_other_arguments_sources_and_versions_are_kept_apart(
-    home: Path, drawn_here: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_arguments_sources_and_versions_are_kept_apart(home, drawn_here, monkeypatch):
     one = (drawing(render_glyph, 0, 1, style="clean", stream=0, seed=0),)
     other = (drawing(render_glyph, 0, 1, style="clean", stream=0, seed=1),)
     keys = [drawn._key(one), drawn._key(other)]
@@ -180,9 +178,7 @@ def test_other_arguments_sources_and_versions_are_kept_apart(
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", "truncated", "other shape"])
-def test_a_damaged_file_is_drawn_again(
-    damage: bytes | str, home: Path, drawn_here: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_file_is_drawn_again(damage, home, drawn_here, caplog):
     expected = wood_grain(1, 1)[2].tobytes()
     (file,) = (home / "drawn").iterdir()
     if damage == "other shape":
@@ -199,9 +195,7 @@ def test_a_damaged_file_is_drawn_again(
     assert len(drawn_here) == 2, "the damaged file was not replaced"
 
 
-def test_without_a_place_to_keep_them_they_are_drawn_all_the_same(
-    home: Path, drawn_here: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_a_place_to_keep_them_they_are_drawn_all_the_same(home, drawn_here, caplog):
     home.write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
         data = wood_grain(1, 1)
@@ -209,10 +203,10 @@ def test_without_a_place_to_keep_them_they_are_drawn_all_the_same(
     assert len(set(drawn_here)) == len(drawn_here) == 1
     assert "wood_grain is drawn anew by every process" in caplog.text
     assert pickle.loads(pickle.dumps(data))[1].tobytes() == data[1].tobytes()
-    assert not data.source._held().arrays.flags.writeable  # type: ignore[attr-defined]
+    assert not data.source._held().arrays.flags.writeable
 
 
-def test_two_processes_at_once(home: Path) -> None:
+def test_two_processes_at_once(home):
     code = "from analysis.data.drawn import wood_grain; print(wood_grain(1, 3).fingerprint)"
     both = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -224,6 +218,6 @@ def test_two_processes_at_once(home: Path) -> None:
     assert [file.suffix for file in (home / "drawn").iterdir()] == [".npy"]
 
 
-def test_threads_draw_once(home: Path, drawn_here: list[str]) -> None:
+def test_threads_draw_once(home, drawn_here):
     assert len(glyphs_cluttered(1).fingerprint) == 64  # hashed by many threads
     assert drawn_here == ["glyphs_cluttered"]

@@ -37,21 +37,21 @@ def drawn(style: str, n: int = 20) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), labels
 
 
-def test_half_of_the_classes_are_source_classes() -> None:
+def test_half_of_the_classes_are_source_classes():
     assert len(set(GLYPHS)) == len(GLYPHS) == 20
     assert len(SOURCE_GLYPHS) == 10
     assert set(SOURCE_GLYPHS) < set(GLYPHS)
 
 
 @pytest.mark.parametrize(("name", "character", "family"), VARIANTS)
-def test_every_font_has_its_symbols(name: str, character: str, family: str) -> None:
+def test_every_font_has_its_symbols(name, character, family):
     assert ord(character) in FT2Font(str(FONTS / f"{family}.ttf")).get_charmap()
     box = glyphs._master(character, family, 0).getbbox()
     assert box is not None
     assert abs(max(box[2] - box[0], box[3] - box[1]) - 144) <= 2  # whole, and all of one size
 
 
-def test_symbols_of_two_classes_differ_however_turned_or_mirrored() -> None:
+def test_symbols_of_two_classes_differ_however_turned_or_mirrored():
     upright = {
         (name, character, family): glyphs._master(character, family, 0).reduce(6)
         for name, character, family in VARIANTS
@@ -73,9 +73,7 @@ def unit(mask: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("style", ["clean", "cluttered"])
 @pytest.mark.parametrize("change", [{"label": 1}, {"index": 1}, {"stream": 1}, {"seed": 1}])
-def test_an_image_depends_on_each_number_and_nothing_else(
-    style: str, change: dict[str, int]
-) -> None:
+def test_an_image_depends_on_each_number_and_nothing_else(style, change):
     numbers = {"label": 0, "index": 0, "stream": 0, "seed": 0}
     here = render_glyph(**numbers, style=style)
     assert here.shape == (96, 96, 3)
@@ -84,21 +82,21 @@ def test_an_image_depends_on_each_number_and_nothing_else(
     assert (here != render_glyph(**numbers | change, style=style)).mean() > 0.05
 
 
-def test_what_cannot_be_drawn() -> None:
+def test_what_cannot_be_drawn():
     with pytest.raises(ValueError, match=r"expected a label in 0\.\.19, got 20"):
         render_glyph(20, 0, style="clean", stream=0, seed=0)
     with pytest.raises(ValueError, match="'clean' or 'cluttered', got 'dirty'"):
-        render_glyph(0, 0, style="dirty", stream=0, seed=0)  # type: ignore[arg-type]
+        render_glyph(0, 0, style="dirty", stream=0, seed=0)
 
 
-def test_clean_is_dark_on_near_white() -> None:
+def test_clean_is_dark_on_near_white():
     images, _ = drawn("clean")
     assert (np.median(images, axis=(1, 2, 3)) > 215).all()
     assert (images.min((1, 2, 3)) < 190).all()
 
 
 @pytest.mark.parametrize("style", ["clean", "cluttered"])
-def test_no_single_statistic_tells_glyphs(style: str) -> None:
+def test_no_single_statistic_tells_glyphs(style):
     images, labels = drawn(style)
     grey = images.mean(-1)
     rough = np.abs(np.diff(grey)).mean((1, 2))
@@ -110,7 +108,7 @@ def test_no_single_statistic_tells_glyphs(style: str) -> None:
 
 
 @pytest.mark.parametrize(("style", "least"), [("clean", 0.95), ("cluttered", 0.09)])
-def test_shapes_tell_glyphs(style: str, least: float) -> None:
+def test_shapes_tell_glyphs(style, least):
     images, labels = drawn(style)
     edges = [
         hog(i, pixels_per_cell=(16, 16), cells_per_block=(2, 2), channel_axis=-1) for i in images
@@ -119,7 +117,7 @@ def test_shapes_tell_glyphs(style: str, least: float) -> None:
     assert accuracy > least  # chance is 0.05; these descriptors know nothing of shifts and turns
 
 
-def test_pixels_do_not_tell_cluttered_glyphs() -> None:
+def test_pixels_do_not_tell_cluttered_glyphs():
     images, labels = drawn("cluttered")
     pixels = images[:, ::4, ::4].reshape(len(images), -1) / 255
     assert cross_val_score(RidgeClassifier(100.0), pixels, labels, cv=3).mean() < 0.1

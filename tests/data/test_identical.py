@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 
@@ -11,7 +9,7 @@ from analysis.data import load_dataset
 from analysis.data.images import identical_images
 
 
-def test_copies_are_grouped_within_and_across_classes(tmp_path: Path) -> None:
+def test_copies_are_grouped_within_and_across_classes(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("a/1", "a/2", "b/1", "b/2"):
         file = tmp_path / f"{name}.png"
@@ -24,7 +22,7 @@ def test_copies_are_grouped_within_and_across_classes(tmp_path: Path) -> None:
     assert [data.paths[at] for at in group] == ["a/0.png", "a/2.png", "b/8.png", "b/9.png"]
 
 
-def test_arrays_are_compared_by_their_values() -> None:
+def test_arrays_are_compared_by_their_values():
     data = load_dataset("digits").subset([3, 8, 3])
     (group,) = identical_images(data)
     assert group.tolist() == [0, 2]

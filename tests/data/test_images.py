@@ -30,7 +30,7 @@ def small(n: int = 5) -> ImageDataset:
     )
 
 
-def test_subset() -> None:
+def test_subset():
     data = small()
     part = data.subset([3, 0])
     assert part.paths == ("3", "0")
@@ -44,12 +44,12 @@ def test_subset() -> None:
 
 
 @pytest.mark.parametrize("indices", [[5], [-6], [0.5], [[0]], [True, False]])
-def test_subset_of_what_is_not_there(indices: list[object]) -> None:
+def test_subset_of_what_is_not_there(indices):
     with pytest.raises((IndexError, TypeError)):
-        small().subset(indices)  # type: ignore[arg-type]
+        small().subset(indices)
 
 
-def test_parts_that_do_not_belong_together() -> None:
+def test_parts_that_do_not_belong_together():
     arrays = ImageArrays(np.zeros((2, 4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match="do not belong together"):
         ImageDataset("x", ("a",), np.zeros(3, np.int64), ("1", "2"), arrays)
@@ -57,7 +57,7 @@ def test_parts_that_do_not_belong_together() -> None:
         ImageDataset("x", ("a",), np.array([0, 1]), ("1", "2"), arrays)
 
 
-def test_iteration_and_negative_positions() -> None:
+def test_iteration_and_negative_positions():
     data = small()
     assert [image.tobytes() for image in data] == [data[i].tobytes() for i in range(5)]
     assert data[-1].tobytes() == data[4].tobytes()
@@ -78,7 +78,7 @@ def fingerprint(folder: Path) -> str:
     return load_dataset(f"folder:{folder}").fingerprint
 
 
-def test_fingerprint_is_that_of_the_content_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
+def test_fingerprint_is_that_of_the_content_wherever_it_lies(folder, tmp_path):
     before = fingerprint(folder)
     assert len(before) == 64
     shutil.copytree(folder, tmp_path / "elsewhere")
@@ -101,7 +101,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_fingerprint_changes_with_the_content(change: str, folder: Path) -> None:
+def test_fingerprint_changes_with_the_content(change, folder):
     before = fingerprint(folder)
     CHANGES[change](folder)
     assert fingerprint(folder) != before
@@ -110,7 +110,7 @@ def test_fingerprint_changes_with_the_content(change: str, folder: Path) -> None
 # --- folders of one's own ---
 
 
-def test_folder(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folder(folder, caplog):
     (folder / "ant/notes.txt").write_text("x")
     (folder / "ant/.hidden.png").write_text("x")
     (folder / "ant/Thumbs.db").write_text("x")
@@ -124,14 +124,14 @@ def test_folder(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "2 files are not images: 1 x .db, 1 x .txt" in caplog.text
 
 
-def test_folder_relative_to_where_one_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_relative_to_where_one_is(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     data = load_dataset("folder:mine")
     monkeypatch.chdir("/")
     assert data[0].mode == "RGB"
 
 
-def test_folders_that_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_folders_that_are_refused(folder, tmp_path):
     (tmp_path / "bare/ant").mkdir(parents=True)
     (tmp_path / "bare/ant/notes.txt").write_text("x")
     write_image(tmp_path / "stray/ant/1.png")
@@ -166,7 +166,7 @@ NAMES = st.text(
         NAMES, min_size=1, max_size=4, unique_by=lambda n: unicodedata.normalize("NFC", n)
     )
 )
-def test_any_class_name(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_class_name(names, tmp_path_factory):
     root = tmp_path_factory.mktemp("classes")
     names = [name for name in names if name != "__MACOSX"] or ["class"]
     for number, name in enumerate(names):
@@ -177,7 +177,7 @@ def test_any_class_name(names: list[str], tmp_path_factory: pytest.TempPathFacto
     assert [image.size for image in data] == [(12, 10)] * len(names)
 
 
-def test_decomposed_names_give_the_same_fingerprint(tmp_path: Path) -> None:
+def test_decomposed_names_give_the_same_fingerprint(tmp_path):
     for form in ("NFC", "NFD"):
         write_image(tmp_path / form / unicodedata.normalize(form, "café") / "1.png")
     assert fingerprint(tmp_path / "NFC") == fingerprint(tmp_path / "NFD")
@@ -186,7 +186,7 @@ def test_decomposed_names_give_the_same_fingerprint(tmp_path: Path) -> None:
 # --- broken files ---
 
 
-def test_broken_files_are_left_out_if_asked(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_files_are_left_out_if_asked(folder, caplog):
     (folder / "ant/2.png").write_bytes((folder / "ant/2.png").read_bytes()[:50])
     with pytest.raises(BrokenImageError, match=str(folder / "ant/2.png")):
         load_dataset(f"folder:{folder}")[1]

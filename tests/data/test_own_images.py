@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 # --- what a folder holds besides ---
 
 
-def test_photos_of_phones_are_images(folder: Path) -> None:
+def test_photos_of_phones_are_images(folder):
     register_heif_opener()
     for name in ("ant/IMG_1.HEIC", "bee/IMG_2.heif", "bee/IMG_3.HIF"):
         Image.new("RGB", (32, 16), "red").save(folder / name, format="HEIF")
@@ -39,9 +39,7 @@ def test_photos_of_phones_are_images(folder: Path) -> None:
     assert [data[data.paths.index("ant/IMG_1.HEIC")].size] == [(32, 16)]
 
 
-def test_what_looks_like_an_image_is_never_left_out_silently(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_looks_like_an_image_is_never_left_out_silently(folder, caplog):
     for name in ("ant/scan.jxl", "ant/a.CR2", "bee/art.psd", "bee/plot.svg", "bee/film.mov"):
         (folder / name).write_bytes(b"?")
     (folder / "ant/no-ending").write_bytes((folder / "ant/1.png").read_bytes())
@@ -76,7 +74,7 @@ def test_what_looks_like_an_image_is_never_left_out_silently(
     assert again.fingerprint == data.fingerprint and again.subset([0]).skipped == data.skipped
 
 
-def test_reasons_are_counted_and_not_repeated(folder: Path) -> None:
+def test_reasons_are_counted_and_not_repeated(folder):
     for number in range(30):
         (folder / f"ant/{number}.jxl").write_bytes(b"")
         write_image(folder / f"bee/{number}/1.png")
@@ -85,7 +83,7 @@ def test_reasons_are_counted_and_not_repeated(folder: Path) -> None:
     assert len(lines) == 11 and lines[-1] == "and for 21 more reasons"
 
 
-def test_a_link_to_a_folder_in_a_class_is_told_and_not_followed(folder: Path, tmp_path) -> None:
+def test_a_link_to_a_folder_in_a_class_is_told_and_not_followed(folder, tmp_path):
     write_image(tmp_path / "elsewhere/1.png")
     (folder / "ant/link").symlink_to(tmp_path / "elsewhere")
     (folder / "ant/round").symlink_to(folder / "ant")
@@ -96,7 +94,7 @@ def test_a_link_to_a_folder_in_a_class_is_told_and_not_followed(folder: Path, tm
 @pytest.mark.parametrize(
     "parts", [("train", "val", "test"), ("Training", "Validation"), ("train",), ("TRAIN", "valid")]
 )
-def test_parts_of_a_split_are_no_classes(parts, folder: Path, tmp_path) -> None:
+def test_parts_of_a_split_are_no_classes(parts, folder, tmp_path):
     for part in parts:
         shutil.copytree(folder, tmp_path / "split" / part)
     first = sorted(parts)[0]
@@ -105,7 +103,7 @@ def test_parts_of_a_split_are_no_classes(parts, folder: Path, tmp_path) -> None:
     assert load_dataset(f"folder:{tmp_path / 'split' / first}").classes == ("ant", "bee")
 
 
-def test_classes_may_be_called_like_parts_of_a_split(tmp_path) -> None:
+def test_classes_may_be_called_like_parts_of_a_split(tmp_path):
     write_image(tmp_path / "train/1.png")  # a railway
     write_image(tmp_path / "test/1.png")
     assert load_dataset(f"folder:{tmp_path}").classes == ("test", "train")
@@ -128,7 +126,7 @@ def rows(folder: Path) -> list[tuple[str, ...]]:
     return [("path", "label"), ("ant/1.png", "b"), ("bee/2.png", "a"), ("bee/1.png", "b")]
 
 
-def test_a_table_gives_files_and_labels(folder: Path, rows) -> None:
+def test_a_table_gives_files_and_labels(folder, rows):
     data = load_dataset(f"table:{write_table(folder / 'labels.csv', rows)}")
     assert data.name == f"table:{folder / 'labels.csv'}"
     assert data.classes == ("a", "b")
@@ -159,7 +157,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_tables_are_spelled_in_many_ways(spelling: str, folder: Path, rows) -> None:
+def test_tables_are_spelled_in_many_ways(spelling, folder, rows):
     text = "\n".join(",".join(row) for row in rows) + "\n"
     (folder / "plain.csv").write_text(text)
     (folder / "odd.csv").write_bytes(SPELLINGS[spelling](text).encode())
@@ -168,7 +166,7 @@ def test_tables_are_spelled_in_many_ways(spelling: str, folder: Path, rows) -> N
     assert odd.fingerprint == plain.fingerprint
 
 
-def test_commas_absolute_paths_and_files_elsewhere(folder: Path, tmp_path: Path) -> None:
+def test_commas_absolute_paths_and_files_elsewhere(folder, tmp_path):
     write_image(folder / "ant/a, b.png")
     write_image(tmp_path / "elsewhere/1.png")
     rows = [("path", "label"), ("ant/a, b.png", "x, y"), (str(folder / "bee/1.png"), "z")]
@@ -203,14 +201,14 @@ ONE, GONE = ("ant/1.png", "a"), ("ant/9.png", "a")
         ([HEADER, ("ant", "a")], FileNotFoundError, "not there"),
     ],
 )
-def test_tables_that_say_too_little_are_refused(rows, error, said, folder: Path) -> None:
+def test_tables_that_say_too_little_are_refused(rows, error, said, folder):
     table = write_table(folder / "labels.csv", rows)
     with pytest.raises(error, match=said) as caught:
         load_dataset(f"table:{table}")
     assert str(folder) in str(caught.value)
 
 
-def test_tables_that_are_none(folder: Path) -> None:
+def test_tables_that_are_none(folder):
     with pytest.raises(FileNotFoundError, match="no such table"):
         load_dataset(f"table:{folder}/none.csv")
     with pytest.raises(FileNotFoundError, match="no such table"):
@@ -223,7 +221,7 @@ def test_tables_that_are_none(folder: Path) -> None:
             load_dataset(f"table:{folder}/bad.csv")
 
 
-def test_missing_and_broken_files_of_a_table_are_left_out_if_asked(folder: Path, rows) -> None:
+def test_missing_and_broken_files_of_a_table_are_left_out_if_asked(folder, rows):
     (folder / "bee/2.png").write_bytes(b"no image")
     (folder / "raw.cr2").write_bytes(b"?")
     table = write_table(folder / "t.csv", [*rows, ("gone.png", "a"), ("raw.cr2", "a")])
@@ -239,7 +237,7 @@ def test_missing_and_broken_files_of_a_table_are_left_out_if_asked(folder: Path,
 CONTAINERS = (list, np.array, lambda values: pd.Series(values, index=range(7, 10)), tuple)
 
 
-def test_files_in_any_container(folder: Path) -> None:
+def test_files_in_any_container(folder):
     paths = [str(folder / name) for name in ("bee/1.png", "ant/2.png", "ant/1.png")]
     for of_paths, of_labels in zip(CONTAINERS, reversed(CONTAINERS), strict=True):
         data = ImageDataset.from_files(of_paths(paths), of_labels(["y", "x", "y"]))
@@ -248,7 +246,7 @@ def test_files_in_any_container(folder: Path) -> None:
         assert data[0].tobytes() == Image.open(folder / "bee/1.png").convert("RGB").tobytes()
 
 
-def test_labels_of_any_kind(folder: Path) -> None:
+def test_labels_of_any_kind(folder):
     files = [folder / "ant/1.png", folder / "ant/2.png", folder / "bee/1.png"]
     for labels, classes in (
         ([3, 1, 3], ("1", "3")),
@@ -266,7 +264,7 @@ def test_labels_of_any_kind(folder: Path) -> None:
             ImageDataset.from_arrays(np.zeros((3, 4, 4, 3), np.uint8), labels)
 
 
-def test_files_that_cannot_be_meant(folder: Path) -> None:
+def test_files_that_cannot_be_meant(folder):
     one, other = folder / "ant/1.png", folder / "gone.png"
     for files, error, said in (
         ([one, other], FileNotFoundError, r"1 of 2 files are not there.*gone\.png"),
@@ -279,7 +277,7 @@ def test_files_that_cannot_be_meant(folder: Path) -> None:
             ImageDataset.from_files(files, ["a", "b", "c"][: len(files)])
 
 
-def test_relative_files_are_found_from_elsewhere(folder: Path, monkeypatch) -> None:
+def test_relative_files_are_found_from_elsewhere(folder, monkeypatch):
     monkeypatch.chdir(folder)
     data = ImageDataset.from_files(["ant/1.png", "ant/2.png"], [0, 1])
     monkeypatch.chdir("/")
@@ -293,7 +291,7 @@ def test_relative_files_are_found_from_elsewhere(folder: Path, monkeypatch) -> N
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), dtype=np.uint8)
 
 
-def test_arrays_in_any_form() -> None:
+def test_arrays_in_any_form():
     reference = ImageDataset.from_arrays(PIXELS, ["b", "a", "b", "b"])
     for images in (
         *(PIXELS, list(PIXELS), [Image.fromarray(pixels) for pixels in PIXELS]),
@@ -306,13 +304,13 @@ def test_arrays_in_any_form() -> None:
         assert pickle.loads(pickle.dumps(data)).fingerprint == reference.fingerprint
 
 
-def test_real_numbers_are_rounded() -> None:
+def test_real_numbers_are_rounded():
     values = np.array([[0.0, 0.1, 0.25, 0.999, 1.0]])
     (image,) = ImageDataset.from_arrays([values], [0])
     assert np.asarray(image)[0, :, 0].tolist() == [0, 26, 64, 255, 255]
 
 
-def test_arrays_of_several_sizes_and_of_grey() -> None:
+def test_arrays_of_several_sizes_and_of_grey():
     grey = Image.fromarray(np.full((5, 7), 40, np.uint8))
     images = [PIXELS[0], PIXELS[1, :3], PIXELS[2, ..., 0], PIXELS[2, ..., :1], grey]
     images += [Image.new("RGBA", (2, 2), (0, 0, 0, 0))]
@@ -326,7 +324,7 @@ def test_arrays_of_several_sizes_and_of_grey() -> None:
     assert part.fingerprint == pickle.loads(pickle.dumps(part)).fingerprint
 
 
-def test_the_fingerprint_is_that_of_pixels_and_labels() -> None:
+def test_the_fingerprint_is_that_of_pixels_and_labels():
     one = ImageDataset.from_arrays(PIXELS, [0, 1, 0, 1])
     changed = PIXELS.copy()
     changed[3, 0, 0, 0] ^= 1
@@ -339,7 +337,7 @@ def test_the_fingerprint_is_that_of_pixels_and_labels() -> None:
     assert len({data.fingerprint for data in [one, *others]}) == 5
 
 
-def test_arrays_are_copied() -> None:
+def test_arrays_are_copied():
     pixels = PIXELS.copy()
     data = ImageDataset.from_arrays(pixels, [0, 1, 0, 1])
     listed = ImageDataset.from_arrays([pixels[0], pixels[1, :2]], [0, 1])
@@ -347,7 +345,7 @@ def test_arrays_are_copied() -> None:
     assert np.asarray(data[0]).any() and np.asarray(listed[0]).any()
 
 
-def test_arrays_that_cannot_be_meant() -> None:
+def test_arrays_that_cannot_be_meant():
     for images, said in (
         (PIXELS.transpose(0, 3, 1, 2), r"got \(3, 8, 6\) at position 0; the channels come last"),
         (PIXELS.astype(np.int64), "expected uint8, .* got int64"),
@@ -367,7 +365,7 @@ def test_arrays_that_cannot_be_meant() -> None:
 # --- how datasets are spelled ---
 
 
-def test_names_of_own_images(monkeypatch, tmp_path: Path) -> None:
+def test_names_of_own_images(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert own_path("digits") is None and own_path("office_caltech10/webcam") is None
     assert absolute_name("digits") == "digits"
@@ -386,7 +384,7 @@ def test_names_of_own_images(monkeypatch, tmp_path: Path) -> None:
         ("vgg16@{0}/w/x,y.pth,minivgg16@random", ["vgg16@{0}/w/x,y.pth", "minivgg16@random"]),
     ],
 )
-def test_commas_in_names_of_what_exists(text, names, tmp_path: Path) -> None:
+def test_commas_in_names_of_what_exists(text, names, tmp_path):
     for name in ("a", "a,b", "w"):
         (tmp_path / name).mkdir()
     (tmp_path / "t,1.csv").touch()
@@ -396,7 +394,7 @@ def test_commas_in_names_of_what_exists(text, names, tmp_path: Path) -> None:
     assert as_names("datasets", filled) == filled
 
 
-def test_what_is_no_name_is_refused_in_a_sentence() -> None:
+def test_what_is_no_name_is_refused_in_a_sentence():
     for value in (None, "None", 5, {"digits": 1}):
         with pytest.raises(ValueError, match=r"names of datasets, .* leave the parameter away"):
             as_names("datasets", value)
@@ -407,7 +405,7 @@ def test_what_is_no_name_is_refused_in_a_sentence() -> None:
 # --- where they are used ---
 
 
-def test_every_way_gives_the_same_features(folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_every_way_gives_the_same_features(folder, tmp_path, monkeypatch):
     from analysis import extract, load_backbone
     from analysis.chapters import Study
 
@@ -438,7 +436,7 @@ def test_every_way_gives_the_same_features(folder: Path, tmp_path: Path, monkeyp
     assert study.data(f"table:{table}").fingerprint == ways[0].fingerprint
 
 
-def test_a_book_is_told_of_tables_by_their_full_path(monkeypatch, tmp_path: Path) -> None:
+def test_a_book_is_told_of_tables_by_their_full_path(monkeypatch, tmp_path):
     from analysis.book.build import study_parameters
 
     (tmp_path / "study.yml").write_text("title: T\nnetworks: minivgg16@random\ndatasets: digits\n")

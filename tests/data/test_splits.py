@@ -19,7 +19,7 @@ SIZES = st.lists(st.integers(4, 12), min_size=1, max_size=5)
     n_test=st.none() | st.integers(1, 2),
     seed=st.integers(0, 2**32),
 )
-def test_splits(sizes: list[int], n_train: int, n_test: int | None, seed: int) -> None:
+def test_splits(sizes, n_train, n_test, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)) * 7, sizes))
     splits = stratified_splits(labels, n_train=n_train, n_test=n_test, n_splits=3, seed=seed)
     assert len(splits) == 3
@@ -32,7 +32,7 @@ def test_splits(sizes: list[int], n_train: int, n_test: int | None, seed: int) -
         np.testing.assert_array_equal(np.unique(labels[test], return_counts=True)[1], expected)
 
 
-def test_split_k_depends_on_seed_and_k_only() -> None:
+def test_split_k_depends_on_seed_and_k_only():
     labels = np.arange(60) % 3
     few = stratified_splits(labels, n_train=5, n_splits=2, seed=1)
     more = stratified_splits(labels, n_train=5, n_splits=4, seed=1)
@@ -43,14 +43,14 @@ def test_split_k_depends_on_seed_and_k_only() -> None:
     assert tuple(few[0].train) != tuple(other_seed[0].train)
 
 
-def test_every_image_is_drawn_about_equally_often() -> None:
+def test_every_image_is_drawn_about_equally_often():
     labels = np.repeat([0, 1], 10)
     splits = stratified_splits(labels, n_train=5, n_splits=400, seed=0)
     often = np.bincount(np.concatenate([split.train for split in splits]), minlength=20)
     assert np.abs(often - 200).max() < 50  # five standard deviations
 
 
-def test_class_that_is_too_small_is_named() -> None:
+def test_class_that_is_too_small_is_named():
     labels = ["a"] * 6 + ["b"] * 4
     with pytest.raises(ValueError, match=r"5 images per class are needed .* class b has 4"):
         stratified_splits(labels, n_train=4, seed=0)
@@ -59,7 +59,7 @@ def test_class_that_is_too_small_is_named() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"n_train": 0}, {"n_train": 1, "n_test": 0}])
-def test_nothing_to_draw(bad: dict[str, int]) -> None:
+def test_nothing_to_draw(bad):
     with pytest.raises(ValueError, match="at least one"):
         stratified_splits([0, 0, 1, 1], seed=0, **bad)
     with pytest.raises(ValueError, match="vector of labels"):
@@ -67,14 +67,14 @@ def test_nothing_to_draw(bad: dict[str, int]) -> None:
 
 
 @given(sizes=SIZES, seed=st.integers(0, 2**32))
-def test_shuffle_keeps_class_sizes(sizes: list[int], seed: int) -> None:
+def test_shuffle_keeps_class_sizes(sizes, seed):
     labels = np.repeat(np.arange(len(sizes)), sizes)
     shuffled = shuffle_labels(labels, seed=seed)
     np.testing.assert_array_equal(np.bincount(shuffled), np.bincount(labels))
     np.testing.assert_array_equal(shuffled, shuffle_labels(labels, seed=seed))
 
 
-def test_shuffle_separates_labels_from_images() -> None:
+def test_shuffle_separates_labels_from_images():
     labels = np.repeat(np.arange(10), 100)
     agreement = (shuffle_labels(labels, seed=0) == labels).mean()
     assert 0.06 < agreement < 0.14

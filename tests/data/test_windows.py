@@ -28,7 +28,7 @@ def noise(size: tuple[int, int]) -> Image.Image:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_window_is_that_of_the_whole(size, resample, whole) -> None:
+def test_a_window_is_that_of_the_whole(size, resample, whole):
     image, short = noise(size), 61
     scale = short / min(size)
     resized = (short, short) if whole else (int(size[0] * scale), int(size[1] * scale))
@@ -45,7 +45,7 @@ def test_a_window_is_that_of_the_whole(size, resample, whole) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("crops", CROPS)
-def test_crops_of_thin_images_are_those_of_others(size, interpolation, crops, monkeypatch) -> None:
+def test_crops_of_thin_images_are_those_of_others(size, interpolation, crops, monkeypatch):
     image, way = noise(size), Preprocessing(64, 49, interpolation=interpolation)
     reference = cut_crops(image, crops, way).astype(int)
     monkeypatch.setattr(decoding, "_MOST", 3000)  # as if all of these grew to gigabytes
@@ -55,7 +55,7 @@ def test_crops_of_thin_images_are_those_of_others(size, interpolation, crops, mo
     assert (difference > 0).mean() < 0.2
 
 
-def test_ordinary_images_are_resized_as_ever(monkeypatch) -> None:
+def test_ordinary_images_are_resized_as_ever(monkeypatch):
     def never(*_: object) -> None:
         raise AssertionError
 
@@ -92,13 +92,13 @@ print(peak() - before)
         pytest.param([(2_000_000, 2)], marks=pytest.mark.long),
     ],
 )
-def test_thin_images_take_little_memory(sizes) -> None:
+def test_thin_images_take_little_memory(sizes):
     run = [sys.executable, "-c", THIN, json.dumps(sizes)]
     told = subprocess.run(run, capture_output=True, text=True, check=True, timeout=300)
     assert int(told.stdout) < 700  # MB; the first alone would take 26,000
 
 
-def test_thin_images_everywhere_else() -> None:
+def test_thin_images_everywhere_else():
     """Thumbnails of a source task, and changed copies."""
     images = [np.full((100_000, 1, 3), 90, np.uint8), np.full((2, 90_000, 3), 90, np.uint8)]
     data = ImageDataset.from_arrays(images, ["a", "b"])
