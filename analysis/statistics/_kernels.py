@@ -72,16 +72,9 @@ def _pack(bits: Array, first: int, width: int, keys: Array, images: Array, count
 
 
 @jit
-def _sort(
-    keys: Array,
-    images: Array,
-    size: int,
-    spare_keys: Array,
-    spare_images: Array,
-    table: Array,
-    lowest: int,
-) -> bool:
+def _sort(keys: Array, images: Array, size: int, space: Any, lowest: int) -> bool:
     """Radix sort from the digit ``lowest`` upwards; True if the result lies in the spare arrays."""
+    _, _, spare_keys, spare_images, table = space
     unsigned = keys.dtype.type
     width = unsigned(DIGIT)
     mask = unsigned(RADIX - 1)
@@ -175,13 +168,14 @@ def _encode(keys: Array, images: Array, size: int, codes: Array) -> int:
 
 
 @jit
-def _walk(codes: Array, labels: Array, sizes: Array, inner: Array, low: Array, high: Array) -> None:
+def _walk(codes: Array, classes: Any, inner: Array, low: Array, high: Array) -> None:
     """Follow one run of codes; ``inner`` ends as k N, ``low`` and ``high`` as extreme scaled gaps.
 
     The lowest gap of a class lies just before a group of equal values that holds one of its
     images, the highest at the end of one. Where k has moved inside a group and e has not, the gap
     is only larger than just before the group, so it may take part in the search for the lowest.
     """
+    labels, sizes = classes
     code = codes.dtype.type
     one = code(1)
     n_images = labels.size
@@ -215,15 +209,14 @@ def signed(low: int, high: int, size: int, n_images: int) -> float:
 
 
 @jit
-def _distances(
-    codes: Array, below: int, labels: Array, sizes: Array, state: Array, out: Array
-) -> None:
+def _distances(codes: Array, below: int, classes: Any, state: Array, out: Array) -> None:
     """Signed distances (classes,) of one feature into ``out``."""
+    labels, sizes = classes
     above = codes.size - below
     n_images = labels.size
     state[:] = 0
-    _walk(codes[:below], labels, sizes, state[0], state[1], state[2])
-    _walk(codes[below:], labels, sizes, state[3], state[4], state[5])
+    _walk(codes[:below], classes, state[0], state[1], state[2])
+    _walk(codes[below:], classes, state[3], state[4], state[5])
     for c in range(sizes.size):
         # From above, k and e count from the top, so that scaled gaps come with the other sign.
         before_zeros = state[0, c] - sizes[c] * below
@@ -253,15 +246,12 @@ def _rank(keys: Array, images: Array, size: int, space: Any, codes: Array) -> tu
 
     The upper half of a 64-bit key tells most values apart, so that half is sorted first.
     """
-    _, _, spare_keys, spare_images, table = space
+    first, second, spare_keys, spare_images, table = space
     upper = table.shape[0] - 3
-    if _sort(keys, images, size, spare_keys, spare_images, table, upper):
+    if _sort(keys, images, size, space, upper):
         keys, images, spare_keys, spare_images = spare_keys, spare_images, keys, images
-    if (
-        upper > 0
-        and not _settle(keys, images, size)
-        and _sort(keys, images, size, spare_keys, spare_images, table, 0)
-    ):
+    spare = (first, second, spare_keys, spare_images, table)
+    if upper > 0 and not _settle(keys, images, size) and _sort(keys, images, size, spare, 0):
         keys, images = spare_keys, spare_images
     return _encode(keys, images, size, codes), _count_nan(keys[:size])
 
@@ -287,49 +277,34 @@ def rank_columns(
 
 @jit
 def distance_columns(
-    bits: Array,
-    first: int,
-    last: int,
-    row: Array,
-    labels: Array,
-    sizes: Array,
-    out: Array,
-    nan: Array,
+    bits: Array, first: int, last: int, row: Array, classes: Any, out: Array, nan: Array
 ) -> None:
     """Signed distances ``out[:, first:last]``; ``row`` (images,) holds one feature's codes."""
     space = _work_space(bits, row)
     keys, images = space[0], space[1]
     counts = np.empty(keys.shape[0], np.int64)
-    state = np.empty((6, sizes.size), np.int64)
-    found = np.empty((keys.shape[0], sizes.size))
+    state = np.empty((6, classes[1].size), np.int64)
+    found = np.empty((keys.shape[0], classes[1].size))
     for tile in range(first, last, keys.shape[0]):
         width = min(keys.shape[0], last - tile)
         _pack(bits, tile, width, keys, images, counts)
         for j in range(width):
             below, nan[tile + j] = _rank(keys[j], images[j], counts[j], space, row)
-            _distances(row[: counts[j]], below, labels, sizes, state, found[j])
+            _distances(row[: counts[j]], below, classes, state, found[j])
         out[:, tile : tile + width] = found[:width].T
 
 
 @jit
-def distances_of_ranked(
-    codes: Array,
-    stops: Array,
-    below: Array,
-    first: int,
-    last: int,
-    labels: Array,
-    sizes: Array,
-    out: Array,
-) -> None:
+def distances_of_ranked(ranks: Any, first: int, last: int, classes: Any, out: Array) -> None:
     """Signed distances ``out[:, first:last]`` of features whose codes end at ``stops``."""
-    state = np.empty((6, sizes.size), np.int64)
-    found = np.empty((TILE, sizes.size))
+    codes, stops, below = ranks
+    state = np.empty((6, classes[1].size), np.int64)
+    found = np.empty((TILE, classes[1].size))
     for tile in range(first, last, TILE):
         width = min(TILE, last - tile)
         for j in range(tile, tile + width):
             start = stops[j - 1] if j > 0 else 0
-            _distances(codes[start : stops[j]], below[j], labels, sizes, state, found[j - tile])
+            _distances(codes[start : stops[j]], below[j], classes, state, found[j - tile])
         out[:, tile : tile + width] = found[:width].T
 
 
@@ -349,10 +324,9 @@ def _bin(values: Array, edges: Array, labels: Array, table: Array) -> None:
 
 
 @jit
-def _count(
-    values: Array, low: float, high: float, labels: Array, edges: Array, table: Array
-) -> None:
-    """Count values of one feature, all from ``low`` to ``high``, into ``table`` (bins, classes)."""
+def _count(values: Array, ends: Any, labels: Array, edges: Array, table: Array) -> None:
+    """Count values of one feature, all between both ends, into ``table`` (bins, classes)."""
+    low, high = ends
     if low == high:
         for i in range(values.size):
             table[0, labels[i]] += 1
@@ -377,7 +351,7 @@ def _tabulate(values: Array, labels: Array, edges: Array, table: Array) -> tuple
     infinite = not np.isfinite(high - low)
     table[:] = 0
     if nan == 0 and not infinite:
-        _count(values, low, high, labels, edges, table)
+        _count(values, (low, high), labels, edges, table)
     return nan, infinite
 
 
@@ -428,13 +402,13 @@ def binned_columns(
     first: int,
     last: int,
     bins: int,
-    labels: Array,
-    sizes: Array,
+    classes: Any,
     out: Array,
     nan: Array,
     infinite: Array,
 ) -> None:
     """Signed distances ``out[:, first:last]`` on bins, 0 beside ``nan`` or an infinite range."""
+    labels, sizes = classes
     n_images = labels.size
     values = np.empty((TILE, n_images + PADDING))
     edges = np.empty(bins + 1)
@@ -465,20 +439,14 @@ def range_columns(X: Array, first: int, last: int, low: Array, high: Array, nan:
 
 @jit
 def count_columns(
-    X: Array,
-    first: int,
-    last: int,
-    low: Array,
-    high: Array,
-    labels: Array,
-    tables: Array,
-    outside: Array,
+    X: Array, first: int, last: int, ends: Any, labels: Array, tables: Array, outside: Array
 ) -> None:
     """Add the features ``first`` to ``last`` of X to ``tables`` (features, bins, classes).
 
-    ``outside`` counts values outside their feature's range, ``low`` to ``high``; beside any there
-    are no counts.
+    ``ends`` are the least and the greatest value of each feature. ``outside`` counts values beyond
+    them; beside any there are no counts.
     """
+    low, high = ends
     values = np.empty((TILE, labels.size + PADDING))
     edges = np.empty(tables.shape[1] + 1)
     for tile in range(first, last, TILE):
@@ -490,7 +458,7 @@ def count_columns(
             for i in range(own.size):
                 outside[at] += not (low[at] <= own[i] <= high[at])
             if outside[at] == 0:
-                _count(own, low[at], high[at], labels, edges, tables[at])
+                _count(own, (low[at], high[at]), labels, edges, tables[at])
 
 
 @jit

@@ -153,13 +153,10 @@ class ClassHistograms:
         Those that occur among the images, ascending.
     counts : ndarray of uint32, shape (features, bins, classes)
         Images.
-    names : ndarray of object, shape (features,), optional
-        Of the features, where they have any.
     """
 
     classes: Array
     counts: NDArray[np.uint32]
-    names: Array | None = None
 
     @classmethod
     def of(
@@ -194,12 +191,12 @@ class ClassHistograms:
             raise ValueError(f"expected ranges of {n_features} features, got {ranges.low.size}")
         classes, members = np.unique(labels, return_inverse=True)
         counts = np.zeros((n_features, bins, classes.size), np.uint32)
-        outside = np.zeros(n_features, np.int64)
+        ends, outside = (ranges.low, ranges.high), np.zeros(n_features, np.int64)
         for row, block in image_blocks_of(X):
             own = members[row : row + len(block)]
 
             def task(first: int, last: int, block: Array = block, own: Array = own) -> None:
-                count_columns(block, first, last, ranges.low, ranges.high, own, counts, outside)
+                count_columns(block, first, last, ends, own, counts, outside)
 
             run_in_threads(task, len(block), n_features)
         if outside.any():
@@ -208,27 +205,7 @@ class ClassHistograms:
                 f"the first is of feature {np.flatnonzero(outside)[0]}: merge the ranges of all "
                 "shards before counting"
             )
-        return cls(classes, counts, ranges.names)
-
-    def merged(self, other: Self) -> Self:
-        """Add the counts of other images to these.
-
-        Raises
-        ------
-        ValueError
-            Other features or bins.
-        """
-        if self.counts.shape[:2] != other.counts.shape[:2]:
-            raise ValueError(
-                f"expected histograms of the same features and bins, got "
-                f"{self.counts.shape[:2]} and {other.counts.shape[:2]}"
-            )
-        at = order_by_name(other.names, self.names, "the other images")
-        others = checked_labels(other.classes, like=self.classes)
-        both = self.empty(np.union1d(self.classes, others), *self.counts.shape[:2])
-        both.add(self)
-        both.add(replace(other, counts=other.counts[at]))
-        return replace(both, names=self.names)
+        return cls(classes, counts)
 
     @classmethod
     def empty(cls, classes: Array, n_features: int, bins: int) -> Self:
@@ -249,13 +226,9 @@ class ClassHistograms:
         Raises
         ------
         ValueError
-            Fewer than two classes, or counts that differ between features.
+            Too many images for exact integers.
         """
-        if self.classes.size < 2:
-            raise ValueError(f"expected at least two classes, got {self.classes.tolist()}")
         sizes = self.counts.sum(axis=1, dtype=np.int64)
-        if (sizes != sizes[0]).any():
-            raise ValueError("expected the same images for every feature, got different counts")
         if sizes[0].sum() >= _MOST_IMAGES:
             raise ValueError(f"expected fewer than 2**31 images, got {sizes[0].sum()}")
         n_features, bins, n_classes = self.counts.shape

@@ -111,6 +111,11 @@ class RankedBlock:
     stops: NDArray[np.int64]
     below: NDArray[np.int64]
 
+    @property
+    def ranks(self) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """All three, as the kernels take them."""
+        return self.codes, self.stops, self.below
+
 
 @dataclass(frozen=True, eq=False)
 class RankedFeatures:
@@ -317,18 +322,17 @@ def _distances(
     """Signed distances (classes, features) of one block, by values or by ranks."""
     n_images = members.size
     width = block.stops.size if isinstance(block, RankedBlock) else block.shape[1]
-    D = np.empty((sizes.size, width))
+    D, classes = np.empty((sizes.size, width)), (members, sizes)
     nan, infinite = np.zeros((2, width), np.int64)
 
     def task(first: int, last: int) -> None:
         if isinstance(block, RankedBlock):
-            ranks = (block.codes, block.stops, block.below)
-            distances_of_ranked(*ranks, first, last, members, sizes, D)
+            distances_of_ranked(block.ranks, first, last, classes, D)
         elif bins is None:
             codes = np.empty(n_images, code_type(n_images))
-            distance_columns(as_bits(block), first, last, codes, members, sizes, D, nan)
+            distance_columns(as_bits(block), first, last, codes, classes, D, nan)
         else:
-            binned_columns(block, first, last, bins, members, sizes, D, nan, infinite)
+            binned_columns(block, first, last, bins, classes, D, nan, infinite)
 
     run_in_threads(task, n_images, width)
     refuse(nan, infinite, n_images, offset)

@@ -109,6 +109,7 @@ from analysis.statistics.named import classes_of, labelled
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Array = NDArray[Any]
 Law = Literal["conditional", "classical"]
 LAWS: tuple[Law, ...] = get_args(Law)
 Ranked = Iterable[tuple[RankedBlock, Floats]]
@@ -275,23 +276,21 @@ def log_factorials(n: int) -> Floats:
 
 
 def exact_tail(
-    half: Integers, gaps: Integers, n_images: int, ends: tuple[Integers, Integers] | None = None
+    half: Integers, gaps: Integers, n_images: int, ties: tuple[Array, ...] | None = None
 ) -> Floats:
     """Probability of a gap at least as wide under one pattern of ties, each distinct pair once.
 
-    ``half`` and ``gaps`` have one shape; ``ends`` are the ``next_end`` and ``last_end`` of
-    :func:`tail`, by default without ties.
+    ``half`` and ``gaps`` have one shape; ``ties`` are those of :func:`tail`, by default none.
     """
     if gaps.size == 0:
         return np.empty(gaps.shape)
     stride = int(gaps.max()) + 1
     found, place = np.unique(half * stride + gaps, return_inverse=True)
     sizes, wanted = np.divmod(found, stride)
-    factorials, out = log_factorials(n_images), np.empty(found.size)
-    next_end, last_end = ends or _ends(n_images, 0, at_top=False)
+    ties, out = ties or end_ties(n_images, 0), np.empty(found.size)
 
     def task(first: int, last: int) -> None:
-        tails(next_end, last_end, first, last, sizes, wanted, wanted, factorials, out)
+        tails(ties, first, last, sizes, wanted, wanted, out)
 
     run_in_threads(task, n_images, found.size)
     return out[place].reshape(gaps.shape)
@@ -330,11 +329,11 @@ def tails_of_block(block: RankedBlock, gaps: Integers, sizes: Integers) -> Float
     exact = half * (n_images - hidden) <= EXACT_UP_TO * n_images
     P = np.full(gaps.shape, np.nan)
     P[~exact] = bridge_tail(half[~exact], gaps[~exact], hidden[~exact], n_images)
-    tied, factorials = exact & (groups[:, 0] < n_images), log_factorials(n_images)
-    ranks = (block.codes, block.stops, block.below)
+    tied_gaps = np.where(exact & (groups[:, 0] < n_images), gaps, -1)
+    factorials = log_factorials(n_images)
 
     def task(first: int, last: int) -> None:
-        tails_of_ranked(*ranks, first, last, small, gaps, factorials, tied, P)
+        tails_of_ranked(block.ranks, first, last, small, tied_gaps, factorials, P)
 
     run_in_threads(task, n_images * sizes.size, block.stops.size)
     return P
@@ -362,7 +361,7 @@ def groups_of_block(block: RankedBlock, n_images: int) -> Integers:
     groups = np.empty((block.stops.size, 3), np.int64)
 
     def task(first: int, last: int) -> None:
-        groups_of_ranked(block.codes, block.stops, block.below, first, last, n_images, groups)
+        groups_of_ranked(block.ranks, first, last, n_images, groups)
 
     run_in_threads(task, n_images, block.stops.size)
     return groups
@@ -415,8 +414,8 @@ def signed_tails(
     found = np.empty(down.size)
     inside_out = half != n_inner  # what the rest has too much of, the class lacks
     bounds = (up, down) if inside_out else (down, up)
-    ends, half_sizes = _ends(n_images, hidden, at_top), np.full(down.size, half)
-    tails(*ends, 0, down.size, half_sizes, *bounds, log_factorials(n_images), found)
+    ties = end_ties(n_images, hidden, at_top)
+    tails(ties, 0, down.size, np.full(down.size, half), *bounds, found)
     either, without_plus, without_minus = found.reshape(3, -1)
     plus, minus = either - without_plus, either - without_minus
     both = either - np.append(either[1:], 0.0) - plus - minus
@@ -430,31 +429,25 @@ def _summed_from_the_end(parts: Floats) -> Floats:
     return np.clip(np.cumsum(parts[::-1])[::-1], 0.0, 1.0)
 
 
-def _ends(n_images: int, hidden: int, at_top: bool) -> tuple[Integers, Integers]:
-    """Next and last end of a group at each image, as :func:`tail` wants them."""
-    images = np.arange(n_images + 1)
+def end_ties(n_images: int, hidden: int, at_top: bool = False) -> tuple[Array, Array, Floats]:
+    """Ties of the lowest values, or of the highest, as :func:`tail` takes them."""
+    images, factorials = np.arange(n_images + 1), log_factorials(n_images)
     if hidden < 2:
-        return images, images
-    if at_top:
-        inside = images > n_images - hidden
-        return np.where(inside, n_images, images), np.where(
-            inside & (images < n_images), n_images - hidden, images
-        )
-    inside = images < hidden
-    return np.where(inside & (images > 0), hidden, images), np.where(inside, 0, images)
+        return images, images, factorials
+    low, high = (n_images - hidden, n_images) if at_top else (0, hidden)
+    inside = (images > low) & (images < high)
+    return np.where(inside, high, images), np.where(inside, low, images), factorials
 
-
-Array = NDArray[Any]
 
 NEGLIGIBLE = 1e-20
 AT_ONCE = 8  # ways out upwards that are computed together
 
 
 @jit
-def _law(size: int, n_images: int, factorials: Array) -> Any:
+def _law(size: int, ties: Any) -> Any:
     """Of a step: log factorials, probability of going up, its logarithm, and that of not."""
-    up = size / n_images
-    return factorials, up, np.log(up), np.log1p(-up)
+    up = size / (ties[0].size - 1)
+    return ties[2], up, np.log(up), np.log1p(-up)
 
 
 @jit
@@ -487,10 +480,9 @@ def _add(factor: float, terms: Array, total: Array) -> None:
 
 
 @jit
-def _convolve(
-    now: Array, low: int, high: int, steps: Array, last: int, then: Array, first: int, end: int
-) -> None:
-    """Compute ``then[first:end]`` of ``now[low..high]`` and ``steps[0..last]``."""
+def _convolve(walk: Any, then: Array, first: int, end: int) -> None:
+    """Compute ``then[first:end]`` of a walk: ``now[low..high]`` and ``steps[0..last]``."""
+    now, low, high, steps, last = walk
     then[first:end] = 0.0
     if last < high - low:  # the longer of both is the inner loop
         for j in range(last + 1):
@@ -515,10 +507,9 @@ def _trim(terms: Array, low: int, high: int, negligible: float) -> tuple[int, in
 
 
 @jit
-def _next_check(
-    e: int, lowest: int, next_end: Array, last_end: Array, size: int, down: int, up: int
-) -> int:
+def _next_check(e: int, lowest: int, ties: Any, size: int, down: int, up: int) -> int:
     """First end of a group after ``e`` that decides, or the number of images."""
+    next_end, last_end, _ = ties
     n_images = next_end.size - 1
     rises = (n_images * lowest + down - 1) // size + 1  # from here on, more than ``lowest``
     below = next_end[rises] if rises <= n_images else n_images
@@ -531,18 +522,7 @@ def _next_check(
 
 @jit
 def _upwards(
-    now: Array,
-    low: int,
-    high: int,
-    steps: Array,
-    last: int,
-    then: Array,
-    k: int,
-    reach: int,
-    rest: int,
-    size: int,
-    law: Any,
-    left: float,
+    walk: Any, then: Array, k: int, reach: int, rest: int, size: int, law: Any, left: float
 ) -> float:
     """Add to ``left`` the walks that are now at ``k`` or above; overwrites ``then[k:]``."""
     end, term = k, 0.0
@@ -550,7 +530,7 @@ def _upwards(
     while k <= reach:
         if k == end:
             end = min(reach, k + AT_ONCE - 1) + 1
-            _convolve(now, low, high, steps, last, then, k, end)
+            _convolve(walk, then, k, end)
         before, term = term, then[k] * back
         left += term
         if term < before and term * term < 1e-16 * left * (before - term):
@@ -561,32 +541,25 @@ def _upwards(
 
 
 @jit
-def tail(
-    next_end: Array,
-    last_end: Array,
-    size: int,
-    down: int,
-    up: int,
-    factorials: Array,
-    space: Array,
-) -> float:
+def tail(ties: Any, size: int, down: int, up: int, space: Array) -> float:
     """Probability that a scaled gap of ``up`` or above, or of -``down`` or below, occurs.
 
-    Only the ends of groups count: ``next_end[e]`` is the least that is at least ``e``,
-    ``last_end[e]`` the greatest that is at most ``e``, both of length N + 1. ``size`` is that of
+    Only the ends of groups count: ``ties[0][e]`` is the least that is at least ``e``,
+    ``ties[1][e]`` the greatest that is at most ``e``, both of length N + 1, as are the logarithms
+    of factorials, ``ties[2]``. ``size`` is that of
     the class or, if smaller, of the rest, whose gaps have the other sign. ``space`` has shape
     (3, size + 1) or more.
     """
     if min(down, up) <= 0:
         return 1.0
-    n_images = next_end.size - 1
-    law = _law(size, n_images, factorials)
+    n_images = ties[0].size - 1
+    law = _law(size, ties)
     now, then, steps = space[0], space[1], space[2]
     now[0] = 1.0
     e = low = high = lowest = 0
     left = 0.0
     while low <= high:
-        check = _next_check(e, lowest, next_end, last_end, size, down, up)
+        check = _next_check(e, lowest, ties, size, down, up)
         if check == n_images:
             break
         passed, rest, e = check - e, n_images - check, check
@@ -595,12 +568,11 @@ def tail(
         last = _steps(passed, min(passed, size - low), NEGLIGIBLE * left, law, steps)
         first, reach = max(low, size - rest), min(size, high + last)
         stay = min(highest, reach)
-        _convolve(now, low, high, steps, last, then, first, stay + 1)
+        walk = (now, low, high, steps, last)
+        _convolve(walk, then, first, stay + 1)
         for k in range(first, min(lowest, reach + 1)):
             left += then[k] * _binomial(rest, size - k, law)
-        left = _upwards(
-            now, low, high, steps, last, then, highest + 1, reach, rest, size, law, left
-        )
+        left = _upwards(walk, then, highest + 1, reach, rest, size, law, left)
         low, high = _trim(then, max(first, lowest), stay, NEGLIGIBLE * left)
         now, then = then, now
     return min(1.0, left / _binomial(n_images, size, law))
@@ -629,10 +601,9 @@ def _find_ends(codes: Array, below: int, next_end: Array, last_end: Array) -> in
 
 
 @jit
-def groups_of_ranked(
-    codes: Array, stops: Array, below: Array, first: int, last: int, n_images: int, out: Array
-) -> None:
+def groups_of_ranked(ranks: Any, first: int, last: int, n_images: int, out: Array) -> None:
     """Count groups of equals, and the images in the lowest and the highest, into ``out`` (n, 3)."""
+    codes, stops, below = ranks
     next_end = np.empty(n_images + 1, np.int64)
     last_end = np.empty(n_images + 1, np.int64)
     for j in range(first, last):
@@ -644,56 +615,35 @@ def groups_of_ranked(
 
 @jit
 def tails(
-    next_end: Array,
-    last_end: Array,
-    first: int,
-    last: int,
-    sizes: Array,
-    down: Array,
-    up: Array,
-    factorials: Array,
-    out: Array,
+    ties: Any, first: int, last: int, sizes: Array, down: Array, up: Array, out: Array
 ) -> None:
     """Probabilities ``out[first:last]`` for as many sizes and gaps under one pattern of ties."""
     space = np.empty((3, sizes[first:last].max() + 2))
     for i in range(first, last):
-        out[i] = tail(next_end, last_end, sizes[i], down[i], up[i], factorials, space)
+        out[i] = tail(ties, sizes[i], down[i], up[i], space)
 
 
 @jit
 def tails_of_ranked(
-    codes: Array,
-    stops: Array,
-    below: Array,
-    first: int,
-    last: int,
-    sizes: Array,
-    gaps: Array,
-    factorials: Array,
-    wanted: Array,
-    out: Array,
+    ranks: Any, first: int, last: int, sizes: Array, gaps: Array, factorials: Array, out: Array
 ) -> None:
-    """Probabilities ``out[:, first:last]`` where ``wanted``, each feature under its own ties."""
-    n_images = factorials.size - 1
-    next_end = np.empty(n_images + 1, np.int64)
-    last_end = np.empty(n_images + 1, np.int64)
+    """Probabilities ``out[:, first:last]``, each feature under its own ties; none for gaps < 0."""
+    codes, stops, below = ranks
+    ties = (np.empty(factorials.size, np.int64), np.empty(factorials.size, np.int64), factorials)
     space = np.empty((3, sizes.max() + 2))
     for j in range(first, last):
-        if not wanted[:, j].any():
+        if gaps[:, j].max() < 0:
             continue
         start = stops[j - 1] if j > 0 else 0
-        _find_ends(codes[start : stops[j]], below[j], next_end, last_end)
+        _find_ends(codes[start : stops[j]], below[j], ties[0], ties[1])
         for c in range(sizes.size):
-            if not wanted[c, j]:
+            gap = gaps[c, j]
+            if gap < 0:
                 continue
             same = 0
-            while sizes[same] != sizes[c] or gaps[same, j] != gaps[c, j]:
+            while sizes[same] != sizes[c] or gaps[same, j] != gap:
                 same += 1
-            if same < c:
-                out[c, j] = out[same, j]
-            else:
-                gap = gaps[c, j]
-                out[c, j] = tail(next_end, last_end, sizes[c], gap, gap, factorials, space)
+            out[c, j] = out[same, j] if same < c else tail(ties, sizes[c], gap, gap, space)
 
 
 REAL = "real"

@@ -62,8 +62,7 @@ def test_the_signed_law_counts_every_labelling(n_inner, n_images, hidden, at_top
 def test_both_sides_together_are_the_two_sided_law(n_inner, n_images, hidden):
     plus, minus = law.signed_tails(n_inner, n_images, hidden)
     gaps, half = law.gaps_of(n_inner, n_images), min(n_inner, n_images - n_inner)
-    ends = law._ends(n_images, hidden, at_top=False)
-    both = exact_tail(np.full(gaps.shape, half), gaps, n_images, ends)
+    both = exact_tail(np.full(gaps.shape, half), gaps, n_images, law.end_ties(n_images, hidden))
     np.testing.assert_allclose(plus + minus, both, atol=1e-12)
 
 

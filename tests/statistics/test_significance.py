@@ -16,7 +16,13 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import ks_2samp
 
 from analysis.statistics import blocks, ks_p_values, rank_features, signed_ks, significance
-from analysis.statistics.significance import bridge_tail, exact_tail, hidden_of, scaled_gaps
+from analysis.statistics.significance import (
+    bridge_tail,
+    exact_tail,
+    hidden_of,
+    log_factorials,
+    scaled_gaps,
+)
 
 
 def tail_probability(distances, n_inner, n_outer, groups=None, law="exact"):
@@ -30,7 +36,8 @@ def tail_probability(distances, n_inner, n_outer, groups=None, law="exact"):
         return bridge_tail(half, gaps, hidden, n_images)
     ends, images = np.append(0, np.cumsum(counts)), np.arange(n_images + 1)
     last_end = ends[np.searchsorted(ends, images, side="right") - 1]
-    return exact_tail(half, gaps, n_images, (ends[np.searchsorted(ends, images)], last_end))
+    ties = (ends[np.searchsorted(ends, images)], last_end, log_factorials(n_images))
+    return exact_tail(half, gaps, n_images, ties)
 
 
 @st.composite
