@@ -114,6 +114,11 @@ class DatasetCard:
         """Part of the name after the slash; empty for datasets of one domain."""
         return self.name.partition("/")[2]
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of its files, as far as it is known."""
+        return sum(source.n_bytes or 0 for source in self.sources)
+
     def overlap_with(self, source_task: str | None) -> Overlap:
         """Overlap with a source task; of no group where nobody has compared them."""
         if source_task == self.source_task:

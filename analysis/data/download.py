@@ -202,12 +202,10 @@ def fetch_dataset(name: str, *, progress: bool = True) -> Path:
         )
     root = place.parent
     root.mkdir(parents=True, exist_ok=True)
-    needed, free = 2 * _total_bytes(card), shutil.disk_usage(root).free  # archives, and unpacked
+    free, needed = shutil.disk_usage(root).free, 2 * card.n_bytes  # packed and unpacked
     if needed > free:
-        raise OSError(
-            f"{card.name!r} needs about {_megabytes(needed)} in {root}, which has "
-            f"{_megabytes(free)} free"
-        )
+        sizes = f"about {_megabytes(needed)} in {root}, which has {_megabytes(free)} free"
+        raise OSError(f"{card.name!r} needs {sizes}")
     downloads = root / ".downloads" / card.folder
     with tempfile.TemporaryDirectory(prefix=f".{card.folder}-", dir=root) as temporary:
         # Named as the dataset's own folder, so that it can be listed before it is in place.
@@ -225,16 +223,13 @@ def fetch_dataset(name: str, *, progress: bool = True) -> Path:
                 raise
             _LOG.info("another process has put %s in place meanwhile", card.name)
     shutil.rmtree(downloads, ignore_errors=True)
-    found = find_dataset(card)
-    if found is None:  # a data root was changed meanwhile
-        raise FileNotFoundError(how_to_get(card))
-    return found
+    return find_dataset(card) or place
 
 
 def how_to_get(card: DatasetCard) -> str:
     """Say that a dataset is not on disk, how to get it, where to put it and what is checked."""
     searched = ", ".join(str(root / card.folder) for root in paths.data_roots())
-    size = f" ({_megabytes(total)})" if (total := _total_bytes(card)) else ""
+    size = f" ({_megabytes(card.n_bytes)})" if card.n_bytes else ""
     homepage = f" See {card.homepage}." if card.homepage else ""
     get = (
         f"Download it{size} with `layerbook fetch {card.name}` or load_dataset({card.name!r}, "
@@ -251,10 +246,6 @@ def how_to_get(card: DatasetCard) -> str:
 def _what_is_expected(card: DatasetCard) -> str:
     expected = LAYOUTS[card.layout].expected(paths.data_download_root() / card.folder, card.domain)
     return f"{' and '.join(expected)} ({card.images} images, {card.classes} classes)"
-
-
-def _total_bytes(card: DatasetCard) -> int:
-    return sum(source.n_bytes or 0 for source in card.sources)
 
 
 def _megabytes(n_bytes: int) -> str:

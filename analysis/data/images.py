@@ -19,7 +19,6 @@ kinds
 from __future__ import annotations
 
 import hashlib
-import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -433,10 +432,10 @@ class ImageDataset:
         return len(self.paths)
 
     def __getitem__(self, index: SupportsIndex) -> Image.Image:
-        position = operator.index(index)
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"image {position} of {self.name!r}, which has {len(self)}")
-        return self.source.image(position % len(self))
+        try:
+            return self.source.image(range(len(self))[index])
+        except IndexError as error:
+            raise IndexError(f"image {index} of {self.name!r}, which has {len(self)}") from error
 
     def __iter__(self) -> Iterator[Image.Image]:
         return (self.source.image(index) for index in range(len(self)))

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +26,22 @@ class Layout:
     needs : tuple of str
         Files and folders, relative to the base folder, that must be there. ``"*"`` asks for a base
         folder with anything in it; ``"a|b"`` for one of two.
-    read : callable
-        Takes the base folder and gives the listing.
     inside : tuple of str
         Base folders to try, relative to the dataset's folder, in order, where
         ``{domain}`` stands for the domain's name. The first is what a fetch
         unpacks to; the others what people and mirrors make of it.
+    read : callable, optional
+        Takes the base folder and gives the listing; by default, there is a folder for each class in
+        the one that is needed.
     """
 
     needs: tuple[str, ...]
-    read: Callable[[Path], Listing]
     inside: tuple[str, ...] = ("",)
+    read: Callable[[Path], Listing] | None = None
+
+    def listing(self, base: Path) -> Listing:
+        """Files and labels below a base folder."""
+        return self.read(base) if self.read else class_folders(base / self.needs[0].strip("*"))
 
     def base(self, folder: Path, domain: str = "") -> Path | None:
         """Find the base folder in a dataset's folder; ``None`` if what is needed is not there."""
@@ -54,10 +58,6 @@ class Layout:
         base = folder / self.inside[0].format(domain=domain)
         needs = ("<class>" if need == "*" else need.replace("|", " or ") for need in self.needs)
         return tuple(str(base / need) for need in needs)
-
-
-def _folders(name: str, root: Path) -> Listing:
-    return class_folders(root / name)
 
 
 def _lines(file: Path) -> list[list[str]]:
@@ -187,43 +187,37 @@ _OFFICE_CALTECH_REPOSITORY = (
 )
 
 LAYOUTS: dict[str, Layout] = {
-    "caltech101": Layout(
-        ("101_ObjectCategories",), partial(_folders, "101_ObjectCategories"), ("", "caltech-101")
-    ),
-    "caltech256": Layout(("256_ObjectCategories",), partial(_folders, "256_ObjectCategories")),
-    "imagenet": Layout((_IMAGENET,), _imagenet),
-    "imagenet_sample": Layout(("*",), _imagenet_sample),
-    "catsdogs": Layout(("images", "annotations/list.txt"), _catsdogs),
-    "stanforddogs": Layout(("Images",), partial(_folders, "Images")),
-    "flowers102": Layout(("jpg", "imagelabels.mat"), _flowers102),
+    "caltech101": Layout(("101_ObjectCategories",), ("", "caltech-101")),
+    "caltech256": Layout(("256_ObjectCategories",)),
+    "imagenet": Layout((_IMAGENET,), read=_imagenet),
+    "imagenet_sample": Layout(("*",), read=_imagenet_sample),
+    "catsdogs": Layout(("images", "annotations/list.txt"), read=_catsdogs),
+    "stanforddogs": Layout(("Images",)),
+    "flowers102": Layout(("jpg", "imagelabels.mat"), read=_flowers102),
     "cub200": Layout(
         ("images", "images.txt", "image_class_labels.txt", "classes.txt"),
-        _cub200,
         ("CUB_200_2011", ""),
+        _cub200,
     ),
-    "food101": Layout(("images", "meta/test.json"), _food101, ("food-101", "")),
-    "textures": Layout(("images",), partial(_folders, "images"), ("dtd", "")),
-    "mit67": Layout(("Images",), partial(_folders, "Images")),
-    "wood": Layout(("names.txt",), _wood, ("", "KNOTS")),
-    "sun397": Layout(("ClassName.txt",), _sun397, ("SUN397", "")),
-    "places365": Layout(("val_256", "places365_val.txt", "categories_places365.txt"), _places365),
+    "food101": Layout(("images", "meta/test.json"), ("food-101", ""), _food101),
+    "textures": Layout(("images",), ("dtd", "")),
+    "mit67": Layout(("Images",)),
+    "wood": Layout(("names.txt",), ("", "KNOTS"), _wood),
+    "sun397": Layout(("ClassName.txt",), ("SUN397", ""), _sun397),
+    "places365": Layout(
+        ("val_256", "places365_val.txt", "categories_places365.txt"), read=_places365
+    ),
     "office31": Layout(
-        ("*",),
-        class_folders,
-        ("domain_adaptation_images/{domain}/images", "{domain}/images", "{domain}"),
+        ("*",), ("domain_adaptation_images/{domain}/images", "{domain}/images", "{domain}")
     ),
-    "office_caltech10": Layout(
-        ("*",), class_folders, ("{domain}", "images/{domain}", _OFFICE_CALTECH_REPOSITORY)
-    ),
+    "office_caltech10": Layout(("*",), ("{domain}", "images/{domain}", _OFFICE_CALTECH_REPOSITORY)),
     "fruits360": Layout(
-        ("Training",),
-        partial(_folders, "Training"),
-        ("", "fruits-360", "fruits-360_dataset", "fruits-360_dataset/fruits-360"),
+        ("Training",), ("", "fruits-360", "fruits-360_dataset", "fruits-360_dataset/fruits-360")
     ),
-    "supermarket_produce": Layout(("*",), class_folders, ("tropical-fruits-DB-1024x768", "")),
-    "ham10000": Layout((_HAM_TABLES, "HAM10000_images_part_1"), _ham10000),
-    "ph2": Layout(("PH2 Dataset images", "PH2_dataset.txt"), _ph2, ("PH2Dataset", "")),
-    "corel1000": Layout(("image.orig",), _corel1000),
+    "supermarket_produce": Layout(("*",), ("tropical-fruits-DB-1024x768", "")),
+    "ham10000": Layout((_HAM_TABLES, "HAM10000_images_part_1"), read=_ham10000),
+    "ph2": Layout(("PH2 Dataset images", "PH2_dataset.txt"), ("PH2Dataset", ""), _ph2),
+    "corel1000": Layout(("image.orig",), read=_corel1000),
 }
 
 
@@ -257,7 +251,7 @@ def read_listing(card: DatasetCard, roots: tuple[Path, ...] | None = None) -> Li
     if base is None:
         raise FileNotFoundError(f"dataset {card.name!r} is not on disk")
     try:
-        return LAYOUTS[card.layout].read(base)
+        return LAYOUTS[card.layout].listing(base)
     except OSError:
         raise
     except Exception as error:  # a damaged index can be anything: short lines, no numbers, a list

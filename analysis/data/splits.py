@@ -65,22 +65,15 @@ def stratified_splits(
             f"{needed} images per class are needed ({n_train} to train on), but class "
             f"{classes[smallest]} has {counts[smallest]}"
         )
-    members = [np.flatnonzero(y == name) for name in classes]
-    return tuple(
-        _one_split(members, n_train, n_test, np.random.default_rng((seed, k)))
-        for k in range(n_splits)
-    )
-
-
-def _one_split(
-    members: list[npt.NDArray[np.int64]], n_train: int, n_test: int | None, rng: np.random.Generator
-) -> Split:
-    drawn = [rng.permutation(positions) for positions in members]
-    end = None if n_test is None else n_train + n_test
-    return Split(
-        train=np.sort(np.concatenate([positions[:n_train] for positions in drawn])),
-        test=np.sort(np.concatenate([positions[n_train:end] for positions in drawn])),
-    )
+    splits = []
+    for k in range(n_splits):
+        rng = np.random.default_rng((seed, k))
+        drawn = [rng.permutation(np.flatnonzero(y == name)) for name in classes]
+        train = np.sort(np.concatenate([positions[:n_train] for positions in drawn]))
+        end = None if n_test is None else n_train + n_test
+        test = np.sort(np.concatenate([positions[n_train:end] for positions in drawn]))
+        splits.append(Split(train, test))
+    return tuple(splits)
 
 
 def shuffle_labels(labels: npt.ArrayLike, *, seed: int) -> npt.NDArray[np.generic]:
