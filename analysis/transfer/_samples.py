@@ -65,16 +65,18 @@ def images_and_labels(
     return X, y
 
 
-def whole_number(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
     """Take a number as an integer where it is one, such as 5.0.
 
     Raises
     ------
     ValueError
-        If it is not.
+        If it is not, or below ``least``.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
         raise ValueError(f"expected {name} to be a whole number, such as 20, got {value!r}")
+    if least is not None and value < least:
+        raise ValueError(f"expected {name} of at least {least}, got {value}")
     return int(float(value))
 
 

@@ -13,38 +13,34 @@ taken from the components of one block of features after another, each made anew
 that were fitted. An estimator therefore holds on to these.
 
 arrays
-    Whatever has a shape and gives a NumPy array for slices of rows and columns: NumPy's own and
-    memory maps, Zarr's, Dask's, and xarray's with these inside. Stored chunks are read once where
-    one of their columns of chunks fits into a block, otherwise once per part.
+    NumPy's own and memory maps, Zarr's, Dask's, and xarray's with these inside. Stored chunks are
+    read once where one of their columns of chunks fits into a block, otherwise once per part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
-from math import ceil
 from typing import Any, Self
 
+import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from analysis.statistics.blocks import dense
+from analysis.statistics.blocks import DIMS, as_float, bounds_of, conform, read_here
 from analysis.statistics.named import NamedFeatures
-from analysis.transfer._samples import whole_number
+from analysis.transfer._samples import Floats, whole_number
 from analysis.transfer.tca import settle_signs
 
-__all__ = ["ChunkedPCA", "column_blocks", "read_block", "two_dimensional"]
+__all__ = ["ChunkedPCA"]
 
-Floats = NDArray[np.float64]
 Block = NDArray[Any]
 
 _SUMMED = 4096
 """Features whose products are summed in the features' own precision."""
-_PIECE = 2**26
-"""Bytes of an array that is not in memory, read at once into a block."""
 
 
 class ChunkedPCA(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -93,22 +89,23 @@ class ChunkedPCA(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignor
             For fewer than two images, values that are not finite or no real numbers, images that
             do not differ, or options that make no sense.
         """
-        number = whole_number("n_components", self.n_components)
-        if number < 1 or self.max_bytes < 1:
-            raise ValueError(
-                "expected n_components and max_bytes of at least 1, got "
-                f"{number} and {self.max_bytes}"
-            )
-        named, X = X, two_dimensional(X)
-        n = X.shape[0]
+        number = whole_number("n_components", self.n_components, least=1)
+        whole_number("max_bytes", self.max_bytes, least=1)
+        named, X = X, _conforming(X)
+        n = len(X)
         if n < 2:
             raise ValueError(f"expected at least two images, got {n}")
         self._remember(named, X.shape[1])
         self.mean_: Floats = np.empty(self.n_features_in_)
         products = np.zeros((n, n))
-        for columns in column_blocks(self.max_bytes, X):
-            self._add_products(X, columns, products)
-        self._decompose(products, number, float(np.finfo(_dtype_of(X)).eps))
+        for columns in self._column_blocks(X, n):
+            block = _read(X, columns)
+            self.mean_[columns] = _finite(block.mean(axis=0, dtype=np.float64))
+            for part in _parts(self._centred(block, columns)):
+                products += part @ part.T
+            precision = float(np.finfo(block.dtype).eps)
+            del block, part  # before the next one is read
+        self._decompose(products, number, precision)
         self._images = X
         return self
 
@@ -121,35 +118,27 @@ class ChunkedPCA(NamedFeatures, TransformerMixin, BaseEstimator):  # type: ignor
 
         Reads the fitted images once more.
         """
-        X = two_dimensional(self._in_order(X, "images"))
+        X = _conforming(self._in_order(X, "images"))
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"expected images of {self.n_features_in_} features as fitted, got {X.shape[1]}"
             )
-        scores = np.zeros((X.shape[0], self.n_components_))
-        for columns in column_blocks(self.max_bytes, self._images, X, extra=self.n_components_):
-            self._add_scores(X, columns, scores)
+        scores = np.zeros((len(X), self.n_components_))
+        rows = len(self._images) + len(X) + self.n_components_
+        for columns in self._column_blocks(self._images, rows):
+            own = self._centred(_read(self._images, columns), columns)
+            components = (self.scores_ / self.singular_values_**2).astype(own.dtype).T @ own
+            del own
+            block = self._centred(_read(X, columns), columns)
+            for part, axes in zip(_parts(block), _parts(components), strict=True):
+                scores += part @ axes.T
         return _finite(scores)
 
-    def _add_products(self, X: Any, columns: slice, products: Floats) -> None:
-        """Add what some features contribute; their block is gone before the next one is read."""
-        block = read_block(X, columns)
-        self.mean_[columns] = _finite(block.mean(axis=0, dtype=np.float64))
-        for part in _parts(self._centred(block, columns)):
-            products += part @ part.T
-
-    def _add_scores(self, X: Any, columns: slice, scores: Floats) -> None:
-        components = self._components_of(columns)
-        block = self._centred(read_block(X, columns), columns)
-        for part, own in zip(_parts(block), _parts(components), strict=True):
-            scores += part @ own.T
-
-    def _components_of(self, columns: slice) -> Block:
-        """Part of the components (n_components_, columns), in the precision of the features."""
-        block = self._centred(read_block(self._images, columns), columns)
-        weights = (self.scores_ / self.singular_values_**2).astype(block.dtype)
-        made: Block = weights.T @ block
-        return made
+    def _column_blocks(self, X: Block | xr.DataArray, rows: int) -> Iterator[slice]:
+        """Slices of features of which so many rows have at most ``max_bytes``."""
+        size = np.result_type(X.dtype, np.float32).itemsize
+        widest = max(1, self.max_bytes // (rows * size))
+        return (slice(*ends) for ends in pairwise(bounds_of(X, widest, widest)))
 
     def _centred(self, block: Block, columns: slice) -> Block:
         """Subtract the fitted means, in place."""
@@ -187,83 +176,24 @@ def _finite(values: Floats) -> Floats:
     return values
 
 
-def two_dimensional(X: Any) -> Any:
-    """Take an array that can be cut into blocks, not read yet if it is lazy.
-
-    Raises
-    ------
-    ValueError
-        If it is not (images, features), without any, or of something else than real numbers.
-    """
-    if isinstance(X, xr.DataArray):
-        X = X.transpose("image", ...).data if "image" in X.dims else X.data
-    elif not (hasattr(X := dense(X), "shape") and hasattr(X, "dtype")):
-        X = np.asarray(X)
-    if len(X.shape) != 2 or 0 in X.shape:
-        raise ValueError(f"expected an array of shape (images, features), got {tuple(X.shape)}")
-    if np.dtype(X.dtype).kind not in "fiub":
-        raise ValueError(f"expected real numbers, got {X.dtype}")
+def _conforming(X: Any) -> Block | xr.DataArray:
+    """Take an array that can be cut into blocks, not read yet if it is lazy."""
+    if hasattr(X, "chunks") and not isinstance(X, xr.DataArray):
+        lazy: Any = dask.array  # its functions carry no types
+        X = xr.DataArray(lazy.asanyarray(X), dims=DIMS)
+    X = conform(X)
+    if isinstance(X, np.ndarray):
+        X = X.view()
+        X.flags.writeable = False  # what may be written to would be one block
     return X
 
 
-def column_blocks(max_bytes: int, X: Any, *others: Any, extra: int = 0) -> Iterator[slice]:
-    """Slices of features such that a block of all the arrays together is not too large.
-
-    Parameters
-    ----------
-    max_bytes : int
-        Largest size of the block; a single feature is never cut.
-    X : array, shape (images, features)
-        Chunks of it are joined up to a block, and cut only where one is larger.
-    *others : array, shape (any, features)
-        Held at the same time.
-    extra : int
-        Further rows of that kind, of the same precision as ``X``.
-    """
-    row_bytes = sum(array.shape[0] * _dtype_of(array).itemsize for array in (X, *others))
-    widest = max(1, max_bytes // (row_bytes + extra * _dtype_of(X).itemsize))
-    begin = end = 0
-    for width in _chunks(X)[1]:
-        if begin < end and end + width - begin > widest:
-            yield slice(begin, end)
-            begin = end
-        end += width
-        if end - begin > widest:
-            edges = np.linspace(begin, end, ceil(width / widest) + 1).astype(int).tolist()
-            yield from (slice(*edge) for edge in pairwise(edges))
-            begin = end
-    if begin < end:
-        yield slice(begin, end)
-
-
-def read_block(X: Any, columns: slice) -> Block:
-    """Copy of some features (images, columns) as float32, or float64 where that is too short."""
-    block = np.empty((X.shape[0], columns.stop - columns.start), _dtype_of(X))
-    at_once = X.shape[0]
-    if not isinstance(X, np.ndarray):
-        own = max(_chunks(X)[0])
-        at_once = max(1, _PIECE // (block.shape[1] * block.itemsize) // own) * own
-    for begin in range(0, X.shape[0], at_once):
-        rows = slice(begin, min(begin + at_once, X.shape[0]))
-        block[rows] = np.asarray(X[rows, columns])
-    return block
-
-
-def _chunks(X: Any) -> tuple[Sequence[int], Sequence[int]]:
-    """Heights and widths of the chunks an array is stored in; one of each where there are none."""
-    chunks = getattr(X, "chunks", None) or X.shape
-    if isinstance(chunks[0], tuple):  # Dask names every chunk, Zarr the size of all but the last
-        return chunks[0], chunks[1]
-    heights, widths = (
-        [min(chunk, length - begin) for begin in range(0, length, chunk)]
-        for chunk, length in zip(chunks, X.shape, strict=True)
-    )
-    return heights, widths
-
-
-def _dtype_of(X: Any) -> np.dtype[Any]:
-    wide = np.result_type(X.dtype, np.float32)
-    return np.dtype(np.float32 if wide == np.float32 else np.float64)
+def _read(X: Block | xr.DataArray, columns: slice) -> Block:
+    """Copy of some features (images, columns)."""
+    part = X[:, columns]
+    if isinstance(part, xr.DataArray) and part.chunks is not None:
+        return as_float(read_here(part.variable))
+    return as_float(np.array(part))
 
 
 def _parts(block: Block) -> Iterator[Block]:
