@@ -112,21 +112,20 @@ def test_official_layout(name, data_root):
     assert data.overlap_group == CARDS[name].overlap_group
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_absent_dataset_says_where_it_goes(name, data_root):
-    with pytest.raises(FileNotFoundError) as caught:
-        load_dataset(name)
-    message = str(caught.value)
-    card = CARDS[name]
-    assert str(data_root / card.folder) in message
-    assert f"{card.images} images, {card.classes} classes" in message
-    if card.sources:
-        assert f"layerbook fetch {name}" in message
-        assert "fetch=True" in message
-    else:
-        assert card.obtain in message
-        with pytest.raises(FileNotFoundError, match="cannot be downloaded directly"):
-            fetch_dataset(name)
+def test_absent_datasets_say_where_they_go(data_root):
+    for name in WRITERS:
+        card = CARDS[name]
+        with pytest.raises(FileNotFoundError) as caught:
+            load_dataset(name)
+        message = str(caught.value)
+        assert str(data_root / card.folder) in message
+        assert f"{card.images} images, {card.classes} classes" in message
+        if card.sources:
+            assert f"layerbook fetch {name}" in message and "fetch=True" in message
+        else:
+            assert card.obtain in message
+            with pytest.raises(FileNotFoundError, match="cannot be downloaded directly"):
+                fetch_dataset(name)
 
 
 @pytest.mark.parametrize(

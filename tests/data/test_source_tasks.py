@@ -75,21 +75,20 @@ def test_what_is_held_out_is_drawn_from_the_seed(tmp_path):
     assert first.fingerprint == again.fingerprint != other.fingerprint
 
 
-def test_a_class_of_one_image_cannot_be_held_out_of(tmp_path):
-    write(tmp_path, ant=5, bee=1)
-    with pytest.raises(
-        ValueError, match=r"at least 2 images in every class, .* smallest class has 1"
+def test_folders_that_are_no_source_task(tmp_path):
+    write(tmp_path / "one", ant=5, bee=1)
+    write(tmp_path / "two/train", ant=1, bee=1, cat=1)
+    write(tmp_path / "two/val", ant=1, bee=1, dog=1)
+    for name, keep, message in (
+        ("one", None, r"at least 2 images in every class, .* smallest class has 1"),
+        ("two", None, r"same classes in train and val; .*\['cat', 'dog'\]"),
+        ("one", ["emu", "ant", "cow"], "has no classes cow, emu; there are ant, bee"),
+        ("one", [], "at least one class to keep, got none"),
     ):
-        read_source_task(tmp_path)
-    assert len(read_source_task(tmp_path, side=8, keep=["ant"]).train.labels) == 4
-
-
-def test_classes_of_train_and_val_that_differ_are_named(tmp_path):
-    write(tmp_path / "train", ant=1, bee=1, cat=1)
-    write(tmp_path / "val", ant=1, bee=1, dog=1)
-    with pytest.raises(ValueError, match=r"same classes in train and val; .*\['cat', 'dog'\]"):
-        read_source_task(tmp_path)
-    assert read_source_task(tmp_path, side=8, keep=["bee", "ant"]).classes == ("ant", "bee")
+        with pytest.raises(ValueError, match=message):
+            read_source_task(tmp_path / name, keep=keep)
+    assert len(read_source_task(tmp_path / "one", side=8, keep=["ant"]).train.labels) == 4
+    assert read_source_task(tmp_path / "two", side=8, keep=["bee", "ant"]).classes == ("ant", "bee")
 
 
 def test_the_fingerprint_is_of_what_is_there_not_of_where_it_is(tmp_path):
@@ -113,14 +112,6 @@ def test_kept_classes_have_new_labels_in_the_order_of_the_folder(tmp_path):
     assert contents(task.val) == {(0, 1, 0), (1, 3, 0)}
     other = read_source_task(tmp_path, side=8, keep=("dog", "ant"))
     assert other.fingerprint != task.fingerprint
-
-
-def test_classes_to_keep_that_are_not_there_are_named(tmp_path):
-    write(tmp_path, ant=2, bee=2)
-    with pytest.raises(ValueError, match="has no classes cow, emu; there are ant, bee"):
-        read_source_task(tmp_path, keep=["emu", "ant", "cow"])
-    with pytest.raises(ValueError, match="at least one class to keep, got none"):
-        read_source_task(tmp_path, keep=[])
 
 
 def test_titles_come_from_a_table(tmp_path):
