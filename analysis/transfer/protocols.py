@@ -42,10 +42,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise, product
 from time import perf_counter
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -314,8 +313,7 @@ CLASSIFIERS: Mapping[str, Callable[..., Rows]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class SplitFit:
+class SplitFit(NamedTuple):
     """A classifier fitted to the training images of a split.
 
     Attributes
@@ -325,19 +323,12 @@ class SplitFit:
     validation : mapping of float to float
         Accuracy on the validation images of each C tried; empty if none was.
     weights : ndarray of float64, shape (components + 1, classifiers)
-        In the basis of ``images``; the last row holds the intercepts.
-    images : Reduced
-        Training and test images in that basis.
+        In the basis of the images; the last row holds the intercepts.
     """
 
     C: float
     validation: Mapping[float, float]
     weights: Rows
-    images: Reduced
-
-    def predicted(self) -> Positions:
-        """Positions, among the sorted classes, of the classes of the test images."""
-        return _decided(self.images.test, self.weights)
 
 
 @one_blas_thread
@@ -372,26 +363,30 @@ def fit_split(
         Of the solvers.
     """
     classes, members = np.unique(checked_labels(labels), return_inverse=True)
+    copied = images.train.reshape(images.copies, members.size, -1)
+
+    def fitted(kept: Positions, C: float, start: Rows | None) -> Rows:
+        """Weights fitted to some training images, with all their copies."""
+        rows = copied[:, kept].reshape(-1, copied.shape[2])
+        repeated = np.tile(members[kept], images.copies)
+        solve, C = CLASSIFIERS[classifier], C / images.copies
+        return solve(rows, repeated, classes.size, C=C, start=start, tol=tol)
+
     ordered = sorted(set(Cs))
     tried: dict[float, float] = {}
-    found: dict[float, Rows] = {}
+    weights: dict[float, Rows] = {}
     if len(ordered) > 1:
         n_fit = int(np.bincount(members).min()) - n_validate
         inner = stratified_splits(members, n_train=n_fit, n_test=n_validate, n_splits=1, seed=seed)
         kept, held = inner[0]
         W: Rows | None = None
         for C in ordered:
-            W = _fitted(images, members, kept, classes.size, classifier, C, tol, start=W)
-            found[C] = W
-            decided = _decided(images.clean[held], W)
-            tried[C] = mean_by_class(members[held], decided)
+            weights[C] = W = fitted(kept, C, W)
+            tried[C] = mean_by_class(members[held], _decided(images.clean[held], W))
             if _declined(list(tried.values())):
                 break
-    C = max(ordered, key=lambda each: tried.get(each, 0.0))
-    every = np.arange(members.size)
-    start = found.get(C)
-    weights = _fitted(images, members, every, classes.size, classifier, C, tol, start=start)
-    return SplitFit(C, tried, weights, images)
+    C = max(ordered, key=lambda value: tried.get(value, 0.0))
+    return SplitFit(C, tried, fitted(np.arange(members.size), C, weights.get(C)))
 
 
 def _declined(accuracies: Sequence[float]) -> bool:
@@ -405,29 +400,6 @@ def mean_by_class(members: Positions, decided: Positions) -> float:
     rights = np.bincount(members, weights=decided == members)
     sizes = np.bincount(members)
     return float((rights[sizes > 0] / sizes[sizes > 0]).mean())
-
-
-def _fitted(
-    images: Reduced,
-    members: Positions,
-    kept: Positions,
-    n_classes: int,
-    classifier: str,
-    C: float,
-    tol: float,
-    start: Rows | None = None,
-) -> Rows:
-    """Weights fitted to some training images, with all their copies."""
-    copied = images.train.reshape(images.copies, members.size, -1)
-    rows = copied[:, kept].reshape(-1, copied.shape[2])
-    return CLASSIFIERS[classifier](
-        rows,
-        np.tile(members[kept], images.copies),
-        n_classes,
-        C=C / images.copies,
-        start=start,
-        tol=tol,
-    )
 
 
 def _decided(rows: Rows, weights: Rows) -> Positions:
@@ -541,7 +513,7 @@ def reduced_images(
     blocks = _blocks(values, train, test, draws, seed)
     if n_features < n_rows:
         parts = list(blocks)
-        fitted, clean, tested = (np.hstack(each) for each in zip(*parts, strict=True))
+        fitted, clean, tested = (np.hstack(part) for part in zip(*parts, strict=True))
         basis = principal_basis(fitted)
         tested = tested @ basis.vectors
         clean = clean @ basis.vectors if draws else basis.rows
@@ -618,8 +590,11 @@ def protocol_on_splits(
 
     Parameters
     ----------
-    features, labels, classifiers, dropout, copies, Cs, transformers, tol
-        As in :func:`analysis.transfer.caltech_protocol`.
+    features : mapping of str to array_like, each of shape (images, any)
+        Name → finite features. Of a DataArray on Dask no more is held at a time than a column of
+        its chunks, unless values are dropped or it has fewer features than images.
+    labels : array_like, shape (images,)
+        Class of each image.
     splits : sequence of (train, test), array_like of int
         Positions of training and of test images; no image in both.
     seed : int
@@ -627,50 +602,58 @@ def protocol_on_splits(
     n_validate : int
         Training images of each class that choose ``C``. As many others of each class are fitted to
         meanwhile as the smallest class has left.
+    classifiers : sequence of str
+        ``"linear SVM"``, ``"logistic regression"``, or both.
+    dropout : sequence of bool
+        Without, with, or both.
+    copies : int
+        Copies of each training image with values dropped.
+    Cs : sequence of float
+        Values of C to choose from; a single one is taken without a search.
+    transformers : mapping of str to scikit-learn transformer, optional
+        Set of features → what is fitted to the training images of a split before images are scaled
+        to unit length, such as :class:`analysis.statistics.FullNetworkEmbedding`.
+    tol : float
+        Of :mod:`analysis.transfer.classifiers`.
 
     Returns
     -------
     DataFrame
-        Columns of :func:`analysis.transfer.caltech_protocol`. Accuracies are means over the classes
-        that are tested.
+        One row per set of features, classifier, dropout and split: ``features``, ``classifier``,
+        ``dropout``, ``split``, ``train`` and ``test`` (images), ``C``, ``validation`` (accuracy
+        with this ``C``; not a number where there was no search), ``accuracy`` (mean over the
+        classes that are tested), ``chance``, and ``seconds``: of choosing C and fitting, and of
+        bringing the images into the basis, which both classifiers share and which is counted for
+        each.
 
     Raises
     ------
     ValueError
-        As there; or no split, an image in both parts of a split, a class without training images,
-        or too few of a class to choose ``C`` by.
+        Shapes that do not fit, features that are not finite, fewer than two classes, a classifier
+        or C that is not known, no split, an image in both parts of a split, a class without
+        training images, or too few of a class to choose ``C`` by.
     """
     y = checked(features, labels, classifiers, Cs, copies)
-    instead = dict(transformers or {})
-    if unknown := sorted(set(instead) - set(features)):
+    if unknown := sorted(set(transformers or {}) - set(features)):
         raise ValueError(f"expected transformers of {list(features)}, got some of {unknown}")
-    parts = [_checked_split(y, *split, n_validate if len(set(Cs)) > 1 else 0) for split in splits]
+    n_held = n_validate if len(set(Cs)) > 1 else 0
+    parts = [(k, *_checked_split(y, *split, n_held)) for k, split in enumerate(splits)]
     if not parts:
         raise ValueError("expected at least one split, got none")
-    found = []
-    for (name, X), dropped in product(features.items(), dropout):
-        values: Any = X if _is_lazy(X) else np.asarray(dense(X))
-        fewest = min(train.size for train, _ in parts)
-        shared = _shared_products(values, fewest, dropped, instead.get(name))
-        if shared is None and _is_lazy(X):
-            values, _ = images_and_labels(X, labels, f"{name}: ")
-        measure = partial(
-            measured_split,
-            values,
-            y,
-            grids={classifier: Cs for classifier in classifiers},
-            seed=seed,
-            draws=copies if dropped else 0,
-            n_validate=n_validate,
-            tol=tol,
-            transformer=instead.get(name),
-            products=shared,
-        )
-        tables = in_threads(measure, [(number, *part) for number, part in enumerate(parts)])
-        found.append(pd.concat(tables).assign(features=name, dropout=dropped))
+    table = _measured(
+        features,
+        y,
+        parts,
+        grids={classifier: Cs for classifier in classifiers},
+        dropout=dropout,
+        seed=seed,
+        copies=copies,
+        n_validate=n_validate,
+        tol=tol,
+        transformers=transformers,
+    )
     given = {"features": [*features], "classifier": [*classifiers]}
-    table = pd.concat(found, ignore_index=True)[["features", "classifier", "dropout", *COLUMNS]]
-    return table.sort_values(
+    return table[["features", "classifier", "dropout", *COLUMNS]].sort_values(
         ["features", "classifier", "dropout", "split"],
         key=lambda column: column.map(given[column.name].index) if column.name in given else column,
         ignore_index=True,
@@ -709,52 +692,74 @@ def summarise_protocol(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def measured_split(
-    values: Array,
+def _measured(
+    features: Mapping[str, ArrayLike],
     y: Array,
-    split: tuple[int, Positions, Positions],
+    parts: Sequence[tuple[int, Positions, Positions]],
     *,
     grids: Mapping[str, Sequence[float]],
+    dropout: Sequence[bool],
     seed: int,
-    draws: int,
+    copies: int,
     tol: float,
     n_validate: int = 5,
-    transformer: BaseEstimator | None = None,
-    products: Array | None = None,
+    transformers: Mapping[str, BaseEstimator] | None = None,
+    share: bool = True,
 ) -> pd.DataFrame:
-    """Rows of one split: a classifier each, with its values of C; columns of the protocol."""
-    number, train, test = split
-    drawn = derived_seed(seed, number)
+    """Rows of all sets of features on numbered splits: a classifier each, with its values of C.
+
+    Where that is less work than features, all splits may share the inner products of the images.
+    """
+    fewest = min(train.size for _, train, _ in parts)
     classes, members = np.unique(y, return_inverse=True)
-    begun = perf_counter()
-    images = reduced_images(
-        values, train, test, draws=draws, seed=drawn, transformer=transformer, products=products
-    )
-    shared = perf_counter() - begun
-    rows = []
-    for classifier, Cs in grids.items():
+
+    def measure(part: tuple[int, Positions, Positions]) -> list[dict[str, Any]]:
+        number, train, test = part
+        drawn = derived_seed(seed, number)
         begun = perf_counter()
-        fit = fit_split(
-            images,
-            y[train],
-            classifier=classifier,
-            Cs=Cs,
-            n_validate=n_validate,
-            seed=drawn,
-            tol=tol,
-        )
-        row = {
-            "split": number,
-            "train": train.size,
-            "test": test.size,
-            "C": fit.C,
-            "validation": fit.validation.get(fit.C, np.nan),
-            "accuracy": mean_by_class(members[test], fit.predicted()),
-            "chance": 1 / classes.size,
-            "seconds": shared + perf_counter() - begun,
-        }
-        rows.append({"classifier": classifier, **row})
-    return pd.DataFrame(rows)
+        images = reduced_images(values, train, test, seed=drawn, **options)
+        shared = perf_counter() - begun
+        rows = []
+        for classifier, Cs in grids.items():
+            begun = perf_counter()
+            fit = fit_split(
+                images,
+                y[train],
+                classifier=classifier,
+                Cs=Cs,
+                n_validate=n_validate,
+                seed=drawn,
+                tol=tol,
+            )
+            decided = _decided(images.test, fit.weights)
+            row = {
+                "features": name,
+                "classifier": classifier,
+                "dropout": dropped,
+                "split": number,
+                "train": train.size,
+                "test": test.size,
+                "C": fit.C,
+                "validation": fit.validation.get(fit.C, np.nan),
+                "accuracy": mean_by_class(members[test], decided),
+                "chance": 1 / classes.size,
+                "seconds": shared + perf_counter() - begun,
+            }
+            rows.append(row)
+        return rows
+
+    measured = []
+    for (name, X), dropped in product(features.items(), dropout):
+        transformer, products = (transformers or {}).get(name), None
+        values: Any = X if _is_lazy(X) else np.asarray(dense(X))
+        if share and not dropped and transformer is None and values.shape[1] >= fewest:
+            products = inner_products(values)
+        elif _is_lazy(X):
+            values, _ = images_and_labels(X, y, f"{name}: ")
+        draws = copies if dropped else 0
+        options: Any = {"draws": draws, "transformer": transformer, "products": products}
+        measured += in_threads(measure, parts)
+    return pd.DataFrame([row for rows in measured for row in rows])
 
 
 def derived_seed(seed: int, number: int) -> int:
@@ -811,15 +816,6 @@ def _checked_split(
     return first, second
 
 
-def _shared_products(
-    values: Array | xr.DataArray, n_rows: int, dropped: bool, transformer: BaseEstimator | None
-) -> Array | None:
-    """Inner products that every split can use, where that is less work than features."""
-    if dropped or transformer is not None or values.shape[1] < n_rows:
-        return None
-    return inner_products(values)
-
-
 SIZES = (1, 3, 5, 10, 15, 20, 25, 30)
 """Training images per class of the curve."""
 FIXED_C: Mapping[str, float] = {"linear SVM": 1.0, "logistic regression": 30.0}
@@ -834,22 +830,15 @@ def caltech_protocol(
     n_train: int = 30,
     n_validate: int = 5,
     n_splits: int = 5,
-    classifiers: Sequence[str] = tuple(CLASSIFIERS),
-    dropout: Sequence[bool] = (False, True),
-    copies: int = 1,
-    Cs: Sequence[float] = GRID,
-    transformers: Mapping[str, BaseEstimator] | None = None,
-    tol: float = 1e-4,
+    **options: Any,
 ) -> pd.DataFrame:
     """Classify images by several sets of features, as the paper classifies Caltech-101.
 
     Parameters
     ----------
-    features : mapping of str to array_like, each of shape (images, any)
-        Name → finite features. Of a DataArray on Dask no more is held at a time than a column of
-        its chunks, unless values are dropped or it has fewer features than images.
-    labels : array_like, shape (images,)
-        Class of each image.
+    features, labels, **options
+        As in :func:`protocol_on_splits`: ``classifiers``, ``dropout``, ``copies``, ``Cs``,
+        ``transformers``, ``tol``.
     seed : int
         Seed of the splits, of what validates, and of dropout.
     n_train : int
@@ -860,50 +849,22 @@ def caltech_protocol(
         How many of these choose ``C``.
     n_splits : int
         How many splits.
-    classifiers : sequence of str
-        ``"linear SVM"``, ``"logistic regression"``, or both.
-    dropout : sequence of bool
-        Without, with, or both.
-    copies : int
-        Copies of each training image with values dropped.
-    Cs : sequence of float
-        Values of C to choose from; a single one is taken without a search.
-    transformers : mapping of str to scikit-learn transformer, optional
-        Set of features → what is fitted to the training images of a split before images are scaled
-        to unit length, such as :class:`analysis.statistics.FullNetworkEmbedding`.
-    tol : float
-        Of :mod:`analysis.transfer.classifiers`.
 
     Returns
     -------
     DataFrame
-        One row per set of features, classifier, dropout and split: ``features``, ``classifier``,
-        ``dropout``, ``split``, ``train`` and ``test`` (images), ``C``, ``validation`` (accuracy
-        with this ``C``; not a number where there was no search), ``accuracy``, ``chance``, and
-        ``seconds``: of choosing C and fitting, and of bringing the images into the basis, which
-        both classifiers share and which is counted for each.
+        As of :func:`protocol_on_splits`.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, features that are not finite, fewer than two classes, classes too
-        small to train, validate and test, or a classifier or C that is not known.
+        As there; or classes too small to train, validate and test.
     """
-    y = checked(features, labels, classifiers, Cs, copies)
-    n_train, n_validate = _affordable(y, n_train, n_validate, search=len(set(Cs)) > 1)
-    return protocol_on_splits(
-        features,
-        y,
-        stratified_splits(y, n_train=n_train, n_splits=n_splits, seed=seed),
-        seed=seed,
-        n_validate=n_validate,
-        classifiers=classifiers,
-        dropout=dropout,
-        copies=copies,
-        Cs=Cs,
-        transformers=transformers,
-        tol=tol,
-    )
+    y = checked_labels(labels)
+    search = len(set(options.get("Cs", GRID))) > 1
+    n_train, n_validate = _affordable(y, n_train, n_validate, search)
+    splits = stratified_splits(y, n_train=n_train, n_splits=n_splits, seed=seed)
+    return protocol_on_splits(features, y, splits, seed=seed, n_validate=n_validate, **options)
 
 
 def training_size_curve(
@@ -928,7 +889,7 @@ def training_size_curve(
     Parameters
     ----------
     features, labels, seed, n_splits, dropout, copies, tol
-        As in :func:`caltech_protocol`.
+        As in :func:`protocol_on_splits`.
     sizes : sequence of int, optional
         Training images per class. By default those of :data:`SIZES` that leave every class an image
         to be tested on.
@@ -938,7 +899,7 @@ def training_size_curve(
     Returns
     -------
     DataFrame
-        Columns of :func:`caltech_protocol`, and ``n_train`` (per class) after ``dropout``;
+        Columns of :func:`protocol_on_splits`, and ``n_train`` (per class) after ``dropout``;
         ``validation`` is not a number.
 
     Raises
@@ -959,20 +920,9 @@ def training_size_curve(
         (number, _part(y, most, size, seed + number), test)
         for size, (number, (most, test)) in product(wanted, enumerate(outer))
     ]
-    found = []
-    for (name, X), dropped in product(features.items(), dropout):
-        measure = partial(
-            measured_split,
-            np.asarray(dense(X)),
-            y,
-            grids={classifier: (C,) for classifier, C in Cs.items()},
-            seed=seed,
-            draws=copies if dropped else 0,
-            tol=tol,
-        )
-        tables = in_threads(measure, parts)
-        found.append(pd.concat(tables).assign(features=name, dropout=dropped))
-    table = pd.concat(found, ignore_index=True)
+    grids = {classifier: (C,) for classifier, C in Cs.items()}
+    options: Any = {"dropout": dropout, "seed": seed, "copies": copies, "tol": tol}
+    table = _measured(features, y, parts, grids=grids, share=False, **options)
     table["n_train"] = table["train"] // np.unique(y).size
     return table[["features", "classifier", "dropout", "n_train", *COLUMNS]]
 
