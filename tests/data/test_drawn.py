@@ -185,14 +185,12 @@ def test_a_damaged_file_is_drawn_again(damage, home, drawn_here, caplog):
         np.save(file, np.zeros((2, 96, 96, 3), np.uint8))
     else:
         file.write_bytes(file.read_bytes()[:9000] if isinstance(damage, str) else damage)
-    drawn._kept.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert wood_grain(1, 1)[2].tobytes() == expected
+        for _ in range(2):  # the first replaces the damaged file
+            drawn._kept.cache_clear()
+            assert wood_grain(1, 1)[2].tobytes() == expected
     assert drawn_here == ["wood_grain", "wood_grain"]
     assert str(file) in caplog.text
-    drawn._kept.cache_clear()
-    assert wood_grain(1, 1)[2].tobytes() == expected
-    assert len(drawn_here) == 2, "the damaged file was not replaced"
 
 
 def test_without_a_place_to_keep_them_they_are_drawn_all_the_same(home, drawn_here, caplog):
