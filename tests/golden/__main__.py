@@ -12,8 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does
 
-from golden.files import read, write
-from golden.numbers import measure, moved
+from golden.numbers import measure, moved, read, write
 
 
 def main() -> None:

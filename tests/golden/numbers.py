@@ -7,9 +7,11 @@ change anywhere which would change the book shows here within seconds, by name.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
@@ -51,8 +53,10 @@ SOLVED = {"relative": 1e-6}
 """What a solver finds in double precision."""
 
 
-@dataclass(frozen=True)
-class Golden:
+FILE = Path(__file__).with_name("golden.json")
+
+
+class Golden(NamedTuple):
     """A number or a hash, and how far it may move: not at all where nothing is said."""
 
     value: float | str
@@ -65,11 +69,20 @@ class Golden:
             return self.value == found
         return abs(found - self.value) <= max(self.absolute, self.relative * abs(self.value))
 
-    def tolerance(self) -> str:
-        """How far it may move, in words."""
-        if self.absolute:
-            return f"± {self.absolute:g}"
-        return f"± {self.relative:g} of it" if self.relative else "exactly"
+
+def read() -> dict[str, Golden]:
+    """Golden numbers by name; none where the file was removed to begin anew."""
+    text = FILE.read_text("utf-8") if FILE.is_file() else "{}"
+    return {name: Golden(**entry) for name, entry in json.loads(text).items()}
+
+
+def write(numbers: Mapping[str, Golden]) -> None:
+    """Replace the file; tolerances that are zero are left out."""
+    entries = {
+        name: {key: value for key, value in golden._asdict().items() if key == "value" or value}
+        for name, golden in numbers.items()
+    }
+    FILE.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 DRAWN = {
@@ -86,8 +99,7 @@ DRAWN = {
 def measure() -> dict[str, Golden]:
     """All golden numbers, by name, as they are now."""
     drawn = {name: draw() for name, draw in DRAWN.items()}
-    digits = load_dataset("digits")
-    digits = digits.subset(range(150))
+    digits = load_dataset("digits").subset(range(150))
     return {
         **dict(_data(drawn, digits)),
         **dict(_networks()),
@@ -103,15 +115,10 @@ def moved(golden: Mapping[str, Golden], found: Mapping[str, Golden]) -> list[str
     lines = []
     for name, was in golden.items():
         if name not in found:
-            lines.append(f"{name}: was {_shown(was.value)}, is no longer measured")
+            lines.append(f"{name}: was {was.value}, is no longer measured")
         elif not was.allows(found[name].value):
-            values = f"was {_shown(was.value)}, is {_shown(found[name].value)}"
-            lines.append(f"{name}: {values} (may move: {was.tolerance()})")
+            lines.append(f"{name}: was {was}, is {found[name].value}")
     return lines + [f"{name}: is not in the file yet" for name in found if name not in golden]
-
-
-def _shown(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.7g}"
 
 
 def _hash(array: np.ndarray) -> str:

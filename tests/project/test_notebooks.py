@@ -34,19 +34,10 @@ def parameters(notebook: dict[str, Any]) -> dict[str, Any]:
     assert len(tagged) == 1, f"{len(tagged)} cells are tagged 'parameters'; papermill wants one"
     values: dict[str, Any] = {}
     for node in ast.parse("".join(tagged[0]["source"])).body:
-        if isinstance(node, ast.Assign):
-            (target,) = node.targets
-            value = node.value
-        else:
-            assert isinstance(node, ast.AnnAssign), f"not a parameter: {ast.unparse(node)}"
-            target, value = node.target, node.value
-        values[ast.unparse(target)] = ast.literal_eval(value)
+        assert isinstance(node, ast.Assign | ast.AnnAssign), f"no parameter: {ast.unparse(node)}"
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        values[ast.unparse(target)] = ast.literal_eval(node.value)
     return values
-
-
-def test_there_are_notebooks_and_studies():
-    assert NOTEBOOKS
-    assert STUDIES
 
 
 def test_no_notebook_in_git_holds_results():
@@ -60,6 +51,7 @@ def test_no_notebook_in_git_holds_results():
 
 
 def test_the_notebooks_take_every_parameter_of_a_study_and_default_to_the_same():
+    assert NOTEBOOKS and STUDIES
     defaults = [list(parameters(read(path)).items())[: len(PARAMETERS)] for path in NOTEBOOKS]
     assert [key for key, _ in defaults[0]] == list(PARAMETERS)
     assert all(values == defaults[0] for values in defaults)
