@@ -100,18 +100,18 @@ def edf_pair(values: ArrayLike, inner: ArrayLike, *, bins: int = 100) -> Feature
     ValueError
         Shapes that differ, values that are not finite, no inner or no outer image.
     """
-    values = np.asarray(values, dtype=np.float64)
-    inner = np.asarray(inner)
+    values, inner = np.asarray(values, dtype=np.float64), np.asarray(inner)
     if values.ndim != 1 or inner.shape != values.shape or inner.dtype != np.bool_:
         raise ValueError(
             "expected values (images,) and as many booleans, got shapes "
             f"{values.shape} and {inner.shape} of {inner.dtype}: give inner=labels == a_class"
         )
-    if not np.isfinite(values).all():
-        raise ValueError(f"expected finite values, got {(~np.isfinite(values)).sum()} that are not")
     n_inner, n_outer = int(inner.sum()), int((~inner).sum())
-    if n_inner == 0 or n_outer == 0:
-        raise ValueError(f"expected inner and outer images, got {n_inner} and {n_outer}")
+    if not np.isfinite(values).all() or not n_inner or not n_outer:
+        raise ValueError(
+            f"expected finite values of inner and outer images, got {n_inner} and {n_outer} images "
+            f"and {(~np.isfinite(values)).sum()} values that are not"
+        )
     edges = np.histogram_bin_edges(values, bins)
     x, place = np.unique(values, return_inverse=True)
     x = np.concatenate([x[:1], x])
@@ -207,12 +207,7 @@ def _mode_and_spread(sizes: Floats, sign: int) -> dict[str, float]:
 
 def _by_layer(D: xr.DataArray) -> Iterator[tuple[str, Floats]]:
     """Each layer in order of appearance, with all its distances."""
-    if "layer" not in D.coords or "feature" not in D.dims:
-        raise ValueError(
-            f"expected distances (class, feature) with the coordinate 'layer', got {D.dims} with "
-            f"{list(D.coords)}: signed_ks keeps the coordinates of a DataArray"
-        )
-    layers = D["layer"].to_numpy()
+    layers = _checked(D, "layer")["layer"].to_numpy()
     values = D.transpose("feature", ...).to_numpy()
     for layer in dict.fromkeys(layers.tolist()):
         yield layer, values[layers == layer].ravel()
@@ -328,16 +323,12 @@ def measure_behaviour(D: xr.DataArray, kinds: Mapping[str, str]) -> pd.DataFrame
     ValueError
         If D lacks its names, or a layer has no kind.
     """
-    if set(D.dims) != {"class", "feature"} or "layer" not in D.coords:
-        raise ValueError(
-            f"expected distances (class, feature) with the coordinate 'layer', got {D.dims} with "
-            f"{list(D.coords)}: signed_ks keeps the coordinates of a DataArray"
-        )
+    D = _checked(D, "layer")
     layers = D["layer"].to_numpy()
     without = [name for name in dict.fromkeys(layers.tolist()) if name not in kinds]
     if without:
         raise ValueError(f"layers without a kind: {', '.join(without)}; known: {', '.join(kinds)}")
-    values = D.transpose("class", "feature").to_numpy()
+    values = D.to_numpy()
     bar = np.quantile(np.abs(values), 1 - WIDEST)
     in_lowest = _classes_with_feature_lowest(values)
     rows = []
@@ -468,7 +459,7 @@ def strongest_pairs(D: xr.DataArray) -> pd.DataFrame:
         lowest), ``unit``, ``class`` and ``distance``. Of equals, the first class and unit. A layer
         all of whose distances have one sign has no row for the other.
     """
-    D = _checked(D)
+    D = _checked(D, "class", "layer", "unit")
     layers = D["layer"].to_numpy()
     runs = (np.flatnonzero(layers == layer) for layer in dict.fromkeys(layers.tolist()))
     return pd.DataFrame([row for run in runs for row in _widest(D, run)], columns=_PAIR)
@@ -498,7 +489,7 @@ def strongest_by_depth(D: xr.DataArray) -> pd.DataFrame:
     ValueError
         If dimensions or coordinates are missing.
     """
-    D = _checked(D)
+    D = _checked(D, "class", "layer", "unit")
     layers = D["layer"].to_numpy()
     names = list(dict.fromkeys(layers.tolist()))
     rows = [
@@ -538,7 +529,7 @@ def shared_absences(D: xr.DataArray) -> pd.DataFrame:
     Garcia-Gasulla et al. (2018), section 5: one unit of ``fc7`` is among the ten lowest of four
     classes of birds.
     """
-    D = _checked(D)
+    D = _checked(D, "class", "layer", "unit")
     values, classes = D.to_numpy(), D["class"].to_numpy()
     layers, units = D["layer"].to_numpy(), D["unit"].to_numpy()
     last = min(LOWEST, values.shape[1]) - 1
@@ -547,18 +538,12 @@ def shared_absences(D: xr.DataArray) -> pd.DataFrame:
     rows = []
     for column in np.flatnonzero(counts.sum(axis=0) > 1):
         marked = np.flatnonzero(counts[:, column])
+        marked = marked[values[marked, column].argsort(kind="stable")]
         distances = values[marked, column]
-        order = distances.argsort(kind="stable")
-        rows.append(
-            {
-                "layer": layers[column],
-                "unit": int(units[column]),
-                "n_classes": marked.size,
-                "classes": tuple(classes[marked[order]].tolist()),
-                "distances": tuple(distances[order].tolist()),
-                "mean_distance": float(distances.mean()),
-            }
-        )
+        of_classes = (tuple(classes[marked].tolist()), tuple(distances.tolist()))
+        # The mean in the order of the classes, on which its last digit depends.
+        mean = float(values[np.sort(marked), column].mean())
+        rows.append((layers[column], int(units[column]), marked.size, *of_classes, mean))
     numbers = {"unit": int, "n_classes": int, "mean_distance": float}  # also of an empty table
     table = pd.DataFrame(rows, columns=_SHARED).astype(numbers)
     by = ["n_classes", "mean_distance"]
@@ -588,15 +573,12 @@ def extreme_units(D: xr.DataArray, layer: str, label: Hashable, *, n: int = 3) -
     ValueError
         If there is no such layer or class, or dimensions or coordinates are missing.
     """
-    D = _checked(D)
+    D = _checked(D, "class", "layer", "unit")
     columns = np.flatnonzero(D["layer"].to_numpy() == layer)
     (row,) = np.nonzero(D["class"].to_numpy() == label)
     if not columns.size or not row.size:
-        raise ValueError(
-            f"no distances of a layer {layer!r} to a class {label!r}; known layers: "
-            f"{list(dict.fromkeys(D['layer'].to_numpy().tolist()))}, classes: "
-            f"{D['class'].to_numpy().tolist()}"
-        )
+        known = {name: [*dict.fromkeys(D[name].to_numpy().tolist())] for name in ("layer", "class")}
+        raise ValueError(f"no distances of layer {layer!r} to class {label!r}; known: {known}")
     return pd.DataFrame(_widest(D.isel({"class": row}), columns, n), columns=_PAIR)
 
 
@@ -614,12 +596,12 @@ def _widest(D: xr.DataArray, columns: NDArray[np.intp], n: int = 1) -> list[dict
     return rows
 
 
-def _checked(D: xr.DataArray) -> xr.DataArray:
+def _checked(D: xr.DataArray, *coordinates: str) -> xr.DataArray:
     """Distances in the order (class, feature)."""
-    wanted = {"class", "layer", "unit"}
-    if set(D.dims) != {"class", "feature"} or not wanted <= set(D.coords):
+    if set(D.dims) != {"class", "feature"} or not set(coordinates) <= set(D.coords):
         raise ValueError(
-            "expected distances (class, feature) with the coordinates 'class', 'layer' and 'unit', "
-            f"got {D.dims} with {list(D.coords)}: signed_ks keeps the coordinates of a DataArray"
+            "expected distances (class, feature) with the coordinate "
+            f"{', '.join(map(repr, coordinates))}, got {D.dims} with {list(D.coords)}: signed_ks "
+            "keeps the coordinates of a DataArray"
         )
     return D.transpose("class", "feature")

@@ -99,7 +99,7 @@ def kullback_leibler(
         negative smoothing.
     """
 
-    def measure(inner: Floats, outer: Floats, pooled: Floats, share: Floats) -> Floats:
+    def measure(inner: Floats, outer: Floats, *_: Floats) -> Floats:
         return _sum_of_ratios(inner, outer)
 
     return _by_histogram(X, labels, measure, "kullback_leibler", bins, smoothing)

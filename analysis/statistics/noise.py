@@ -138,6 +138,11 @@ class NoiseThresholds(Thresholds):
     spread: Spread
     single: Floats
 
+    def row(self) -> dict[str, float]:
+        """Both thresholds and their spread, as columns of a table."""
+        spread = {"spread_plus": self.spread.t_plus, "spread_minus": self.spread.t_minus}
+        return {"t_plus": self.t_plus, "t_minus": self.t_minus} | spread
+
 
 def noise_thresholds(
     X: ArrayLike | RankedFeatures | xr.DataArray,
@@ -779,22 +784,10 @@ def _explained(x: Floats, t: Floats) -> float:
 
 
 def subsample_classes(labels: ArrayLike, size: int, *, seed: int) -> NDArray[np.int64]:
-    """Positions of ``size`` images of each class, ascending, drawn with the seed.
-
-    Raises
-    ------
-    ValueError
-        If a class has fewer; the message names it.
-    """
+    """Positions of ``size`` images of each class, ascending, drawn with the seed."""
     y = checked_labels(labels)
-    classes, counts = np.unique(y, return_counts=True)
-    if size < 1 or counts.min() < size:
-        raise ValueError(
-            f"expected at least {size} images in each class and a size from 1, but class "
-            f"{classes[counts.argmin()]} has {counts.min()}"
-        )
     rng = np.random.default_rng((seed, size))
-    drawn = [rng.permutation(np.flatnonzero(y == name))[:size] for name in classes]
+    drawn = [rng.permutation(np.flatnonzero(y == name))[:size] for name in np.unique(y)]
     return np.sort(np.concatenate(drawn))
 
 
@@ -837,10 +830,8 @@ def thresholds_by_size(
     for chosen in (*samples, np.arange(y.size)):
         t = whole if chosen.size == y.size else None
         t = t or noise_thresholds(X[chosen], y[chosen], n_shuffles, seed)
-        row: dict[str, Any] = {"cut": chosen.size < y.size}
-        row["images_per_class"] = chosen.size / counts.size
-        row |= {"t_plus": t.t_plus, "t_minus": t.t_minus}
-        rows.append(row | {"spread_plus": t.spread.t_plus, "spread_minus": t.spread.t_minus})
+        row = {"cut": chosen.size < y.size, "images_per_class": chosen.size / counts.size}
+        rows.append(row | t.row())
     return pd.DataFrame(rows)
 
 
@@ -979,17 +970,21 @@ def summarise_thresholds(
         fewest (``least_plus``, ``least_minus``, ``least``); and the mean of either under shuffled
         labels (``kept_shuffled``).
     """
-    values, t = checked_distances(D), thresholds
+    values = checked_distances(D)
     sizes = np.unique(checked_labels(labels), return_counts=True)[1]
     row: dict[str, Any] = {"classes": len(values), "images_per_class": float(sizes.mean())}
-    row |= {"features": values.shape[1], "t_plus": t.t_plus, "t_minus": t.t_minus}
-    row |= {"spread_plus": t.spread.t_plus, "spread_minus": t.spread.t_minus}
-    sides = {"_plus": values > t.t_plus, "_minus": values < t.t_minus, "": kept(values, t)}
-    counts = {side: beyond.sum(axis=1) for side, beyond in sides.items()}
+    row |= {"features": values.shape[1]} | thresholds.row()
+    counts = {side: pairs.sum(axis=1) for side, pairs in _sides(values, thresholds).items()}
     row |= {f"kept{side}": float(count.mean()) for side, count in counts.items()}
     row |= {f"least{side}": int(count.min()) for side, count in counts.items()}
-    row["kept_shuffled"] = float(kept(np.asarray(shuffled), t).mean() * values.shape[1])
+    row["kept_shuffled"] = float(kept(np.asarray(shuffled), thresholds).mean() * values.shape[1])
     return pd.DataFrame([row])
+
+
+def _sides(distances: Floats, thresholds: Thresholds) -> dict[str, NDArray[np.bool_]]:
+    """Which pairs are kept by t+, by t- and by either."""
+    plus, minus = distances > thresholds.t_plus, distances < thresholds.t_minus
+    return {"_plus": plus, "_minus": minus, "": plus | minus}
 
 
 def kept_by_part(
@@ -1017,36 +1012,18 @@ def kept_by_part(
         A row per part, in order of appearance: ``part``, ``units``, and the shares of its pairs
         kept by t+ (``kept_plus``), by t- (``kept_minus``), by either (``kept``), and by either
         under shuffled labels (``kept_shuffled``).
-
-    Raises
-    ------
-    ValueError
-        If D has no layers, or a layer belongs to no part.
     """
-    if "layer" not in D.coords:
-        raise ValueError(f"expected the coordinate 'layer', got {list(D.coords)}")
-    layers = [str(layer) for layer in D["layer"].to_numpy()]
-    parts = parts or {layer: layer for layer in layers}
-    without = [layer for layer in dict.fromkeys(layers) if layer not in parts]
-    if without:
-        raise ValueError(f"layers that belong to no part: {', '.join(without)}")
-    of_feature = np.array([parts[layer] for layer in layers])
-    real, noise = checked_distances(D), np.asarray(shuffled)
+    names = D["layer"].to_numpy()
+    part_of = np.array([parts[str(name)] if parts else str(name) for name in names])
+    sides = _sides(checked_distances(D), thresholds) | {
+        "_shuffled": kept(np.asarray(shuffled), thresholds)
+    }
     rows = []
-    for part in dict.fromkeys(of_feature.tolist()):
-        own = of_feature == part
-        values = real[:, own]
-        rows.append(
-            {
-                "part": part,
-                "units": int(own.sum()),
-                "kept_plus": float((values > thresholds.t_plus).mean()),
-                "kept_minus": float((values < thresholds.t_minus).mean()),
-                "kept": float(kept(values, thresholds).mean()),
-                "kept_shuffled": float(kept(noise[..., own], thresholds).mean()),
-            }
-        )
-    return pd.DataFrame(rows)
+    for part in dict.fromkeys(part_of.tolist()):
+        own = part_of == part
+        shares = {f"kept{side}": float(pairs[..., own].mean()) for side, pairs in sides.items()}
+        rows.append({"part": part, "units": int(own.sum())} | shares)
+    return pd.DataFrame(rows)[["part", "units", "kept_plus", "kept_minus", "kept", "kept_shuffled"]]
 
 
 def compare_with_discoveries(
@@ -1110,16 +1087,11 @@ def describe_classes(
     values, noise = checked_distances(D), np.asarray(shuffled)
     counts = kept(noise, thresholds).sum(axis=2)  # (shuffles, classes)
     classes, sizes = np.unique(checked_labels(labels), return_counts=True)
-    table = pd.DataFrame(
-        {
-            "class": D["class"].to_numpy(),
-            "images": sizes[np.searchsorted(classes, D["class"].to_numpy())],
-            "presence": (values > thresholds.t_plus).sum(axis=1),
-            "absence": (values < thresholds.t_minus).sum(axis=1),
-            "kept": kept(values, thresholds).sum(axis=1),
-            "by_chance": counts.mean(axis=0),
-        }
-    )
+    sides = {side: pairs.sum(axis=1) for side, pairs in _sides(values, thresholds).items()}
+    table = pd.DataFrame({"class": D["class"].to_numpy()})
+    table["images"] = sizes[np.searchsorted(classes, table["class"])]
+    table["presence"], table["absence"], table["kept"] = sides.values()
+    table["by_chance"] = counts.mean(axis=0)
     table["beyond_chance"] = table["kept"] - table["by_chance"]
     table["under_described"] = table["kept"].to_numpy() <= counts.max(axis=0)
     for sign, side in ((1, "presence"), (-1, "absence")):

@@ -120,45 +120,10 @@ def test_two_modes_and_the_valley_between_them():
     assert row["near_zero_ratio"] == pytest.approx(near / (peak / flat.size / 0.01), rel=1e-3)
 
 
-def test_one_mode_has_no_valley():
-    flat = np.random.default_rng(1).normal(0, 0.1, 60_000)
-    row = measure_behaviour(distances(flat.reshape(20, -1)), KINDS).iloc[-1]
-    assert row["valley_ratio"] > 0.9
-    assert row["near_zero_ratio"] > 0.9
-
-
-def test_the_shape_tells_laws_apart():
-    rng = np.random.default_rng(2)
-    sizes = {"lognormal": 0.1 * np.exp(0.6 * rng.standard_normal(3000))}
-    sizes["exponential"] = rng.exponential(0.1, 3000)
-    sizes["normal"] = rng.normal(0.4, 0.05, 3000)
-    for law, part in sizes.items():
-        D = distances(np.minimum(np.abs(part), 1).reshape(10, -1))
-        row = measure_behaviour(D, KINDS).iloc[-1]
-        gaps = row[["presence_lognormal", "presence_exponential", "presence_normal"]]
-        assert gaps.astype(float).idxmin() == f"presence_{law}"
-        assert np.isnan(row["absence_lognormal"])
-        assert np.isnan(row["valley_ratio"])
-
-
 def test_constant_features_have_no_shape():
     row = measure_behaviour(distances(np.zeros((3, 3))), KINDS).iloc[-1]
     assert (row["near_zero"], row["presence"], row["shared_lowest"]) == (1, 0, 0)
     assert np.isnan(row["presence_size"])
-
-
-def test_equal_distributions_do_not_differ_and_shifted_ones_by_their_shift():
-    rng = np.random.default_rng(3)
-    values = rng.normal(0, 0.1, (10, 300))
-    tables = [
-        layer_histograms(distances(values + shift), bins=200).assign(dataset=name)
-        for name, shift in (("one", 0), ("same", 0), ("moved", 0.2))
-    ]
-    found = distribution_differences(pd.concat(tables)).set_index(["layer", "dataset", "other"])
-    assert len(found) == 9
-    for layer in LAYERS:
-        assert found["difference"][layer, "one", "same"] == 0
-        assert found["difference"][layer, "one", "moved"] == pytest.approx(0.2, abs=0.002)
 
 
 @pytest.mark.parametrize("seed", range(3))

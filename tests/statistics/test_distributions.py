@@ -38,7 +38,7 @@ def test_the_pair_shows_the_distance(seed, rounding):
     [
         ([1.0, 2.0], [0, 1], "labels == a_class"),
         ([1.0, 2.0], [True], "as many booleans"),
-        ([1.0, np.inf], [True, False], "1 that are not"),
+        ([1.0, np.inf], [True, False], "1 values that are not"),
         ([1.0, 2.0], [True, True], "got 2 and 0"),
     ],
 )
@@ -81,11 +81,6 @@ def test_histograms_hold_every_pair_once():
     assert zero["share"].item() == 1
 
 
-def test_distances_without_layers_are_refused():
-    with pytest.raises(ValueError, match="coordinate 'layer'"):
-        summarise_by_layer(distances().drop_vars("layer"))
-
-
 @pytest.mark.parametrize("bins", [7, 100])
 def test_kinds_pool_their_layers_as_counting_pair_by_pair_does(bins):
     rng = np.random.default_rng(bins)
@@ -102,12 +97,6 @@ def test_kinds_pool_their_layers_as_counting_pair_by_pair_does(bins):
         for row in table[table["kind"] == kind].itertuples():
             inside = [row.left <= d < row.right or d == row.right == 1 for d in pairs]
             assert row.share == pytest.approx(sum(inside) / len(pairs))
-
-
-def test_a_kind_without_layers_has_no_rows():
-    table = kind_histograms(distances(), {"a": "conv", "b": "block"}, bins=4)
-    assert table["kind"].tolist() == ["convolutional"] * 4
-    assert table["share"].sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", ["pool", None])

@@ -107,12 +107,6 @@ def test_a_class_of_one_image_has_no_other_of_its_own() -> None:
     assert found["other"].iloc[4] in range(4)
 
 
-def test_no_near_duplicates_give_an_empty_table_with_its_columns() -> None:
-    pairs = near_duplicates(nearest_images(drawn(10, 50), np.arange(10) % 2), near=0.0)
-    assert pairs.empty
-    assert list(pairs.columns) == ["first", "second", "distance", "same_class"]
-
-
 def test_features_that_never_vary_leave_all_images_alike() -> None:
     found = nearest_images(np.ones((4, 3)), [0, 0, 1, 1])
     assert (found["own_distance"] == 0).all()

@@ -96,9 +96,3 @@ def test_nan_of_a_later_block_is_found_by_its_number(monkeypatch):
         signed_ks(labelled(X, (50, 13)), LABELS)
     with pytest.raises(ValueError, match="feature 40"):
         rank_features(labelled(X, (50, 13)))
-
-
-def test_integers_in_blocks(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_VALUES", 16 * N)
-    X = (10 * features()).astype(np.int32)
-    np.testing.assert_array_equal(signed_ks(X, LABELS), signed_ks(X.astype(np.float64), LABELS))

@@ -43,21 +43,6 @@ def test_shares_are_those_of_the_p_values():
     assert table["discovered"].iloc[:4].min() > 0
 
 
-def test_given_ties_the_level_is_kept_and_the_classical_law_falls_short():
-    parts = []
-    for number, zeros in enumerate((0.0, 0.7, 0.9)):
-        X = features(zeros, seed=number)
-        labels = np.random.default_rng(9).permutation(np.arange(400) % 4)
-        parts.append(
-            rejection_shares(X, labels, [labels]).assign(dataset=f"d{number}", network="n")
-        )
-    rates = rejection_by_zeros(pd.concat(parts)).pivot(index="zeros", columns="law", values="rate")
-    assert len(rates) == 3
-    assert (rates["conditional"].between(0.025, 0.075)).all()  # 596 tests each: se 0.009
-    assert rates["classical"].iloc[1] < 0.02
-    assert rates["classical"].iloc[2] < 0.01
-
-
 def test_groups_errors_and_what_is_left_out():
     table = pd.DataFrame(
         {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dask.array
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -52,27 +50,12 @@ def naive_bounds(x, inner, bins):
     return found
 
 
-def bin_shares(x, inner, bins):
-    """Largest over bins of the smaller of the inner and the outer share."""
-    counts = [np.histogram(x[part].astype(np.float64), bins, (x.min(), x.max()))[0] for part in
-              (inner, ~inner)]  # fmt: skip
-    return np.minimum(counts[0] / inner.sum(), counts[1] / (~inner).sum()).max()
-
-
 @settings(max_examples=200, deadline=None)
 @given(problems())
 def test_no_binned_distance_falls_short_by_more_than_the_bound(problem):
     X, labels, bins = problem
     loss = np.abs(signed_ks(X, labels)) - np.abs(signed_ks(X, labels, bins=bins))
     assert (loss >= 0).all()
-    assert (loss <= binning_bound(X, labels, bins=bins) + 1e-12).all()
-
-
-@settings(max_examples=60, deadline=None)
-@given(problems(st.floats(allow_nan=False, allow_infinity=False, width=32)))
-def test_it_holds_for_ranges_that_hardly_have_bins(problem):
-    X, labels, bins = problem
-    loss = np.abs(signed_ks(X, labels)) - np.abs(signed_ks(X, labels, bins=bins))
     assert (loss <= binning_bound(X, labels, bins=bins) + 1e-12).all()
 
 
@@ -87,17 +70,6 @@ def test_equals_the_literal_definition(problem):
             assert min(abs(bound[c, j] - value) for value in literal) < 1e-12
 
 
-@settings(max_examples=60, deadline=None)
-@given(problems(st.floats(0, 9, width=32)))
-def test_never_more_than_the_smaller_share_of_a_bin(problem):
-    X, labels, bins = problem
-    bound = binning_bound(X, labels, bins=bins)
-    for c, label in enumerate(np.unique(labels)):
-        for j, x in enumerate(X.T):
-            if x.min() < x.max():
-                assert bound[c, j] <= bin_shares(x, labels == label, bins) + 1e-12
-
-
 def test_it_is_reached_where_a_bin_parts_the_classes():
     X = np.array([[0.0], [0.0], [0.1], [0.1], [9.0], [9.0]])  # zeros and 0.1 share the first bin
     labels = np.array([1, 1, 0, 0, 0, 1])
@@ -110,38 +82,6 @@ def test_nothing_is_lost_where_the_widest_gap_ends_a_bin():
     X = np.array([[0.0], [0.0], [0.0], [5.0], [9.0], [9.0]])
     assert (binning_bound(X, [0, 0, 1, 1, 1, 1], bins=10) == 0).all()
     assert (binning_bound(np.ones((4, 2)), [0, 1, 1, 0]) == 0).all()
-
-
-def test_keeps_coordinates_and_reads_dask():
-    rng = np.random.default_rng(0)
-    X = np.maximum(rng.standard_normal((60, 40)), 0).astype(np.float32)
-    labels = np.arange(60) % 3
-    lazy = xr.DataArray(
-        dask.array.from_array(X, chunks=(30, 7)),
-        dims=("image", "feature"),
-        coords={"layer": ("feature", ["a"] * 15 + ["b"] * 25)},
-    )
-    bound = binning_bound(lazy, labels)
-    assert bound.dims == ("class", "feature")
-    assert bound["layer"].values.tolist() == lazy["layer"].values.tolist()
-    assert bound.attrs["bins"] == 100
-    np.testing.assert_array_equal(bound, binning_bound(X, labels))
-    assert (bound > 0).any()
-
-
-@pytest.mark.parametrize(
-    ("value", "bins", "message"),
-    [
-        (np.nan, 10, "NaN"),
-        (np.inf, 10, "finite range, which feature 1 lacks"),
-        (0.0, 1, "integer from 2"),
-    ],
-)
-def test_what_it_refuses(value, bins, message):
-    X = np.arange(8.0).reshape(4, 2)
-    X[0, 1] = value
-    with pytest.raises(ValueError, match=message):
-        binning_bound(X, [0, 0, 1, 1], bins=bins)
 
 
 def test_summary_counts_losses_and_flips():

@@ -199,24 +199,6 @@ def test_what_must_hold(problem):
     np.testing.assert_allclose(ks_p_values(rising, labels), P, rtol=1e-10)
 
 
-@settings(max_examples=60, deadline=None)
-@given(patterns())
-def test_wider_is_rarer_and_coarser_ties_are_too(pattern):
-    groups, size = pattern
-    rest = sum(groups) - size
-    distances = np.linspace(0, 1, 40)
-    tails = tail_probability(distances, size, rest, groups=groups)
-    assert tails[0] == 1
-    assert (np.diff(tails) <= 1e-12).all()
-    np.testing.assert_allclose(
-        tail_probability(-distances, rest, size, groups=groups[::-1]), tails, atol=1e-12
-    )
-    if len(groups) > 1:
-        joined = [groups[0] + groups[1], *groups[2:]]
-        coarser = tail_probability(distances, size, rest, groups=joined)
-        assert (coarser <= tails + 1e-12).all()
-
-
 @pytest.mark.parametrize("share", [0.0, 0.7, 0.9])
 def test_calibrated_under_the_null(share):
     n, size, repeats, level = 1000, 50, 4000, 0.05
@@ -231,19 +213,6 @@ def test_calibrated_under_the_null(share):
         assert (found <= quantile).mean() < quantile + spread
     classical = (ks_p_values(X, labels, law="classical")[0] <= level).mean()
     assert classical < (0.001 if share == 0.9 else 0.015 if share == 0.7 else level + spread)
-
-
-def test_agrees_with_shuffled_labels():
-    rng = np.random.default_rng(3)
-    x = np.maximum(rng.standard_normal(300) - 0.7, 0).round(1)  # zeros, and ties among the rest
-    x[:40] += rng.random(40) < 0.15
-    labels = np.arange(300) >= 40
-    ranks = rank_features(x[:, None])
-    D, P = signed_ks(ranks, labels)[0, 0], ks_p_values(ranks, labels)[0, 0]
-    drawn = [abs(signed_ks(ranks, rng.permutation(labels))[0, 0]) for _ in range(4000)]
-    share = (np.array(drawn) >= abs(D) - 1e-12).mean()
-    assert 0.001 < P < 0.3
-    assert abs(share - P) < 4 * np.sqrt(P * (1 - P) / 4000)
 
 
 @pytest.mark.parametrize("sizes", [(3000, 27_000), (1500, 1500), (2000, 3001)])
@@ -270,15 +239,6 @@ def p_values(X, labels, up_to, monkeypatch, law="conditional"):
     return ks_p_values(X, labels, law=law)
 
 
-def test_the_bridge_is_nearer_than_the_classical_approximation(monkeypatch):
-    labels = np.arange(3000) % 2
-    X = np.random.default_rng(0).standard_normal((3000, 20))
-    exact, bridge = (p_values(X, labels, limit, monkeypatch) for limit in (10**6, 0))
-    classical = p_values(X, labels, 0, monkeypatch, law="classical")
-    np.testing.assert_allclose(bridge, exact, atol=2e-4)
-    assert np.abs(bridge - exact).max() < np.abs(classical - exact).max() / 10
-
-
 def test_it_is_exact_until_classes_are_large(monkeypatch):
     X = np.concatenate([rectified(share, 300, 6, seed=1) for share in (0, 0.5, 0.95)], axis=1)
     labels = np.arange(300) % 3 == 0
@@ -290,36 +250,26 @@ def test_it_is_exact_until_classes_are_large(monkeypatch):
     np.testing.assert_array_equal(mixed[:, 12:], exact[:, 12:])  # 15 images beside the zeros
 
 
-@pytest.mark.parametrize("chunks", [None, (120, 7), (50, 13)])
-def test_labelled_lazy_and_ranked_arrays_a_block_at_a_time(chunks, monkeypatch):
+def test_labelled_lazy_and_ranked_arrays_a_block_at_a_time(monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_VALUES", 16 * 120)
     X = np.random.default_rng(0).standard_normal((120, 50)).astype(np.float32)
     X[:, ::2] = np.maximum(X[:, ::2], 0)
     labels = np.arange(120) % 4
     expected = ks_p_values(X, labels)
-    data = X if chunks is None else dask.array.from_array(X, chunks)
     coords = {"layer": ("feature", ["conv1"] * 30 + ["fc2"] * 20)}
-    given = xr.DataArray(data, dims=("image", "feature"), coords=coords, attrs={"network": "net"})
-    for x in (given, rank_features(given)):
-        P = ks_p_values(x, labels)
+    lazy = xr.DataArray(
+        dask.array.from_array(X, (50, 13)),
+        dims=("image", "feature"),
+        coords=coords,
+        attrs={"network": "net"},
+    )
+    for array in (lazy, rank_features(lazy)):
+        P = ks_p_values(array, labels)
         np.testing.assert_array_equal(P, expected)
-        assert P.dims == ("class", "feature")
-        assert P["layer"].values[-1] == "fc2"
+        assert (P.dims, P["layer"].values[-1]) == (("class", "feature"), "fc2")
         assert P.attrs == {"network": "net", "law": "conditional"}
-    np.testing.assert_array_equal(ks_p_values(rank_features(X), labels), expected)
     monkeypatch.undo()
     np.testing.assert_array_equal(ks_p_values(X, labels), expected)
-
-
-def test_threads_do_not_change_the_result():
-    X = rectified(0.6, 400, 700, seed=2)
-    X[:, ::3] = np.random.default_rng(0).standard_normal((400, 234))
-    labels = np.arange(400) % 4
-    found = []
-    for threads in (1, 3):
-        with blocks.at_most(threads):
-            found.append(ks_p_values(X, labels))
-    np.testing.assert_array_equal(*found)
 
 
 def test_degenerate_features_and_classes():
