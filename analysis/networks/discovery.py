@@ -18,7 +18,7 @@ from torch import nn
 from analysis.networks.backbone import Kind, Layer, Layout, Tap
 from analysis.networks.trace import MOVING, NORMALISATIONS, Operation, Trace, permutation, record
 
-__all__ = ["Discovery", "UnreadableLayerError"]
+__all__ = ["Discovery", "UnreadableLayerError", "class_layer"]
 
 _TO_SCORES = {
     "flatten", "reshape", "view", "squeeze", "unsqueeze", "softmax", "log_softmax", "cat", "concat",
@@ -37,6 +37,14 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 def _is_weighted(part: nn.Module) -> bool:
     return isinstance(part, nn.Conv2d | nn.Linear)
+
+
+def class_layer(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
+    """Path of the last layer that convolves or connects, and the layer."""
+    for path, part in reversed(list(module.named_modules())):
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            return path, part
+    raise ValueError(f"{type(module).__name__} has neither convolutions nor linear layers")
 
 
 def _is_pool(part: nn.Module) -> bool:
@@ -105,8 +113,11 @@ class Discovery:
         for side in (layer.pre, layer.post):
             values = [self.trace.value(tap) for tap in side]
             shapes = [None if value is None else self.trace.shapes[value] for value in values]
-            fits = all(shape and (len(shape), layer.unit_axis) in _LAYOUTS for shape in shapes)
-            if not fits or sum(shape[layer.unit_axis] for shape in shapes if shape) != layer.units:
+            kinds = {_LAYOUTS.get((len(shape or ()), layer.unit_axis)) for shape in shapes}
+            if (
+                kinds - {layer.layout}
+                or sum(shape[layer.unit_axis] for shape in shapes if shape) != layer.units
+            ):
                 raise ValueError(
                     f"layer {layer.name!r} claims {layer.units} units in layout {layer.layout!r}, "
                     f"but its taps give {shapes} for 2 images"

@@ -16,19 +16,21 @@ from torch.nn.parameter import is_lazy
 from analysis.networks import weights as files
 from analysis.networks.backbone import Backbone, Layer, require_different
 from analysis.networks.cards import NetworkCard
-from analysis.networks.discovery import Discovery, UnreadableLayerError
+from analysis.networks.discovery import Discovery, UnreadableLayerError, class_layer
 from analysis.networks.preprocessing import Preprocessing
 from analysis.networks.trace import copy_structure
-from analysis.networks.weights import SOURCES, Network, State
+from analysis.networks.weights import SOURCES, Network
 
 __all__ = ["assemble", "load_backbone"]
+
+Layers = Sequence[str | Layer] | None
 
 
 def load_backbone(
     name_or_module: str | nn.Module,
     *,
     weights: str | Path = "imagenet",
-    layers: Sequence[str | Layer] | None = None,
+    layers: Layers = None,
     preprocess: Any = None,
     seed: int = 0,
     stem: str | None = None,
@@ -87,11 +89,18 @@ def load_backbone(
     # it makes its first tensor, which is mostly here; only Linux heeds it.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if isinstance(name_or_module, nn.Module):
-        return _from_module(name_or_module, weights, layers, preprocess, stem)
+        if str(weights) != "imagenet" or stem is not None:
+            raise ValueError(
+                "weights= and stem= are for networks given by name; load the weights of a module "
+                "of your own before you pass it"
+            )
+        return _from_module(name_or_module, layers, preprocess)
     network = files.find_network(name_or_module, str(weights))
     module, provenance = _weighted(network, weights, seed, progress)
     _set_stem(module, stem, network.name)
-    prepared = network.preprocessing if preprocess is None else _preprocessing(preprocess)
+    prepared = (
+        network.preprocessing if preprocess is None else Preprocessing.from_torchvision(preprocess)
+    )
     label = str(weights) if str(weights) in SOURCES else Path(weights).name
     provenance = {"network": network.name, "weights": label, **provenance}
     if stem is not None:
@@ -99,26 +108,18 @@ def load_backbone(
     return assemble(network.name, module, prepared, label, provenance, layers, network.card)
 
 
-def _from_module(
-    module: nn.Module,
-    weights: str | Path,
-    layers: Sequence[str | Layer] | None,
-    preprocess: Any,
-    stem: str | None,
-) -> Backbone:
+def _from_module(module: nn.Module, layers: Layers, preprocess: Any) -> Backbone:
     name = type(module).__name__
-    if str(weights) != "imagenet" or stem is not None:
-        raise ValueError(
-            f"weights= and stem= are for networks given by name; {name} is a module of your own: "
-            "load its weights before you pass it"
-        )
     if preprocess is None:
         raise ValueError(
             f"{name} is a module of your own, so say what its weights expect of an image: "
             "preprocess=Preprocessing(resize=256, crop=224, mean=(...), std=(...))"
         )
     _require_plain(module)
-    own, prepared = copy_structure(module, _on_cpu).eval(), _preprocessing(preprocess)
+    own, prepared = (
+        copy_structure(module, _on_cpu).eval(),
+        Preprocessing.from_torchvision(preprocess),
+    )
     while (inner := Discovery(own, prepared.crop).wrapped) is not None:
         own = inner
     name = type(own).__name__
@@ -132,7 +133,7 @@ def assemble(
     preprocessing: Preprocessing,
     weights: str,
     provenance: dict[str, str | int],
-    layers: Sequence[str | Layer] | None,
+    layers: Layers,
     card: NetworkCard | None,
 ) -> Backbone:
     """Find the layers of a filled module.
@@ -255,10 +256,6 @@ def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", kind, copy=True)
 
 
-def _preprocessing(given: Any) -> Preprocessing:
-    return given if isinstance(given, Preprocessing) else Preprocessing.from_torchvision(given)
-
-
 def _weighted(
     network: Network, weights: str | Path, seed: int, progress: bool
 ) -> tuple[nn.Module, dict[str, str | int]]:
@@ -270,22 +267,14 @@ def _weighted(
     file, origin = files.weights_file(network, str(weights), progress=progress)
     module, _ = files.build_empty(network.build)
     prefix, state = files.match_names(files.read_state(file), module, str(file))
-    n_classes = _other_number_of_classes(module, state)
-    if n_classes is not None:
-        module, _ = files.build_empty(partial(network.build, num_classes=n_classes))
+    path, layer = class_layer(module)
+    scores = state.get(f"{path}.weight", layer.weight)
+    if len(scores) != len(layer.weight) and scores.shape[1:] == layer.weight.shape[1:]:
+        module, _ = files.build_empty(partial(network.build, num_classes=len(scores)))
     missing = files.load_state(module, state, str(file))
     taken = {"part_of_file": prefix} if prefix else {}
     lacking = {"lacking": ", ".join(missing)} if missing else {}
     return module, {"file": file.name, **origin, **taken, **lacking}
-
-
-def _other_number_of_classes(module: nn.Module, state: State) -> int | None:
-    """Return the number of class scores of a state dict where it differs from the module's."""
-    weighted = [p for p, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
-    own, theirs = (source.get(f"{weighted[-1]}.weight") for source in (module.state_dict(), state))
-    if own is None or theirs is None or own.shape == theirs.shape:
-        return None
-    return int(theirs.shape[0]) if own.shape[1:] == theirs.shape[1:] else None
 
 
 def _set_stem(module: nn.Module, stem: str | None, name: str) -> None:

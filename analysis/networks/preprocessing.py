@@ -79,18 +79,13 @@ class Preprocessing:
                 f"crop={self.crop!r} and resize={self.resize!r}"
             )
         mean, std = _numbers(self.mean), _numbers(self.std)
-        for name, values in (("mean", mean), ("std", std)):
-            if len(values) != 3 or not all(map(isfinite, values)):
-                raise ValueError(
-                    f"expected 3 values of {name} (red, green, blue), got {getattr(self, name)!r}"
-                )
-        if min(mean) < 0 or max(mean) > 1:
+        channels = len(mean) == len(std) == 3 and all(map(isfinite, (*mean, *std)))
+        if not channels or min(mean) < 0 or max(mean) > 1 or min(std) <= 0:
             raise ValueError(
-                f"expected a mean of values in [0, 1], got {self.mean}; divide what was measured "
-                "on values from 0 to 255 by 255, the std too"
+                "expected 3 values (red, green, blue) of mean, in [0, 1], and of std, above 0; got "
+                f"mean={self.mean!r} and std={self.std!r}. Divide what was measured on values from "
+                "0 to 255 by 255"
             )
-        if min(std) <= 0:
-            raise ValueError(f"expected positive values of std, got {self.std}")
         made = {"crop": int(crop), "resize": int(resize), "mean": tuple(mean), "std": tuple(std)}
         for name, value in made.items():
             object.__setattr__(self, name, value)
@@ -101,7 +96,9 @@ class Preprocessing:
 
     @classmethod
     def from_torchvision(cls, preset: Any) -> Preprocessing:
-        """Preprocessing of a torchvision ``ImageClassification`` preset."""
+        """Preprocessing of a torchvision ``ImageClassification`` preset, or given as it is."""
+        if isinstance(preset, Preprocessing):
+            return preset
         try:
             (resize,), (crop,) = preset.resize_size, preset.crop_size
             mean, std, mode = preset.mean, preset.std, preset.interpolation

@@ -338,9 +338,7 @@ class _Calls(TorchFunctionMode):
     def start(self, place: tuple[str, str], *arguments: Any) -> None:
         self._counts[place] = 0
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
         name = _plain(getattr(func, "__name__", str(func)))
         here = [
@@ -383,9 +381,7 @@ class _Copying(TorchFunctionMode):
         super().__init__()
         self._convert = convert
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.Tensor.__deepcopy__:
             return func(*args, **(kwargs or {}))
         tensor, memo = args
@@ -459,9 +455,7 @@ class _Recorder(TorchFunctionMode):
         self._numbers[id(tensor)] = len(self.trace.shapes)
         self.trace.shapes.append(tuple(tensor.shape))
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         place = self._place
         self._place = (*place[:2], place[2] + 1)
         name = _plain(getattr(func, "__name__", str(func)))
@@ -540,9 +534,7 @@ class _Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._recorder = recorder
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with torch._C.DisableTorchFunction():  # what runs here the network does not call itself
             if self._recorder.inside is not None:
                 return self._seen(func, *args, **(kwargs or {}))

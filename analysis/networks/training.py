@@ -61,6 +61,7 @@ from tqdm.auto import tqdm
 
 from analysis.networks.backbone import Backbone
 from analysis.networks.cards import NETWORKS
+from analysis.networks.discovery import class_layer
 from analysis.networks.loading import assemble
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING, MiniVGG
 from analysis.networks.preprocessing import CROPS, Preprocessing, cut_crops
@@ -1140,7 +1141,7 @@ def replace_class_layer(module: nn.Module, n_classes: int, *, crop: int, seed: i
     ValueError
         If there is no layer that convolves or connects, or the last does not give the result.
     """
-    path, old = _last_weighted(module)
+    path, old = class_layer(module)
     trace = record(module, (2, 3, crop, crop))
     result = None if trace.result is None else trace.shapes[trace.result]
     if result != (2, old.weight.shape[0]):
@@ -1199,7 +1200,7 @@ def free_parts(module: nn.Module, free: int | str, *, crop: int) -> tuple[str, .
             return positions.get(path, -1)
         return position(path.rpartition(".")[0])
 
-    scores, _ = _last_weighted(module)
+    scores, _ = class_layer(module)
     if position(scores) < first:
         raise ValueError(
             f"free={free!r} leaves the class scores ({scores}), which are new, frozen; expected at "
@@ -1295,13 +1296,6 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return _is_dropout(m) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _last_weighted(module: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
-    for path, part in reversed(list(module.named_modules())):
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            return path, part
-    raise ValueError(f"{type(module).__name__} has neither convolutions nor linear layers")
 
 
 def _calls(node: fx.Node, parts: Collection[str]) -> bool:

@@ -174,9 +174,7 @@ class _Postponed(TorchFunctionMode):
         super().__init__()
         self.addresses: set[int] = set()
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
         if getattr(func, "__name__", "") not in self._DRAWING:
             return func(*args, **options)
@@ -208,10 +206,7 @@ SOURCES = ("imagenet", "places365", "random", *SHIPPED)
 BUNDLED = Path(__file__).parent / "bundled"
 # Networks whose constructors would draw weights slowly or warn, and whose published weights include
 # auxiliary heads and expect inputs scaled as in their original training.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "googlenet": {"init_weights": False, "aux_logits": True, "transform_input": True},
-    "inception_v3": {"init_weights": False, "aux_logits": True, "transform_input": True},
-}
+_AUXILIARY = {"init_weights": False, "aux_logits": True, "transform_input": True}
 
 
 @dataclass(frozen=True)
@@ -223,7 +218,6 @@ class Network:
     preprocessing: Preprocessing
     imagenet: str  # address of the weights, or ""
     card: NetworkCard | None
-    others: tuple[str, ...] = ()  # addresses of weights that were not learnt from ImageNet alone
 
 
 def find_network(name: str, weights: str = "") -> Network:
@@ -257,10 +251,12 @@ def find_network(name: str, weights: str = "") -> Network:
         )
     published = [*models.get_model_weights(name)]
     alone = [entry for entry in published if entry.name == "IMAGENET1K_V1"]
-    by_size = sorted(published, key=lambda entry: entry.transforms().crop_size[0])
     named = [entry for entry in published if entry.url.endswith(f"/{Path(weights).name}")]
-    preprocessing = Preprocessing.from_torchvision([*named, *alone, *by_size][0].transforms())
-    options = dict(_OPTIONS.get(name, {}))
+    smallest = min(published, key=lambda entry: entry.transforms().crop_size[0])
+    preprocessing = Preprocessing.from_torchvision([*named, *alone, smallest][0].transforms())
+    options: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        options |= _AUXILIARY
     kind = signature(models.get_model_builder(name)).return_annotation
     if "image_size" in signature(kind).parameters:  # a transformer sees one size only
         options["image_size"] = preprocessing.crop
@@ -270,7 +266,6 @@ def find_network(name: str, weights: str = "") -> Network:
         preprocessing,
         alone[0].url if alone else "",
         NETWORKS.get(name),
-        () if alone else tuple(entry.url for entry in by_size),
     )
 
 
@@ -304,73 +299,45 @@ def weights_file(
     OSError
         If a download fails.
     """
-    origin: dict[str, str | int] = {}
-    name = network.name
-    if weights == "imagenet":
-        file = find_file(f"{name}-imagenet.safetensors")
-        if file is None:
-            file, origin = _published_file(network, progress), {"address": network.imagenet}
+    names, hint = [weights], ""
+    if weights in SHIPPED:
+        names = [str(BUNDLED / f"{network.name}-{weights}.safetensors")]
+        hint = f". Shipped are {', '.join(sorted(path.stem for path in BUNDLED.glob('*.safe*')))}"
+    elif weights == "imagenet":
+        names = [f"{network.name}-imagenet.safetensors"]
     elif weights == "places365":  # without checksums, so that it is not downloaded
-        names = [f"{name}_places365.pth.tar", f"{name}-places365.safetensors"]
-        file = next(filter(None, map(find_file, names)), None)
-        if file is None:
-            address = network.card.places365 if network.card else ""
-            where = (
-                f"Its authors publish it at {address}"
-                if address
-                else "For this network its authors publish no PyTorch checkpoint (for VGG16 a "
-                "Caffe model, which has to be converted)"
-            )
-            raise FileNotFoundError(
-                f"no Places365 weights of {name} on this machine. {where}. Put the file into "
-                f"{paths.weights_download_root()} or a folder named by LAYERBOOK_WEIGHTS, as "
-                f"{' or '.join(names)}"
-            )
-    elif weights in SHIPPED:
-        file = _bundled_file(name, weights)
-    elif weights.endswith(SUFFIXES):
-        file = _own_file(weights)
-    else:
+        names = [f"{network.name}_places365.pth.tar", f"{network.name}-places365.safetensors"]
+        address = network.card.places365 if network.card else ""
+        hint = f". Its authors publish {f'it at {address}' if address else 'none for PyTorch'}"
+    elif not weights.endswith(SUFFIXES):
         raise ValueError(
             f"unknown weights {weights!r}; known: {', '.join(SOURCES)}, or a file that ends in "
             f"{', '.join(SUFFIXES)}"
         )
-    return file, {"sha256": sha256_of(file), **origin}
-
-
-def _own_file(weights: str) -> Path:
-    found = find_file(weights)
-    if found is None:
-        roots = paths.weights_roots()
-        files = [file for root in roots if root.is_dir() for file in root.iterdir()]
-        there = sorted(file.name for file in files if file.name.endswith(SUFFIXES))
-        raise FileNotFoundError(
-            f"no weights file {weights}; looked in the working folder and in "
-            f"{', '.join(map(str, roots))}, where there are: {', '.join(there) or 'none'}"
-        )
-    return found
+    file = next(filter(None, map(find_file, names)), None)
+    if file is not None:
+        return file, {"sha256": sha256_of(file)}
+    if weights == "imagenet":
+        file = _published_file(network, progress)
+        return file, {"sha256": sha256_of(file), "address": network.imagenet}
+    roots = paths.weights_roots()
+    files = [file for root in roots if root.is_dir() for file in root.iterdir()]
+    there = sorted(file.name for file in files if file.name.endswith(SUFFIXES))
+    raise FileNotFoundError(
+        f"no {weights} weights of {network.name}: looked for {' and '.join(names)} in the working "
+        f"folder and in {', '.join(map(str, roots))}, where there are: "
+        f"{', '.join(there) or 'none'}{hint}"
+    )
 
 
 def _published_file(network: Network, progress: bool) -> Path:
     prefix = re.search(r"-([0-9a-f]{8,})\.pth$", network.imagenet)
     if prefix is None:
-        others = f"; weights trained on more than ImageNet: {' and '.join(network.others)}"
         raise ValueError(
             f"no ImageNet weights (IMAGENET1K_V1) of {network.name} are published; pass "
-            f"weights='random' or the path of a file{others if network.others else ''}"
+            "weights='random' or the path of a file"
         )
     return retrieve(network.imagenet, sha256_prefix=prefix[1], progress=progress)
-
-
-def _bundled_file(network: str, weights: str) -> Path:
-    file = BUNDLED / f"{network}-{weights}.safetensors"
-    if not file.is_file():
-        shipped = ", ".join(sorted(path.stem for path in BUNDLED.glob("*.safetensors")))
-        raise FileNotFoundError(
-            f"no {weights} weights of {network}; shipped: {shipped or 'none'}. Pass "
-            "weights='random', 'imagenet' or a file"
-        )
-    return file
 
 
 State = dict[str, torch.Tensor]
@@ -496,7 +463,11 @@ def load_state(module: nn.Module, state: State, origin: str) -> list[str]:
         do not raise, unless all are.
     """
     own = module.state_dict()
-    mismatched = [key for key in own if key in state and state[key].shape != own[key].shape]
+    mismatched = {
+        key: f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    }
     fitting = {
         key: value
         for key, value in state.items()
@@ -520,10 +491,7 @@ def load_state(module: nn.Module, state: State, origin: str) -> list[str]:
         problems = {
             "missing": missing,
             "unexpected": strangers,
-            "of another shape": [
-                f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-                for key in mismatched
-            ],
+            "of another shape": [*mismatched.values()],
         }
         listed = "; ".join(f"{len(k)} {what}: {_few(k)}" for what, k in problems.items() if k)
         raise ValueError(f"the weights of {origin} do not fit {type(module).__name__}: {listed}")

@@ -42,6 +42,7 @@ def test_a_card_is_that_of_its_file(card):
     assert load_backbone("minivgg16", weights=card.name).available["fc8"].units == len(card.classes)
 
 
+@pytest.mark.long
 def test_the_stated_accuracy_is_reached_through_the_feature_stream(card, photographs, tmp_path):
     known = card.classes[: len(card.classes) - card.n_drawn]
     data = load_dataset(f"folder:{photographs}")

@@ -7,7 +7,6 @@ import pytest
 from analysis.networks import model_cards
 from analysis.networks.model_cards import ModelCard
 from analysis.networks.training import Recipe
-from analysis.networks.weights import BUNDLED
 
 
 @pytest.fixture
@@ -45,12 +44,6 @@ def test_facts_stand_side_by_side(card):
     assert facts.loc["trained with", "other"] == "python 3.12, torch 2.9"
 
 
-def test_history_of_several_weights(card):
-    history = model_cards.training_history({"a": card, "b": card})
-    assert history["weights"].tolist() == ["a", "a", "b", "b"]
-    assert history["train_loss"].tolist() == [1, 0, 1, 0]
-
-
 def test_accuracy_of_each_class(card):
     table = model_cards.class_accuracies({"a": card})
     assert table["title"].tolist() == ["goldfish", "bullfrog", "material fur"]
@@ -81,13 +74,6 @@ def test_the_command_is_one_that_the_command_line_takes(card):
     taken = CliRunner().invoke(app, ["pretrain", "--help"], env={"COLUMNS": "200"}).output
     options = [word for word in command.split() if word.startswith("--")]
     assert all(option in taken for option in options)
-
-
-def test_the_command_names_the_classes_that_were_kept(card):
-    command = model_cards.training_command(replace(card, name="bundled-living", n_drawn=0))
-    assert "--classes living-classes.txt" in command
-    assert "--drawn" not in command
-    assert (BUNDLED / "living-classes.txt").is_file()
 
 
 def test_a_recipe_that_cannot_be_asked_for_has_no_command(card):

@@ -32,30 +32,19 @@ def test_what_was_written_is_read(file):
     assert read_checkpoint(file.with_name("none.pt"), as_run()) is None
 
 
-@pytest.mark.parametrize(
-    ("run", "told"),
-    [
-        (
-            as_run(epochs=9),
-            "run: epochs 3 there, 9 here. Choose another folder, or remove the file",
-        ),
+def test_the_checkpoint_of_another_run_is_refused_and_kept(file):
+    before = file.read_bytes()
+    for run, differs in [
         (as_run(epochs=9, learning_rate=1), "epochs 3 there, 9 here; learning rate 0.1 there, 1 h"),
-        (as_run(decay=2), "run: decay None there, 2 here. "),
+        (as_run(decay=2), "run: decay None there, 2 here. Choose another folder, or remove the fi"),
         (json.dumps(RUN | {"seed": 5}), "run: seed 1 there, 5 here. "),
         (json.dumps(RUN | {"task": "xyz"}), "run: other images or classes there. "),
-    ],
-)
-def test_the_checkpoint_of_another_run_is_refused_and_kept(run, told, file):
-    before = file.read_bytes()
-    with pytest.raises(ValueError) as refused:
-        read_checkpoint(file, run)
-    assert str(refused.value).startswith(f"{file} belongs to another run: ")
-    assert told in str(refused.value)
+    ]:
+        with pytest.raises(ValueError) as refused:
+            read_checkpoint(file, run)
+        assert str(refused.value).startswith(f"{file} belongs to another run: ")
+        assert differs in str(refused.value)
     assert file.read_bytes() == before
-
-
-def halved(content: bytes) -> bytes:
-    return content[: len(content) // 2]
 
 
 def flipped(content: bytes) -> bytes:
@@ -63,30 +52,10 @@ def flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize(
-    "damage", [halved, flipped, lambda _: b"", lambda _: b"a text", lambda c: c[:-1]]
-)
-def test_a_damaged_checkpoint_is_refused_by_name_with_what_to_do(damage, file):
-    content = damage(file.read_bytes())
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"c\.pt is damaged, .* Remove it to start afresh, or cho"):
-        read_checkpoint(file, as_run())
-    assert file.read_bytes() == content
-
-
-class Attack:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.target),)
-
-
-def test_something_else_is_refused_and_not_executed(file, tmp_path):
-    torch.save({"weights": torch.zeros(3)}, file)
-    with pytest.raises(ValueError, match="no checkpoint of a training"):
-        read_checkpoint(file, as_run())
-    torch.save({"run": as_run(), "weights": Attack(tmp_path / "owned")}, file)
-    with pytest.raises(ValueError, match="no checkpoint of a training"):
-        read_checkpoint(file, as_run())
-    assert not (tmp_path / "owned").exists()
+def test_a_damaged_checkpoint_is_refused_by_name_with_what_to_do(file):
+    whole = file.read_bytes()
+    for content in (whole[: len(whole) // 2], flipped(whole), b"", b"a text", whole[:-1]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"c\.pt is damaged, .* Remove it to start afresh, or"):
+            read_checkpoint(file, as_run())
+        assert file.read_bytes() == content

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import pickle
 
 import pytest
 import torch
@@ -12,7 +10,6 @@ from torch import nn
 from torch.nn import functional
 
 from analysis.networks import Layer, Preprocessing, Tap, load_backbone
-from analysis.networks.discovery import Discovery
 
 SMALL = Preprocessing(resize=40, crop=32)
 
@@ -31,8 +28,6 @@ CLASSIFIERS = {
     "convnext_tiny": (4 + 18, 96 * 4 + 192 * 4 + 384 * 10 + 768 * 4, {"nchw"}, "classifier.2"),
     "swin_t": (1 + 3 + 12, 96 * 3 + 192 * 3 + 384 * 7 + 768 * 3, {"nchw", "nhwc"}, "head"),
     "vit_b_16": (1 + 12, 13 * 768, {"nchw", "tokens"}, "heads.head"),
-    "regnet_y_400mf": (1 + 16, 32 + 48 + 3 * 104 + 6 * 208 + 6 * 440, {"nchw"}, "fc"),
-    "shufflenet_v2_x1_0": (1 + 16 + 1, 24 + 4 * 116 + 8 * 232 + 4 * 464 + 1024, {"nchw"}, "fc"),
     "mnasnet1_0": (None, None, {"nchw"}, "classifier.1"),
     "inception_v3": (5 + 11, None, {"nchw"}, "fc"),
 }  # fmt: skip
@@ -64,7 +59,7 @@ def check_units_against_weights(net):
             assert (layer.kind, layer.units) == ("fc", part.out_features)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "densenet121", "shufflenet_v2_x1_0", "mnasnet1_0"])
+@pytest.mark.parametrize("name", ["densenet121", "mnasnet1_0"])
 def test_post_is_the_relu_of_pre_wherever_they_differ(name, random_backbone, read_layers):
     net = random_backbone(name)
     differing = [layer for layer in net.available.values() if layer.pre and layer.pre != layer.post]
@@ -76,16 +71,6 @@ def test_post_is_the_relu_of_pre_wherever_they_differ(name, random_backbone, rea
         torch.testing.assert_close(
             after[layer.name], before[layer.name].clamp(min=0), msg=layer.name
         )
-
-
-def test_channels_last_maps_are_not_mistaken(random_backbone, read_layers):
-    """Units of Swin's maps are on the last axis: its layer norms have one weight per unit."""
-    net = random_backbone("swin_t")
-    block = net.available["features.3.1"]
-    value = read_layers(net, [block], "post", noise((1, 3, 224, 224)))[block.name]
-    assert value.shape == (1, 28, 28, 192)
-    assert (block.spatial, block.units, block.unit_axis) == ((28, 28), 192, 3)
-    assert net.module.features[3][1].norm1.normalized_shape == (192,)
 
 
 class Functional(nn.Module):
@@ -105,28 +90,13 @@ class Functional(nn.Module):
         return self.fc2(x)
 
 
-def test_activation_functions_called_as_plain_functions(read_layers):
-    module = Functional()
-    net = load_backbone(module, preprocess=SMALL)
+def test_activation_functions_called_as_plain_functions():
+    net = load_backbone(Functional(), preprocess=SMALL)
     assert [layer.name for layer in net.layers] == ["conv1", "conv2", "fc1"]
     # The first function that is called after the module has returned.
     assert net.available["conv1"].post == (Tap("conv1", call=0, function="relu"),)
     assert net.available["conv2"].post == (Tap("conv2", call=0, function="tanh"),)
     assert net.available["fc1"].post == (Tap("fc2", "input"),)
-    x = noise((3, 3, 32, 32))
-    before, after = (read_layers(net, list(net.layers), a, x.clone()) for a in ("pre", "post"))
-    with torch.no_grad():
-        first = module.conv1(x)
-        second = module.conv2(functional.max_pool2d(first.clamp(min=0), 2))
-        flat = functional.max_pool2d(second.tanh(), 2).flatten(1)
-        third = module.fc1(flat)
-    for name, value, active in (
-        ("conv1", first, first.clamp(min=0)),
-        ("conv2", second, second.tanh()),
-        ("fc1", third, third.clamp(min=0)),
-    ):
-        torch.testing.assert_close(before[name], value)
-        torch.testing.assert_close(after[name], active)
 
 
 class Shared(nn.Module):
@@ -192,19 +162,10 @@ def test_axes_that_are_not_understood_are_refused_with_layer_and_shape():
         net.select(["turn.a"])
 
 
-class HandMade(nn.Module):
+class HandMade(nn.Sequential):
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(3, 6, 4, stride=4)
-        self.odd = Odd()
-
-    def forward(self, x):
-        return self.odd(self.conv(x)).flatten(1)
-
-
-class Odd(nn.Module):
-    def forward(self, x):
-        return x.reshape(len(x), 2, 3, -1).sum(1)
+        self.conv, self.flatten = nn.Conv2d(3, 6, 4, stride=4), nn.Flatten()
 
 
 def test_layers_may_be_described_by_hand_and_are_checked():
@@ -260,49 +221,10 @@ def test_a_module_of_ones_own_is_copied_and_asks_for_its_preprocessing():
     assert net.module.conv1.weight.dtype == torch.float32
     with pytest.raises(ValueError, match="preprocess=Preprocessing"):
         load_backbone(module)
-    with pytest.raises(ValueError, match="load its weights before"):
+    with pytest.raises(ValueError, match="load the weights of a module of your own before"):
         load_backbone(module, weights="random", preprocess=SMALL)
     with pytest.raises(ValueError, match=r"cannot take an input of shape \(2, 3, 64, 64\)"):
         load_backbone(module, preprocess=Preprocessing(resize=64, crop=64))
-
-
-class Branching(nn.Module):
-    """Looks at values, which shapes alone cannot answer."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.head = nn.Linear(4, 2)
-
-    def forward(self, x):
-        if float(x.sum()) > 1e9:
-            raise RuntimeError
-        return self.head(self.conv(x).mean((2, 3)))
-
-
-def test_a_module_that_looks_at_values_is_run_on_zeros():
-    net = load_backbone(Branching(), preprocess=SMALL)
-    assert [(layer.name, layer.units) for layer in net.layers] == [("conv", 4)]
-
-
-def test_recording_leaves_no_trace(random_backbone):
-    module = random_backbone("minivgg16").module
-    before = torch.get_rng_state()
-    Discovery(module, 64).layer("features.0")
-    assert torch.equal(before, torch.get_rng_state())
-    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
-    assert all(part.inplace for part in module.modules() if isinstance(part, nn.ReLU))
-    assert all(p.device.type == "cpu" for p in module.parameters())
-
-
-def test_backbones_can_be_copied_and_pickled(random_backbone):
-    net = random_backbone("minivgg16")
-    x = noise((1, 3, 64, 64))
-    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert twin.layers == net.layers
-        assert twin.weights_hash == net.weights_hash
-        with torch.no_grad():
-            assert torch.equal(twin.module(x), net.module(x))
 
 
 def test_select_names_what_is_known(random_backbone):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +20,6 @@ from analysis.networks import FineTuning, Preprocessing, fine_tune, load_backbon
 from analysis.networks.preprocessing import cut_crops
 from analysis.networks.training import (
     FreeLayers,
-    Recipe,
     cut_before,
     free_parts,
     replace_class_layer,
@@ -105,12 +103,8 @@ def tuned():
     [
         ("minivgg16", 7, "classifier.0 classifier.2 classifier.3 classifier.5 classifier.6"),
         ("minivgg16", "fc7", "classifier.3 classifier.5 classifier.6"),
-        ("minivgg16", 4, "classifier.2 classifier.3 classifier.5 classifier.6"),
-        ("minivgg16", 1, "classifier.6"),
         ("squeezenet1_0", 7, "features.12.expand3x3 classifier.0 classifier.1"),
-        ("squeezenet1_0", "conv10", "classifier.1"),
         ("resnet50", 7, "layer4.2.conv3 layer4.2.bn3 fc"),
-        ("resnet50", "layer4.2.conv3", "layer4.2.conv3 layer4.2.bn3 fc"),
     ],
 )
 def test_the_last_layers_are_counted_as_keras_counts_them(network, free, expected, random_backbone):
@@ -143,13 +137,6 @@ def test_free_layers_learn_and_frozen_ones_stay_bit_by_bit(tuned):
     assert int(after["bn2.num_batches_tracked"]) == RECIPE.epochs * 3
     assert not any(weight.requires_grad for weight in tuned.module.parameters())
     assert not any(part.training for part in tuned.module.modules())
-
-
-def test_the_network_that_was_given_is_not_changed():
-    net = tiny()
-    before = net.weights_hash
-    tune(net)
-    assert load_backbone(net.module, preprocess=net.preprocessing).weights_hash == before
 
 
 def test_it_is_what_a_plain_loop_gives(tuned):
@@ -210,38 +197,24 @@ def test_everything_is_drawn_from_the_seed_and_nothing_else(tuned):
     assert tune(seed=4).weights_hash != tuned.weights_hash
 
 
-def test_dropout_is_on_where_it_is_free_and_nowhere_else():
-    net = tiny()
-    recipe = replace(RECIPE, learning_rate=1e-30, momentum=0)
-    frozen, free = tune(net, recipe=recipe).history, tune(net, recipe=recipe, free=99).history
-    assert frozen["accuracy"].nunique() == 1  # nothing moves, so only draws can change anything
-    assert free["loss"].nunique() == 2
-
-
 def test_the_history_says_what_the_network_does(tuned):
     held_out = noise(per_class=2, seed=1)
     run = tune(validation=held_out)
     assert run.weights_hash == tuned.weights_hash
     assert run.history["epoch"].tolist() == [1, 2]
-    scores = []
-    for image in held_out:
-        pixels = torch.from_numpy(cut_crops(image, "whole", run.preprocessing)[0].copy())
-        x = (pixels / 255 - torch.tensor(run.preprocessing.mean)) / torch.tensor(
-            run.preprocessing.std
-        )
-        (one,) = run.module(x.permute(2, 0, 1)[None])
-        scores.append(one.tolist())
-    surprises = [
-        math.log(sum(map(math.exp, row))) - row[label]
-        for row, label in zip(scores, held_out.labels, strict=True)
-    ]
+    preprocessing = run.preprocessing
+    pixels = np.concatenate([cut_crops(image, "whole", preprocessing) for image in held_out]) / 255
+    images = (pixels - preprocessing.mean) / np.array(preprocessing.std)
+    scores = run.module(torch.from_numpy(images).permute(0, 3, 1, 2).float()).detach().numpy()
+    surprises = np.log(np.exp(scores).sum(1)) - scores[range(len(scores)), held_out.labels]
     last = run.history.iloc[-1]
     assert last["val_loss"] == pytest.approx(np.mean(surprises), rel=1e-4)
-    hits = np.argmax(scores, axis=1) == held_out.labels
+    hits = scores.argmax(axis=1) == held_out.labels
     assert last["val_accuracy"] == pytest.approx(hits.mean())
     assert tuned.history[["val_loss", "val_accuracy"]].isna().all(axis=None)
 
 
+@pytest.mark.long
 def test_it_learns():
     digits = load_dataset("digits_rendered")
     first = np.concatenate([np.flatnonzero(digits.labels == label)[:12] for label in range(10)])
@@ -251,27 +224,23 @@ def test_it_learns():
     assert run.history["val_accuracy"].iloc[-1] > 0.6  # chance is 0.1
 
 
-def test_a_finished_run_is_taken_up_as_it_is(tuned, tmp_path, monkeypatch):
-    tune(checkpoint=tmp_path)
-    monkeypatch.setattr(FreeLayers, "epoch", None)
-    again = tune(checkpoint=tmp_path)
-    assert again.weights_hash == tuned.weights_hash
-    assert again.history.drop(columns="seconds").equals(tuned.history.drop(columns="seconds"))
-
-
 def test_a_folder_with_another_run_is_refused(tmp_path):
     tune(checkpoint=tmp_path)
-    before = (tmp_path / "checkpoint.pt").read_bytes()
-    for options, told in [
-        ({"recipe": replace(RECIPE, epochs=3)}, "epochs 2 there, 3 here"),
+    for options, differs in [
         ({"free": "fc"}, "free 7 there, fc here"),
         ({"seed": 4}, "seed 3 there, 4 here"),
         ({"data": noise(seed=1)}, "other images or classes there"),
         ({"validation": noise(seed=1)}, "validation None there"),
     ]:
-        with pytest.raises(ValueError, match=f"belongs to another run: {told}"):
+        with pytest.raises(ValueError, match=f"belongs to another run: {differs}"):
             tune(**options, checkpoint=tmp_path)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_dropout_is_on_where_it_is_free_and_nowhere_else():
+    recipe = replace(RECIPE, learning_rate=1e-30, momentum=0)
+    frozen, free = tune(recipe=recipe).history, tune(recipe=recipe, free=99).history
+    assert frozen["accuracy"].nunique() == 1  # nothing moves, so only draws can change anything
+    assert free["loss"].nunique() == 2
 
 
 @needs_fork
@@ -288,8 +257,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(images, tmp_path, withst
     withstood("fault", "A fine-tuning is killed (SIGKILL), files half-written beside it", tried=1)
 
 
-@pytest.mark.parametrize("network", ["minivgg16", "squeezenet1_0"])
-def test_saved_weights_are_a_backbone_again(network, random_backbone, tmp_path):
+def test_saved_weights_are_a_backbone_again(random_backbone, tmp_path):
+    network, scores = "squeezenet1_0", "conv10"
     net = random_backbone(network)
     data = noise(per_class=1)
     run = tune(net, data, recipe=replace(RECIPE, epochs=1, learning_rate=0.01))
@@ -297,14 +266,11 @@ def test_saved_weights_are_a_backbone_again(network, random_backbone, tmp_path):
     again = load_backbone(network, weights=file)
     assert again.weights_hash == run.weights_hash
     assert again.n_features == run.n_features == net.n_features
-    scores = {"minivgg16": "fc8", "squeezenet1_0": "conv10"}[network]
     assert again.select(scores)[0].units == run.select(scores)[0].units == 3
-    names = [run.layers[-1].name, scores]
-    for name in names:
-        found = [
-            extract(data, n, layers=name, crops="center", progress=False) for n in (run, again)
-        ]
-        assert found[0].equals(found[1])
+    found = [
+        extract(data, one, layers=scores, crops="center", progress=False) for one in (run, again)
+    ]
+    assert found[0].equals(found[1])
     card = json.loads(file.with_suffix(".json").read_text("utf-8"))
     assert card["base_weights_hash"] == net.weights_hash
     assert card["tuned_fingerprint"] == data.fingerprint
@@ -316,18 +282,6 @@ def test_saved_weights_are_a_backbone_again(network, random_backbone, tmp_path):
 def test_layers_that_were_chosen_stay_chosen():
     net = load_backbone(Tiny(), preprocess=Preprocessing(18, 16), layers=["conv1", "fc"])
     assert [(layer.name, layer.units) for layer in tune(net).layers] == [("conv1", 6), ("fc", 3)]
-
-
-def test_a_class_layer_is_drawn_from_its_seed():
-    layers = []
-    for seed in (0, 0, 1):
-        module = Tiny()
-        replace_class_layer(module, 50, crop=16, seed=seed)
-        layers.append(module.fc)
-    assert torch.equal(layers[0].weight, layers[1].weight)
-    assert not torch.equal(layers[0].weight, layers[2].weight)
-    assert layers[0].weight.shape == (50, 6) and not layers[0].bias.any()
-    assert layers[0].weight.std().item() == pytest.approx(0.01, rel=0.2)
 
 
 def test_a_network_without_class_scores_is_refused():
@@ -361,14 +315,9 @@ def test_class_scores_that_would_stay_frozen_are_refused(random_backbone):
         free_parts(net.module, 3, crop=224)
 
 
-def test_a_loss_out_of_bounds_ends_the_run(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"no longer finite .*rate below 1e\+30, in anoth"):
-        tune(recipe=replace(RECIPE, learning_rate=1e30), checkpoint=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_rates_are_tried_before_and_leave_no_trace(tmp_path, monkeypatch):
+    taken = 0.02
 
-
-@pytest.mark.parametrize("taken", [0.05, 0.01])
-def test_rates_are_tried_before_and_leave_no_trace(taken, tmp_path, monkeypatch):
     def epoch(self, number, progress, epoch=FreeLayers.epoch):
         row = epoch(self, number, progress)
         tried.append(self.recipe.learning_rate)
@@ -379,8 +328,7 @@ def test_rates_are_tried_before_and_leave_no_trace(taken, tmp_path, monkeypatch)
     monkeypatch.setattr(FreeLayers, "epoch", epoch)
     rates = [1e30, 0.05, 0.02, 0.01]  # the first grows out of bounds in its first epoch
     found = tune(rates=rates, checkpoint=tmp_path)
-    order = [0.05] if taken == 0.05 else [0.05, 0.02, 0.01]  # the last is not tried, but trained
-    assert list(dict.fromkeys(tried)) == order
+    assert list(dict.fromkeys(tried)) == [0.05, taken]
     assert json.loads(found.provenance["tuned_recipe"])["learning_rate"] == taken
     assert found.weights_hash == plain.weights_hash
     assert not any(part.training for part in found.module.modules())
@@ -389,31 +337,16 @@ def test_rates_are_tried_before_and_leave_no_trace(taken, tmp_path, monkeypatch)
     assert not any(part.training for part in again.module.modules())
 
 
-@pytest.mark.parametrize(
-    ("images", "batch_size", "steps"),
-    [(800, 256, 4), (512, 256, 2), (10, 256, 1), (3, 2, 1), (5, 2, 2), (2, 2, 1), (1, 2, 1)],
-)
-def test_steps_of_equal_size_and_none_of_one_image(images, batch_size, steps):
+def test_steps_of_equal_size_and_none_of_one_image():
     trainer = object.__new__(FreeLayers)
-    trainer.recipe = FineTuning(batch_size=batch_size)
-    sizes = [len(part) for part in trainer.steps(torch.arange(images))]
-    assert len(sizes) == steps and sum(sizes) == images
-    assert min(sizes) > 1 or images == 1
-    assert max(sizes) - min(sizes) <= 1
-
-
-@pytest.mark.parametrize("recipe", [Recipe, FineTuning])
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ({"epochs": 0}, "epochs >= 1 and batch_size >= 2, got 0 and"),
-        ({"learning_rate": math.nan}, "learning_rate > 0"),
-        ({"momentum": 1}, "expected 0 <= momentum < 1, got 1"),
-    ],
-)
-def test_a_recipe_that_cannot_work_is_refused(recipe, given, told):
-    with pytest.raises(ValueError, match=told):
-        recipe(**given)
+    for images, batch_size, expected in [
+        (800, 256, 4), (512, 256, 2), (10, 256, 1), (3, 2, 1), (5, 2, 2), (2, 2, 1), (1, 2, 1)
+    ]:  # fmt: skip
+        trainer.recipe = FineTuning(batch_size=batch_size)
+        sizes = [len(part) for part in trainer.steps(torch.arange(images))]
+        assert len(sizes) == expected and sum(sizes) == images
+        assert min(sizes) > 1 or images == 1
+        assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_recipe_sees_one_crop_of_an_image():

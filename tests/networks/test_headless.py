@@ -7,18 +7,12 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from analysis.chapters import split_network
-from analysis.data import ImageDataset, load_dataset
-from analysis.features import extract
+from analysis.data import ImageDataset
 from analysis.networks import FineTuning, Preprocessing, fine_tune, load_backbone
 from analysis.networks.loading import assemble
 from analysis.networks.minivgg import minivgg16
-from analysis.networks.preprocessing import cut_crops
 from analysis.networks.weights import load_state, match_names
 
 EDGES = "vgg16_features-edges.safetensors"
@@ -54,7 +48,6 @@ def mini():
 @pytest.mark.parametrize(
     ("lacking", "last", "gone"),
     [
-        (("classifier.6",), "fc7", ["fc8"]),
         (("classifier",), "conv5_3", ["fc6", "fc7", "fc8"]),
         (("classifier", "features.28"), "conv5_2", ["conv5_3", "pool5", "fc6", "fc7", "fc8"]),
         (tuple(f"{part}." for part in ("classifier", *(f"features.{i}" for i in range(2, 29)))),
@@ -88,13 +81,7 @@ def test_what_comes_before_is_the_same_and_what_depends_is_gone(
 
 @pytest.mark.parametrize(
     "hole",
-    [
-        ("features.0.weight",),
-        ("features.5.bias",),
-        ("features.28.weight", "features.28.bias", "classifier.6"),
-        ("classifier.0", "classifier.3"),
-        ("features",),
-    ],
+    [("features.5.bias",), ("features.28", "classifier.6"), ("classifier.0", "classifier.3")],
 )
 def test_a_hole_is_refused(hole, mini, load):
     with pytest.raises(ValueError, match=rf"missing: {hole[0]}.* comes after what is missing"):
@@ -113,10 +100,6 @@ def resnet18():
     return torchvision.models.resnet18(num_classes=5)
 
 
-def densenet():
-    return torchvision.models.DenseNet(8, (2, 2), 16, num_classes=5)
-
-
 def read_from(build, lacking: tuple[str, ...]):
     module, state = build(), without(weights_of(build), *lacking)
     missing = load_state(module, match_names(state, module, "part")[1], "part")
@@ -130,15 +113,9 @@ BLOCK = "encoder.layers.encoder_layer_"
 @pytest.mark.parametrize(
     ("build", "lacking", "last"),
     [
-        (resnet18, ("fc",), "layer4.1"),
         (resnet18, ("fc", "layer4.1", "layer4.0"), "layer3.1"),
         (resnet18, ("fc", "layer4.1.bn2"), "layer4.0"),
-        (densenet, ("classifier",), "features.denseblock2.denselayer2"),
-        (densenet, ("classifier", "features.norm5"), "features.denseblock2.denselayer2"),
-        (small_vit, ("heads",), f"{BLOCK}1"),
-        (small_vit, ("heads", "encoder.ln"), f"{BLOCK}1"),
         (small_vit, ("heads", "encoder.ln", f"{BLOCK}1"), f"{BLOCK}0"),
-        (small_swin, ("head",), "features.3.1"),
         (small_swin, ("head", "norm", "features.3.1"), "features.3.0"),
     ],
 )
@@ -154,12 +131,7 @@ def test_other_networks(build, lacking, last):
     ("build", "hole"),
     [
         (resnet18, ("bn1.running_mean",)),
-        (resnet18, ("layer2.0.downsample",)),
-        (resnet18, ("layer4.1.bn2",)),
         (resnet18, ("layer4.1.bn2.bias", "fc")),
-        (densenet, ("features.denseblock1.denselayer2",)),
-        (small_vit, ("class_token",)),
-        (small_vit, ("encoder.pos_embedding",)),
         (small_vit, (f"{BLOCK}1.self_attention.in_proj", "heads", "encoder.ln")),
         (small_swin, ("features.1.0.attn.relative_position_bias_table",)),
     ],
@@ -178,24 +150,11 @@ def test_auxiliary_heads_may_be_missing(load):
     assert "aux1.conv.conv.weight" in net.provenance["lacking"]
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        {"fc.0.weight": torch.rand(99, 512), "fc.2.bias": torch.rand(9)},
-        {"fc.1.weight": torch.rand(7, 512)},
-    ],
-)
-def test_another_head_in_its_place_is_left_alone(head, load):
+def test_another_head_in_its_place_is_left_alone(load):
+    head = {"fc.0.weight": torch.rand(99, 512), "fc.2.bias": torch.rand(9)}
     net = load("resnet18", without(weights_of(torchvision.models.resnet18), "fc") | head)
     assert net.layers[-1].name == "layer4.1"
     assert "fc" in net.refused
-
-
-def test_part_of_the_head_replaced(mini, load):
-    probe = {"classifier.6.1.weight": torch.rand(7, 512)}
-    assert load("minivgg16", without(mini, "classifier.6") | probe).layers[-1].name == "fc7"
-    with pytest.raises(ValueError, match=r"unexpected: classifier\.0\.1\.weight"):
-        load("minivgg16", mini | {"classifier.0.1.weight": torch.rand(7, 512)})
 
 
 def test_a_head_without_content_counts_as_missing(mini, load):
@@ -244,31 +203,3 @@ def test_the_convolutions_of_vgg16(lent_weights, read_layers):
     with torch.no_grad():
         for name, position in zip(CONVOLUTIONS, positions, strict=True):
             torch.testing.assert_close(ours[name], plain[: position + 1](x))
-
-
-@pytest.mark.long
-def test_a_linear_probe_of_the_convolutions_of_vgg16(lent_data, lent_weights, tmp_path):
-    """Ten classes of webcam, spatial means: 82 % and 78 % were measured, 67 and 58 % at random."""
-    data = load_dataset("office_caltech10/webcam")
-    net = load_backbone("vgg16", weights=lent_weights / EDGES)
-    layers = ["conv4_3", "conv5_3"]
-    X = extract(data, net, crops="center", layers=layers, store=tmp_path, progress=False)
-    plain = plain_convolutions(lent_weights)
-    p = Preprocessing()
-    with torch.no_grad():
-        pixels = torch.tensor(cut_crops(data[7], "center", p)).permute(0, 3, 1, 2) / 255
-        pixels = (pixels - torch.tensor(p.mean)[:, None, None]) / torch.tensor(p.std)[:, None, None]
-        expected = plain[:30](pixels).mean((2, 3)).numpy()[0]
-    np.testing.assert_allclose(X[7, 512:].to_numpy(), expected, rtol=1e-3, atol=1e-4)
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
-    accuracy = {
-        layer: cross_val_score(
-            classifier,
-            X[:, (X["layer"] == layer).to_numpy()].to_numpy(),
-            data.labels,
-            cv=StratifiedKFold(3),
-        ).mean()
-        for layer in layers
-    }
-    assert 0.80 < accuracy["conv4_3"] < 0.84
-    assert 0.76 < accuracy["conv5_3"] < 0.80

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -42,45 +43,28 @@ def part_of(labels: list[int]) -> Part:
     return Part(np.zeros((len(labels), 3, 1, 1), np.uint8), np.array(labels))
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_accuracies_are_those_of_counting(seed):
+def test_accuracies_are_those_of_counting():
     classes, n_folder = 9, 6
-    labels = np.random.default_rng(seed).integers(0, classes, 40).tolist()
-    scores = scores_of(seed, 40, classes)
-    ranks = [
-        sum(1 for score in row if score > row[label])
-        for row, label in zip(scores.tolist(), labels, strict=True)
-    ]
-
-    def share(best: int, kept: list[bool]) -> float:
-        of = [rank for rank, keep in zip(ranks, kept, strict=True) if keep]
-        return round(sum(rank < best for rank in of) / len(of), 4)
-
-    every, photographs = [True] * 40, [label < n_folder for label in labels]
+    labels = np.random.default_rng(0).integers(0, classes, 40)
+    scores = scores_of(0, 40, classes)
+    ranks = (scores.numpy() > scores.numpy()[range(40), labels][:, None]).sum(1)
+    photographs = labels < n_folder
     assert model_cards._accuracy(scores, part_of(labels), n_folder) == {
-        "top1": share(1, every),
-        "top5": share(5, every),
-        "photographs_top1": share(1, photographs),
-        "photographs_top5": share(5, photographs),
-        "drawn_top1": share(1, [not photograph for photograph in photographs]),
+        "top1": round((ranks < 1).mean(), 4),
+        "top5": round((ranks < 5).mean(), 4),
+        "photographs_top1": round((ranks < 1)[photographs].mean(), 4),
+        "photographs_top5": round((ranks < 5)[photographs].mean(), 4),
+        "drawn_top1": round((ranks < 1)[~photographs].mean(), 4),
     }
     assert "drawn_top1" not in model_cards._accuracy(scores, part_of(labels), classes)
-
-
-def test_fewer_than_five_classes_are_all_among_the_best_five():
-    accuracy = model_cards._accuracy(scores_of(0, 6, 3), part_of([0, 1, 2, 0, 1, 2]), 3)
-    assert accuracy["top5"] == 1
 
 
 def test_the_confusion_counts_every_image_once():
     labels = np.random.default_rng(0).integers(0, 4, 60).tolist()
     scores = scores_of(1, 60, 4)
-    counted: dict[tuple[int, int], int] = {}
-    for row, label in zip(scores.tolist(), labels, strict=True):
-        pair = (label, row.index(max(row)))
-        counted[pair] = counted.get(pair, 0) + 1
-    found = model_cards._confusion(scores, part_of(labels))
-    assert found == [(*pair, n) for pair, n in sorted(counted.items())]
+    pairs = zip(labels, scores.argmax(1).tolist(), strict=True)
+    counted = sorted((*pair, n) for pair, n in Counter(pairs).items())
+    assert model_cards._confusion(scores, part_of(labels)) == counted
 
 
 def test_the_file_holds_the_folded_network_in_half_precision(exported, trained):
@@ -169,8 +153,8 @@ def test_weights_too_large_for_half_precision_are_not_written(trained, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "two words"])
-def test_names_that_are_no_part_of_a_file_name_are_refused(name):
-    with pytest.raises(ValueError, match="a name of letters, digits, - and _"):
-        weights_name(name)
+def test_names_that_are_no_part_of_a_file_name_are_refused():
+    for name in ("", "a/b", "..", "two words"):
+        with pytest.raises(ValueError, match="a name of letters, digits, - and _"):
+            weights_name(name)
     assert weights_name("bundled-living") == "bundled-living"

@@ -14,9 +14,7 @@ from torchvision.transforms._presets import ImageClassification
 from analysis.networks import Preprocessing, load_backbone
 
 
-@pytest.mark.parametrize(
-    "crop", [96, 96.0, np.int64(96), np.uint8(96), np.float32(96), (96, 96), [96, 96.0], (96,)]
-)
+@pytest.mark.parametrize("crop", [96, 96.0, np.uint8(96), np.float32(96), (96, 96), [96, 96.0]])
 def test_squares(crop):
     made = Preprocessing(resize=np.int32(100), crop=crop)
     assert made == Preprocessing(100, 96)
@@ -62,28 +60,17 @@ def test_three_channels(name, values):
 
 @pytest.mark.parametrize(
     "values",
-    [True, "0.5", "abc", None, 0.5, (), (0.5, 0.5), (0.5,) * 4, (0.5, 0.5, nan), (inf, 0.5, 0.5),
-     (True, 0.5, 0.5), ("0.5", 0.5, 0.5), (None, 0.5, 0.5), np.ones(3, bool), np.ones((3, 1)),
-     {"red": 0.5, "green": 0.5, "blue": 0.5}],
+    [True, "abc", None, 0.5, (), (0.5, 0.5), (0.5,) * 4, (0.5, 0.5, nan), (inf, 0.5, 0.5),
+     (True, 0.5, 0.5), ("0.5", 0.5, 0.5), np.ones(3, bool), np.ones((3, 1)),
+     {"red": 0.5, "green": 0.5, "blue": 0.5}, (-0.2, 0.5, 0.5)],
 )  # fmt: skip
-@pytest.mark.parametrize("name", ["mean", "std"])
-def test_what_are_no_three_channels(name, values):
-    with pytest.raises(
-        ValueError, match=rf"^expected 3 values of {name} \(red, green, blue\), got"
-    ):
-        Preprocessing(**{name: values})
-
-
-@pytest.mark.parametrize("mean", [(123.675, 116.28, 103.53), (-0.1, 0.5, 0.5), (0.5, 0.5, 1.01)])
-def test_means_of_other_scales(mean):
-    with pytest.raises(ValueError, match=r"mean of values in \[0, 1\].*divide .* by 255"):
-        Preprocessing(mean=mean)
-
-
-@pytest.mark.parametrize("std", [(0, 1, 1), (0.2, -0.2, 0.2)])
-def test_standard_deviations_are_positive(std):
-    with pytest.raises(ValueError, match="positive values of std"):
-        Preprocessing(std=std)
+def test_what_are_no_three_channels(values):
+    for name in ("mean", "std"):
+        with pytest.raises(ValueError, match=r"(?s)^expected 3 values \(red, .* 0 to 255 by 255"):
+            Preprocessing(**{name: values})
+    for given in ({"mean": (123.675, 116.28, 103.53)}, {"std": (0, 1, 1)}):
+        with pytest.raises(ValueError, match=r"(?s)^expected 3 values \(red, .* 0 to 255 by 255"):
+            Preprocessing(**given)
 
 
 def test_the_presets_of_torchvision():
@@ -101,9 +88,3 @@ def test_the_presets_of_torchvision():
     nearest = ImageClassification(crop_size=64, interpolation=InterpolationMode.NEAREST)
     with pytest.raises(ValueError, match="unknown interpolation 'nearest'"):
         Preprocessing.from_torchvision(nearest)
-
-
-def test_a_network_sees_the_square(random_backbone):
-    net = load_backbone("minivgg16", weights="random", preprocess=Preprocessing(72.0, (64, 64)))
-    assert net.preprocessing == random_backbone("minivgg16").preprocessing
-    assert net.layers == random_backbone("minivgg16").layers

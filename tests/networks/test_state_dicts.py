@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from analysis.networks import load_backbone
 from analysis.networks.minivgg import minivgg16
@@ -53,14 +51,8 @@ def trained() -> dict:
     return optimiser.state_dict()
 
 
-CONTAINERS = (
-    "net", "model", "model_state_dict", "state_dict", "ema", "teacher", "params", "weights",
-    "module", "my_own_name", "0", "network.backbone",
-)  # fmt: skip
-PREFIXES = (
-    "module.", "model.", "backbone.", "encoder.", "net.", "network.", "_orig_mod.", "teacher.",
-    "base_model.", "module._orig_mod.", "model.module.backbone.", "0.", "a.b.c.d.",
-)  # fmt: skip
+CONTAINERS = ("net", "state_dict", "ema", "teacher", "module", "0", "network.backbone")
+PREFIXES = ("module.", "model.", "_orig_mod.", "module._orig_mod.", "model.module.backbone.", "0.")
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -73,12 +65,10 @@ def test_whatever_the_container_is_called(container, tmp_path):
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_whatever_the_prefix_is(prefix, tmp_path):
     extra = {"loss.weight": torch.rand(5), "criterion.centers": torch.rand(5, 512)}
-    net = loaded(
-        {"state_dict": prefixed(prefix) | extra, "optimizer_states": [trained()]}, tmp_path
-    )
+    content = {"state_dict": prefixed(prefix) | extra, "optimizer_states": [trained()]}
+    net = loaded(content, tmp_path)
     assert holds(net, STATE)
     assert net.provenance["part_of_file"] == f"state_dict.{prefix}".rstrip(".")
-    assert holds(loaded(prefixed(prefix), tmp_path), STATE)
 
 
 LIGHTNING = {
@@ -93,20 +83,15 @@ LIGHTNING = {
     [
         {**LIGHTNING, "state_dict": prefixed("model.") | {"loss.weight": torch.rand(5)}},
         {"train": {"run": [{"best": {"net": prefixed("module.")}}]}, "loss": torch.rand(3)},
-        [1, "x", OrderedDict(STATE), None],
-        (STATE, trained()),
         {"args": argparse.Namespace(lr=0.1, arch="vgg"), "model": STATE},
         {name.replace("features.", "features.module."): value for name, value in STATE.items()},
         prefixed("_fsdp_wrapped_module."),
         {"n_averaged": torch.tensor(3), **prefixed("module.")},
         {**STATE, "num_updates": torch.tensor(7), "decay": torch.tensor(0.99)},
-        {**STATE, "features.0.num_batches_tracked": torch.tensor(7)},
         {**STATE, "loss_fn.weight": torch.rand(5), "train_metric.sum": torch.rand(5)},
         {"backbone": STATE, "projector.0.weight": torch.rand(9, 9), "queue": torch.rand(9, 9)},
-        {"a": STATE, "b": STATE},
         {"last": STATE, "best": {name: value.clone() for name, value in STATE.items()}},
         {name: value.double() for name, value in STATE.items()},
-        {name: nn.Parameter(value) for name, value in STATE.items()},
     ],
 )  # fmt: skip
 def test_what_lies_beside_the_weights_is_left_alone(content, tmp_path):
@@ -129,8 +114,6 @@ def test_suffixes(name, tmp_path, monkeypatch):
     ("plain", "averaged"),
     [
         ("model", "model_ema"),
-        ("state_dict", "state_dict_ema"),
-        ("model", "ema.module"),
         ("student.backbone", "teacher.backbone"),
         ("state_dict.model", "state_dict.ema_model.module"),
         ("net", "swa_net"),
@@ -144,9 +127,7 @@ def test_averaged_weights_are_taken_and_named(plain, averaged, tmp_path):
         assert net.provenance["part_of_file"] == averaged
 
 
-@pytest.mark.parametrize(
-    "names", [("encoder_q", "encoder_k"), ("online", "target"), ("ema", "model_ema"), ("a", "b")]
-)
+@pytest.mark.parametrize("names", [("encoder_q", "encoder_k"), ("ema", "model_ema")])
 def test_what_fits_equally_well_is_refused(names, tmp_path):
     content = {names[0]: STATE, names[1]: OTHER}
     with pytest.raises(ValueError, match=rf"several sets .* {names[0]}, {names[1]}\. Save the one"):
@@ -162,26 +143,11 @@ def test_the_part_with_most_of_the_names_is_taken(tmp_path):
     assert net.provenance["part_of_file"] == "model"
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_weights_of_another_width_do_not_count(order, tmp_path):
-    """A teacher of the same names, that is another network."""
-    wide = {name: torch.cat([value, value], dim=-1) for name, value in OTHER.items()}
-    content = dict([("teacher", wide), ("student", STATE)][::order])
-    assert holds(loaded(content, tmp_path), STATE)
-
-
-def test_numbers_of_classes_do_not_decide(tmp_path):
-    content = {"student": STATE, "pretrained": drawn(7, n_classes=226)}
-    with pytest.raises(ValueError, match="several sets"):
-        loaded(content, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         (lambda s: s | {"features.0.gamma": torch.rand(16)}, r"1 unexpected: features\.0\.gamma"),
         (lambda s: s | {"stem.weight": torch.rand(3, 3)}, r"1 unexpected: stem\.weight"),
-        (lambda s: s | {"features.1.weight": torch.rand(16)}, r"1 unexpected: features\.1\.weight"),
         (lambda s: s | {"classifier.0.weight": torch.rand(512, 9)}, "1 of another shape"),
     ],
 )
@@ -189,12 +155,6 @@ def test_numbers_of_classes_do_not_decide(tmp_path):
 def test_what_may_change_the_network_is_refused(change, match, prefix, tmp_path):
     with pytest.raises(ValueError, match=match):
         loaded(prefixed(prefix, change(STATE)), tmp_path)
-
-
-def test_swa_of_pytorch(tmp_path):
-    module = minivgg16(5)
-    module.load_state_dict(STATE)
-    assert holds(loaded(AveragedModel(module).state_dict(), tmp_path), STATE)
 
 
 def test_running_statistics_are_weights_and_counters_are_not(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from torch import nn
 
 from analysis.networks import training
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING
-from analysis.networks.training import Recipe, centre, measure, pretrain
+from analysis.networks.training import FineTuning, Recipe, centre, measure, pretrain
 
 TASK = small_task()
 RECIPE = Recipe(epochs=2, batch_size=4)  # six steps, the fewest
@@ -26,12 +26,9 @@ def trained(tmp_path_factory):
     return folder, pretrain(TASK, folder, RECIPE, seed=3)
 
 
-def weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
 def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+    state = other.state_dict()
+    return all(torch.equal(value, state[name]) for name, value in one.state_dict().items())
 
 
 def test_loss_and_scores_are_those_of_the_images_one_by_one(monkeypatch):
@@ -39,10 +36,7 @@ def test_loss_and_scores_are_those_of_the_images_one_by_one(monkeypatch):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3), nn.Dropout(0.9))
     loss, scores = measure(module, TASK.val)
-    mean, std = (
-        torch.tensor(values).reshape(1, 3, 1, 1)
-        for values in (MINIVGG_PREPROCESSING.mean, MINIVGG_PREPROCESSING.std)
-    )
+    mean, std = training._channel_statistics(MINIVGG_PREPROCESSING)
     surprises = []
     for image, label, found in zip(TASK.val.images, TASK.val.labels, scores, strict=True):
         (expected,) = module(centre(torch.from_numpy(image)[None], mean, std))
@@ -114,30 +108,10 @@ def test_only_matrices_and_filters_decay(tmp_path):
         assert decay[id(parameter)] == (RECIPE.weight_decay if parameter.ndim > 1 else 0), name
 
 
-def test_the_learning_rate_rises_over_a_fifth_of_the_steps_and_falls_as_a_cosine():
-    epochs, top = 20, 0.3  # of three steps
-    trainer = training.Pretraining(TASK, Recipe(epochs=epochs, batch_size=4, learning_rate=top), 0)
-    steps, peak = 60, 11
-
-    def between(start: float, end: float, share: float) -> float:
-        return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-    for step in range(steps):
-        expected = (
-            between(top / 25, top, step / peak)
-            if step <= peak
-            else between(top, top / 25 / 1e4, (step - peak) / (steps - 1 - peak))
-        )
-        found = [group["lr"] for group in trainer.optimiser.param_groups]
-        assert found == pytest.approx([expected] * 2, rel=1e-6)
-        trainer.optimiser.step()
-        trainer.schedule.step()
-
-
-def test_bfloat16_keeps_weights_and_scores_in_float32(tmp_path):
-    run = pretrain(TASK, tmp_path, replace(RECIPE, precision="bfloat16"))
-    assert {value.dtype for value in run.module.parameters()} == {torch.float32}
-    assert measure(run.module, TASK.val)[1].dtype == torch.float32
+def test_bfloat16_keeps_weights_and_scores_in_float32():
+    trainer = training.Pretraining(TASK, replace(RECIPE, precision="bfloat16"), 0)
+    assert trainer.scores(torch.arange(2), torch.Generator()).dtype == torch.float32
+    assert {value.dtype for value in trainer.module.parameters()} == {torch.float32}
 
 
 def test_a_loss_out_of_bounds_ends_the_run_and_leaves_no_half_of_anything(tmp_path):
@@ -164,25 +138,21 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("seed", [0, 2**40 - 1])
-def test_the_seeds_of_the_range_can_be_drawn_from(seed):
-    torch.Generator().manual_seed((seed << 20) + 2**20 - 1)
-
-
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
-        ({"epochs": 0}, "epochs >= 1 and batch_size >= 2, got 0 and 128"),
-        ({"batch_size": 1}, "epochs >= 1 and batch_size >= 2, got 40 and 1"),
-        ({"learning_rate": 0}, "learning_rate > 0 and weight_decay >= 0, got 0 and 0.0005"),
+        ({"epochs": 0}, "epochs >= 1 and batch_size >= 2, got 0 and"),
+        ({"batch_size": 1}, "epochs >= 1 and batch_size >= 2, got .* and 1"),
         ({"learning_rate": math.nan}, "learning_rate > 0"),
-        ({"weight_decay": -1}, "weight_decay >= 0, got 0.05 and -1"),
+        ({"weight_decay": -1}, "weight_decay >= 0, got .* and -1"),
         ({"momentum": 1}, "expected 0 <= momentum < 1, got 1"),
         ({"label_smoothing": -0.1}, "expected 0 <= label_smoothing < 1, got -0.1"),
         ({"dropout": 1}, "expected 0 <= dropout < 1, got 1"),
         ({"precision": "float16"}, "unknown precision 'float16'; known: float32, bfloat16"),
     ],
 )
-def test_a_recipe_that_cannot_work_is_refused(given, told):
-    with pytest.raises(ValueError, match=told):
-        Recipe(**given)
+def test_a_recipe_that_cannot_work_is_refused(given, message):
+    for recipe in (Recipe, FineTuning):
+        if given.keys() <= {field.name for field in fields(recipe)}:
+            with pytest.raises(ValueError, match=message):
+                recipe(**given)
