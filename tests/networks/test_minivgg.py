@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 import torchvision
 from hypothesis import given, settings
@@ -67,3 +68,8 @@ def test_folding_leaves_the_trained_network_and_the_random_state_alone():
     assert trained.training
     assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_network_without_normalisation_is_refused():
+    with pytest.raises(ValueError, match="after each of 15 layers, found 0"):
+        fold_batch_norm(minivgg16(5))
