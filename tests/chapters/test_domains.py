@@ -32,8 +32,9 @@ def render(label, index, *, stream=0, seed=0, style="clean"):
 
 
 def drawn(name, per_class=2, **options):
-    parts = [drawing(render, label, per_class, **options) for label in range(2)]
-    return replace(grey(name, 0, per_class=per_class), source=DrawnImages.of(name, parts))
+    parts = tuple(drawing(render, label, per_class, **options) for label in range(2))
+    source = DrawnImages(name, parts, np.arange(2 * per_class))
+    return replace(grey(name, 0, per_class=per_class), source=source)
 
 
 def pairs(*datasets, **options):
