@@ -424,20 +424,6 @@ def binned_columns(
 
 
 @jit
-def range_columns(X: Array, first: int, last: int, low: Array, high: Array, nan: Array) -> None:
-    """Widen ``low`` and ``high`` by the features ``first`` to ``last`` of X, and count NaN."""
-    for i in range(X.shape[0]):
-        for j in range(first, last):
-            value = X[i, j]
-            if value < low[j]:
-                low[j] = value
-            if value > high[j]:
-                high[j] = value
-            if value != value:
-                nan[j] += 1
-
-
-@jit
 def count_columns(
     X: Array, first: int, last: int, ends: Any, labels: Array, tables: Array, outside: Array
 ) -> None:

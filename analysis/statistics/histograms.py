@@ -26,8 +26,8 @@ do, keep it as small as the shard itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -37,7 +37,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.data.images import checked_labels
-from analysis.statistics._kernels import count_columns, range_columns, table_columns
+from analysis.statistics._kernels import count_columns, table_columns
 from analysis.statistics.blocks import (
     bounds_of,
     conform,
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
-
-_MOST_IMAGES = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +95,8 @@ class FeatureRanges:
         low, high = np.full(n_features, np.inf), np.full(n_features, -np.inf)
         nan = np.zeros(n_features, np.int64)
         for _, block in image_blocks_of(X):
-
-            def task(first: int, last: int, block: Array = block) -> None:
-                range_columns(block, first, last, low, high, nan)
-
-            run_in_threads(task, len(block), n_features)
+            low, high = np.fmin(low, np.fmin.reduce(block)), np.fmax(high, np.fmax.reduce(block))
+            nan += np.isnan(block).sum(axis=0)
         return cls(low, high, nan, n_images, names)
 
     def merged(self, other: Self) -> Self:
@@ -160,11 +155,7 @@ class ClassHistograms:
 
     @classmethod
     def of(
-        cls,
-        X: ArrayLike | xr.DataArray,
-        labels: ArrayLike,
-        ranges: FeatureRanges,
-        bins: int = 100,
+        cls, X: ArrayLike | xr.DataArray, labels: ArrayLike, ranges: FeatureRanges, bins: int = 100
     ) -> Self:
         """Count the images of X (images, features), read some at a time.
 
@@ -221,16 +212,8 @@ class ClassHistograms:
             self.counts[:, :, at] += other.counts
 
     def distances(self) -> Floats:
-        """Signed distances (classes, features).
-
-        Raises
-        ------
-        ValueError
-            Too many images for exact integers.
-        """
+        """Signed distances (classes, features)."""
         sizes = self.counts.sum(axis=1, dtype=np.int64)
-        if sizes[0].sum() >= _MOST_IMAGES:
-            raise ValueError(f"expected fewer than 2**31 images, got {sizes[0].sum()}")
         n_features, bins, n_classes = self.counts.shape
         D = np.empty((n_classes, n_features))
 
@@ -305,14 +288,14 @@ def signed_ks_of_shards(
             )
     starts = np.cumsum([0, *(len(shard) for shard in parts)]).tolist()
     classes, members, _ = classes_of(labels, starts[-1])
-    ranges = reduce(FeatureRanges.merged, _map(client, _ranges, map(_Shard, parts, starts)))
+    ranges = reduce(FeatureRanges.merged, _map(client, _ranges, ((part, None) for part in parts)))
     ranges.require_finite()
     D = np.empty((classes.size, ranges.low.size))
     for first, last in feature_groups(parts[0], bins, classes.size):
         total = ClassHistograms.empty(np.arange(classes.size), last - first, bins)
         count = partial(_histograms, ranges=ranges.part(first, last), bins=bins)
         counting = (
-            _Shard(part[:, first:last], start, members[start : start + len(part)])
+            (part[:, first:last], members[start : start + len(part)])
             for part, start in zip(parts, starts, strict=False)
         )
         for counts in _map(client, count, counting):
@@ -338,29 +321,21 @@ def feature_groups(X: Conforming, bins: int, n_classes: int) -> list[tuple[int, 
     return list(pairwise([*range(0, X.shape[1], most), X.shape[1]]))
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """Images and, for counting, the classes that they belong to; number of the first one."""
-
-    X: Conforming
-    first: int
-    members: Array | None = None
+def _ranges(shard: tuple[Conforming, None]) -> FeatureRanges:
+    return FeatureRanges.of(shard[0])
 
 
-def _ranges(shard: _Shard) -> FeatureRanges:
-    return FeatureRanges.of(shard.X)
+def _histograms(
+    shard: tuple[Conforming, Array], *, ranges: FeatureRanges, bins: int
+) -> ClassHistograms:
+    return ClassHistograms.of(*shard, ranges, bins)
 
 
-def _histograms(shard: _Shard, *, ranges: FeatureRanges, bins: int) -> ClassHistograms:
-    assert shard.members is not None
-    return ClassHistograms.of(shard.X, shard.members, ranges, bins)
-
-
-def _map(client: Client | None, function: Any, shards: Iterator[_Shard]) -> Iterator[Any]:
+def _map(client: Client | None, function: Any, shards: Iterable[Any]) -> Iterator[Any]:
+    """Apply a function to images with their classes, on workers if there are some."""
     if client is None:
         return map(function, shards)
-    lean_shards = (replace(shard, X=lean(require_lazy(shard.X))) for shard in shards)
-    return on_workers(client, function, lean_shards)
+    return on_workers(client, function, ((lean(require_lazy(X)), y) for X, y in shards))
 
 
 def _cut(

@@ -206,8 +206,6 @@ def as_bits(block: NDArray[Any]) -> NDArray[Any]:
 
 def code_type(n_images: int) -> type[np.uint16] | type[np.uint32]:
     """Narrowest unsigned type for the codes of so many images."""
-    if n_images >= 2**31:
-        raise ValueError(f"expected fewer than 2**31 images, got {n_images}")
     return np.uint16 if n_images <= _SHORT_CODES else np.uint32
 
 

@@ -194,10 +194,10 @@ def relative_change(before: npt.ArrayLike, after: npt.ArrayLike) -> npt.NDArray[
     """
     X = np.asarray(before, dtype=np.float64)
     Y = np.asarray(by_name(after, feature_names(before), "the features after"), dtype=np.float64)
-    if X.ndim != 2 or X.shape != Y.shape:
-        raise ValueError(f"expected two arrays of one shape (n, f), got {X.shape} and {Y.shape}")
-    if len(X) < 2:
-        raise ValueError(f"expected at least two images to compare with, got {len(X)}")
+    if X.ndim != 2 or X.shape != Y.shape or len(X) < 2:
+        raise ValueError(
+            f"expected two arrays of one shape (n, f), n at least two, got {X.shape} and {Y.shape}"
+        )
     between = pdist(X).mean()
     if between == 0:
         raise ValueError("all images have the same features: there is no distance to compare with")

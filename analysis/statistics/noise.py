@@ -358,10 +358,7 @@ class MeasuredNoise(NamedTuple):
 
 
 def measure_noise(
-    X: xr.DataArray,
-    labels: ArrayLike,
-    n_shuffles: int = 5,
-    seed: int = 0,
+    X: xr.DataArray, labels: ArrayLike, n_shuffles: int = 5, seed: int = 0
 ) -> MeasuredNoise:
     """Measure distances, noise and thresholds of a dataset together.
 

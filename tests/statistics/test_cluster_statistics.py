@@ -115,8 +115,7 @@ def fatal(folder: Path, kills: int):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(m, marks=[] if m == "thresholds" else pytest.mark.long) for m in MEASURES],
+    "name", [pytest.param(m, marks=[] if m == "thresholds" else pytest.mark.long) for m in MEASURES]
 )
 def test_a_killed_worker_changes_nothing(name, client, tmp_path, withstood):
     expected = MEASURES[name](xr.DataArray(values(), dims=("image", "feature")), LABELS)
