@@ -218,6 +218,7 @@ class Network:
     preprocessing: Preprocessing
     imagenet: str  # address of the weights, or ""
     card: NetworkCard | None
+    others: tuple[str, ...] = ()  # addresses of weights that were not learnt from ImageNet alone
 
 
 def find_network(name: str, weights: str = "") -> Network:
@@ -252,8 +253,8 @@ def find_network(name: str, weights: str = "") -> Network:
     published = [*models.get_model_weights(name)]
     alone = [entry for entry in published if entry.name == "IMAGENET1K_V1"]
     named = [entry for entry in published if entry.url.endswith(f"/{Path(weights).name}")]
-    smallest = min(published, key=lambda entry: entry.transforms().crop_size[0])
-    preprocessing = Preprocessing.from_torchvision([*named, *alone, smallest][0].transforms())
+    by_size = sorted(published, key=lambda entry: entry.transforms().crop_size[0])
+    preprocessing = Preprocessing.from_torchvision([*named, *alone, *by_size][0].transforms())
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         options |= _AUXILIARY
@@ -266,6 +267,7 @@ def find_network(name: str, weights: str = "") -> Network:
         preprocessing,
         alone[0].url if alone else "",
         NETWORKS.get(name),
+        () if alone else tuple(entry.url for entry in by_size),
     )
 
 
@@ -333,9 +335,10 @@ def weights_file(
 def _published_file(network: Network, progress: bool) -> Path:
     prefix = re.search(r"-([0-9a-f]{8,})\.pth$", network.imagenet)
     if prefix is None:
+        others = f"; weights trained on more than ImageNet: {' and '.join(network.others)}"
         raise ValueError(
             f"no ImageNet weights (IMAGENET1K_V1) of {network.name} are published; pass "
-            "weights='random' or the path of a file"
+            f"weights='random' or the path of a file{others if network.others else ''}"
         )
     return retrieve(network.imagenet, sha256_prefix=prefix[1], progress=progress)
 

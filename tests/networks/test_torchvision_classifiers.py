@@ -87,3 +87,10 @@ def test_published_files_bring_their_preprocessing(name, file, side, resize):
         with torch.device("meta"):
             parameters = sum(p.numel() for p in network.build().parameters())
         assert parameters == published[0].meta["num_params"]
+
+
+def test_weights_of_another_source_are_not_called_imagenet(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERBOOK_WEIGHTS", str(tmp_path))
+    for name in ("vit_h_14", "regnet_y_128gf"):
+        with pytest.raises(ValueError, match=rf"more than ImageNet: https://.*{name}_lc"):
+            load_backbone(name)
