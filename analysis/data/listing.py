@@ -32,8 +32,6 @@ class Listing:
         Position of each file's class in ``classes``.
     classes : tuple of str
         Class names.
-    absent : int
-        Files that the dataset's own index names and that are not there.
     left_out : tuple of (str, str)
         Relative path of what looks like an image and belongs to no class or is in a format that is
         not read, and why it is left out.
@@ -43,7 +41,6 @@ class Listing:
     files: tuple[str, ...]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
-    absent: int = 0
     left_out: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -159,7 +156,7 @@ def class_folders(root: Path) -> Listing:
 
 
 def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[str]) -> Listing:
-    """Files and labels as a dataset's own index gives them; files that are not there are counted.
+    """Files and labels as a dataset's own index gives them; files that are not there are left out.
 
     Raises
     ------
@@ -184,7 +181,6 @@ def by_index(root: Path, entries: Iterable[tuple[str, int]], classes: Iterable[s
         files=tuple(file for file, _ in there),
         labels=tuple(label for _, label in there),
         classes=classes,
-        absent=len(listed) - len(there),
     )
 
 
