@@ -15,9 +15,6 @@ from typer.core import TyperGroup
 
 from analysis import cli
 
-__all__ = ["app"]
-
-
 _STOPPED = "Stopped. Nothing half-written stays; the same command goes on with what is finished."
 _DISK_FULL = "Make room on the disk and run the command again: it continues with what is finished."
 

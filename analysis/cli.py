@@ -13,17 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = [
-    "dks",
-    "extract",
-    "fine_tune",
-    "print_table",
-    "printable",
-    "report",
-    "study",
-    "warn_printably",
-]
-
 Dataset = Annotated[
     str,
     typer.Argument(

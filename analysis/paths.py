@@ -20,18 +20,6 @@ from uuid import uuid4
 
 import pooch
 
-__all__ = [
-    "data_download_root",
-    "data_roots",
-    "drawn_root",
-    "home",
-    "results_root",
-    "store_root",
-    "weights_download_root",
-    "weights_roots",
-    "written_whole",
-]
-
 
 def home() -> Path:
     """Folder of everything that Layerbook keeps between runs."""

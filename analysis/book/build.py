@@ -42,8 +42,6 @@ from analysis.data.readers import absolute_name
 
 Result = TypeVar("Result")
 
-__all__ = ["BookError", "build_book"]
-
 logger = logging.getLogger(__name__)
 
 _TABLES = "tables"

@@ -38,26 +38,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.book.evidence import CONV, FC, Evidence, gather_evidence, table_of_measures
+from analysis.book.evidence import CONV, FC, Evidence
 from analysis.chapters import split_network
 from analysis.statistics import fit_threshold_to_size
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
     from pandas.io.formats.style_render import CSSDict
-
-__all__ = [
-    "CLAIMS",
-    "PAPER_DATASETS",
-    "Claim",
-    "Finding",
-    "check_claims",
-    "gather_evidence",
-    "lacking_table",
-    "table_of_measures",
-    "verdict_counts",
-    "verdict_table",
-]
 
 Verdict = Literal["holds", "fails", "cannot be tested"]
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["ALL", "CONV", "FC", "Evidence", "gather_evidence", "table_of_measures"]
-
 CONV, FC, ALL = KINDS["conv"], KINDS["fc"], "all"
 """The parts of an embedding."""
 

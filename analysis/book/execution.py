@@ -31,21 +31,6 @@ import analysis
 from analysis.book.kernels import Kernels, in_stoppable_threads
 from analysis.statistics.blocks import processors
 
-__all__ = [
-    "NotebookError",
-    "check_parameters",
-    "environment_hash",
-    "execution_key",
-    "find_execution",
-    "make_publishable",
-    "module_hashes",
-    "one_at_a_time",
-    "read_json",
-    "remove_leftovers",
-    "run_notebook",
-    "run_notebooks",
-]
-
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone
 
-__all__ = ["distance_table", "measure_distances", "write_zarr"]
-
 
 def measure_distances(
     data: ImageDataset, net: Backbone, path: Path, *, crops: str = "ten", progress: bool = True

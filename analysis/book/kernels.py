@@ -26,8 +26,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
-__all__ = ["Kernels", "in_stoppable_threads"]
-
 Result = TypeVar("Result")
 
 LIBRARIES = (

@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from analysis.chapters import Study
     from analysis.networks import Backbone, Layer
 
-__all__ = [
-    "benchmarks_page",
-    "datasets_page",
-    "faults_page",
-    "findings",
-    "minutes_by_notebook",
-    "networks_page",
-    "study_facts",
-]
-
 _NUMBERS = {
     "Images",
     "Classes",

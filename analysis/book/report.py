@@ -48,35 +48,6 @@ if TYPE_CHECKING:
 
     from analysis.data import ImageDataset
 
-__all__ = [
-    "ALTERNATIVES_AS",
-    "EMBEDDING",
-    "MUCH_BROKEN",
-    "NOTEBOOK",
-    "Advice",
-    "DatasetStudy",
-    "Report",
-    "advise",
-    "broken_files",
-    "code_block",
-    "identical_files",
-    "image_pairs",
-    "lines_to_reuse",
-    "pairs_by_class",
-    "paragraph",
-    "readable",
-    "refuse_unusable",
-    "report_dataset",
-    "save_embedding",
-    "single_page",
-    "strongest_of_classes",
-    "warning_boxes",
-    "warnings_of",
-    "what_was_read",
-    "with_paths",
-    "write_broken",
-]
-
 
 @dataclass
 class DatasetStudy(Study):

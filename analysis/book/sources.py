@@ -9,8 +9,6 @@ from typing import Any
 
 import yaml
 
-__all__ = ["GENERATED_PAGES", "BookSources", "find_sources"]
-
 GENERATED_PAGES = ("datasets", "networks", "benchmarks", "faults")
 _PACKAGE = Path(__file__).parents[1]
 

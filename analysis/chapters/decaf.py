@@ -40,29 +40,12 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone
 
-__all__ = [
-    "CONTROLS",
-    "LAYERS",
-    "best_of",
-    "control_features",
-    "decaf_facts",
-    "flattened_features",
-    "layer_features",
-    "layers_beside_paper",
-    "measure_layers",
-    "measure_others",
-    "other_features",
-    "semantic_maps",
-    "subject_of",
-    "time_networks",
-    "words_of",
-]
-
 Array = NDArray[Any]
 
 CROPS = "whole"
 MOST_VALUES = 450_000_000
 """Images × values of a flattened layer, at most: 1.8 GB."""
+_AT_ONCE = 2**19  # values per image of layers that one pass gives: 2 MB
 WORDS_FROM = 1000
 """Reference images that 1,024 visual words are learnt from."""
 FEW_WORDS = 256
@@ -129,16 +112,22 @@ def flattened_features(study: Study, dataset: str, spec: str) -> dict[str, xr.Da
     from analysis.features import extract  # loads PyTorch
 
     data, net = study.data(dataset), study.backbone(spec)
-    names = [
-        layer.name
-        for layer in net.layers
-        if layer.spatial is not None
-        and len(data) * layer.units * int(np.prod(layer.spatial)) <= MOST_VALUES
-    ]
-    if not names:
-        return {}
-    X = extract(data, net, crops=CROPS, layers=names, pooling="none", progress=False)
-    return {f"{name}, flattened": one_layer(X, name) for name in names}
+    groups: list[list[str]] = []
+    held = _AT_ONCE  # values per image of the last group
+    for layer in net.layers:
+        values = layer.units * int(np.prod(layer.spatial or 0))
+        if not 0 < len(data) * values <= MOST_VALUES:
+            continue
+        if held + values > _AT_ONCE:
+            groups.append([])
+            held = 0
+        groups[-1].append(layer.name)
+        held += values
+    found: dict[str, xr.DataArray] = {}
+    for names in groups:
+        X = extract(data, net, crops=CROPS, layers=names, pooling="none", progress=False)
+        found |= {f"{name}, flattened": one_layer(X, name) for name in names}
+    return found
 
 
 def control_features(

@@ -34,8 +34,6 @@ from analysis.data import ImageDataset
 from analysis.data.drawn import DrawnImages
 from analysis.data.images import hashing_threads
 
-__all__ = ["DomainPair", "compare_domains", "domain_pairs", "named_labels", "pairs_of"]
-
 NO_PAIRS = (
     "This chapter learns from one dataset and is tested on another with the same classes, seen "
     "otherwise. This study has no two such datasets. Name another one whose classes have exactly "

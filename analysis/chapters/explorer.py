@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from analysis.chapters.study import Study
 
-__all__ = ["Explorer", "marked_classes"]
-
 
 def marked_classes(
     study: Study, table: pd.DataFrame, *, n_crops: int = 9, n_samples: int = 4

@@ -72,28 +72,6 @@ if TYPE_CHECKING:
     from analysis.chapters.study import Study
     from analysis.networks import Backbone, FineTuned
 
-__all__ = [
-    "above_noise",
-    "before_and_after",
-    "beside_paper",
-    "blocks_of",
-    "choose",
-    "compare_alignments",
-    "describe_pairs",
-    "describe_tuned",
-    "measure_at_one_size",
-    "measure_fusion",
-    "measure_others",
-    "measure_sensitivity",
-    "pair_to_show",
-    "paper_over_global",
-    "points_over_global",
-    "pooled",
-    "read_pairs",
-    "state_fusion",
-    "state_pairs",
-]
-
 CROPS = "whole"
 N_BLOCKS = 3
 N_COMPONENTS = 256

@@ -36,23 +36,6 @@ if TYPE_CHECKING:
     from analysis.chapters.study import Study
     from analysis.data import ImageDataset
 
-__all__ = [
-    "MEANS",
-    "NEIGHBOURS",
-    "SURF",
-    "beside_paper",
-    "domain_maps",
-    "measure_neighbours",
-    "measure_office",
-    "office_by_pair",
-    "pair_to_show",
-    "published_pairs",
-    "state_neighbours",
-    "state_office",
-    "state_tasks",
-    "summarise_office",
-]
-
 SURF = "SURF"
 N_TARGET = 3
 _IMAGES = 300  # of a domain, at most, in a map

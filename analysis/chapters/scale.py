@@ -37,20 +37,6 @@ from analysis.features.store import CHUNK_BYTES, block_rows
 from analysis.statistics.blocks import BLOCK_VALUES, bounds_of
 from analysis.statistics.histograms import feature_groups
 
-__all__ = [
-    "STAGES",
-    "Rates",
-    "Run",
-    "by_workers",
-    "facts",
-    "in_units",
-    "layout_of",
-    "plan",
-    "rates_table",
-    "read_rates",
-    "sizes",
-]
-
 BYTES = 4
 """Of a value, before compression."""
 

@@ -36,16 +36,6 @@ if TYPE_CHECKING:
     from analysis.features import UnitAtlas
     from analysis.networks import Backbone
 
-__all__ = [
-    "PARAMETERS",
-    "Pair",
-    "Study",
-    "as_names",
-    "read_study",
-    "refuse_unknown_parameters",
-    "split_network",
-]
-
 PARAMETERS = (
     "title",
     "datasets",

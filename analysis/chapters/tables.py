@@ -26,28 +26,6 @@ from analysis.statistics.distributions import KINDS
 if TYPE_CHECKING:
     from analysis.chapters.study import Study
 
-__all__ = [
-    "BEST_LAYERS",
-    "CONTRASTS",
-    "COSTS_OF_SETS",
-    "DISTANCE_OR_DISCOVERY",
-    "EXPECTED_BY_LAW",
-    "LOSSES",
-    "THRESHOLDS",
-    "TOTAL_LOSSES",
-    "SafeHtml",
-    "caveats",
-    "describe_datasets",
-    "describe_layers",
-    "describe_networks",
-    "describe_overlaps",
-    "overlap_of",
-    "save_table",
-    "sectioned",
-    "slug",
-    "write_csv",
-]
-
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

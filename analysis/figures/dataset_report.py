@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
     Picture = Image.Image | NDArray[Any]
 
-__all__ = [
-    "ImagePair",
-    "plot_alternatives",
-    "plot_beyond",
-    "plot_image_pairs",
-    "plot_kept_by_class",
-]
-
 _BAR = 0.27  # inches
 _NAME = 28  # characters
 _SIDE = 256  # pixels of a picture

@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = [
-    "SemanticMap",
-    "plot_layer_accuracies",
-    "plot_module_times",
-    "plot_semantic_maps",
-    "plot_size_curve",
-]
-
 _LOOKS: dict[tuple[str, bool], dict[str, Any]] = {
     (classifier, dropout): look | ({"linestyle": ":", "mfc": "white"} if dropout else {})
     for classifier, look in (

@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
     from analysis.statistics import FeatureClassPair
 
-__all__ = [
-    "plot_calibration",
-    "plot_disagreements",
-    "plot_discoveries",
-    "plot_lost_resolution",
-    "plot_measures",
-]
-
 NAMES = {
     "kullback_leibler": "Kullback-Leibler",
     "bhattacharyya": "Bhattacharyya",

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["DomainMap", "plot_domain_accuracies", "plot_domain_maps"]
-
 _TRAININGS = {
     "S": ("the source", PALETTE[0], MARKERS[0]),
     "S, unlabelled T": ("the source, target without labels", PALETTE[5], MARKERS[3]),

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     Picture = Image.Image | NDArray[Any]
 
-__all__ = ["MarkedClass", "plot_marked_classes", "plot_shared_absence"]
-
 # Inches, but for the last of each pair: characters of a line, points of its font.
 _LABEL, _CHARACTERS = 1.62, 24
 _LINE, _POINTS = 0.145, 8

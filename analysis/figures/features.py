@@ -36,15 +36,6 @@ if TYPE_CHECKING:
 
     Picture = Image | NDArray[Any]
 
-__all__ = [
-    "plot_activation_maps",
-    "plot_change_by_layer",
-    "plot_one_shot_by_layer",
-    "plot_pictures",
-    "plot_samples",
-    "plot_strongest_patches",
-]
-
 BOX_COLOUR = PALETTE[4]
 LABEL = 1.1  # inches of a row's name
 _LABEL = 1.5  # inches of a dataset's name

@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = [
-    "DomainPlanes",
-    "plot_against_global",
-    "plot_alignment",
-    "plot_choices",
-    "plot_runs",
-    "plot_sensitivity",
-]
-
 _DIVERGING = "PuOr"
 _DOMAINS = ((PALETTE[0], MARKERS[0]), (PALETTE[1], MARKERS[3]))
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = ["plot_accuracies", "plot_class_accuracy", "plot_filters", "plot_training"]
-
 ORIGIN_COLOURS = {"photographs": PALETTE[0], "drawn": PALETTE[1]}
 FILTERS_PER_ROW = 16
 LONGEST_NAME = 26  # letters of a class

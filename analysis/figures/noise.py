@@ -26,14 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "plot_expected",
-    "plot_features_beyond",
-    "plot_features_beyond_by_class",
-    "plot_kept_by_layer",
-    "plot_size_fit",
-]
-
 PER_ROW = 2
 SIDES = {"t+": "presence: $t^+$", "t-": "absence: $t^-$"}
 LAWS = {"conditional": "given the feature's ties", "classical": "as if all values differed"}

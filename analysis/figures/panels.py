@@ -25,28 +25,6 @@ if TYPE_CHECKING:
 
     Picture = Image.Image | NDArray[Any]
 
-__all__ = [
-    "Looks",
-    "dataset_legend",
-    "dataset_looks",
-    "heading",
-    "hide_repeated_layers",
-    "in_percent",
-    "legend_below",
-    "look_of",
-    "middle_square",
-    "name_layers",
-    "name_rows",
-    "panel_grid",
-    "panel_rows",
-    "picture_grid",
-    "plot_nothing",
-    "show",
-    "square",
-    "title",
-    "wrapped",
-]
-
 Looks = dict[str, Any]
 """Keywords of a line: its colour and marker."""
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_accuracy_against_size", "plot_kept_layers"]
-
 SINGLE: dict[str, Any] = {"color": "0.6", "marker": "o", "markersize": 3.6}
 LOOKS: dict[str, dict[str, Any]] = {
     "all layers": {"color": PALETTE[0], "marker": "s", "markersize": 5.5},

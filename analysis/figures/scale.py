@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["plot_core_hours", "plot_time_by_workers"]
-
 _APART = 0.13
 """Of a row: markers of networks that take the same stand one below the other."""
 

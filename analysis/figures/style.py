@@ -10,18 +10,6 @@ from typing import Any
 
 import seaborn as sns
 
-__all__ = [
-    "INNER",
-    "MAPS",
-    "MARKERS",
-    "NEUTRAL",
-    "OUTER",
-    "PALETTE",
-    "WIDTH",
-    "literal",
-    "use_style",
-]
-
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Blue, vermilion, green, purple, orange, sky blue, black."""
 

@@ -15,13 +15,18 @@ from analysis.book.claims import (
     CLAIMS,
     PAPER_DATASETS,
     check_claims,
-    gather_evidence,
     lacking_table,
-    table_of_measures,
     verdict_counts,
     verdict_table,
 )
-from analysis.book.evidence import ALL, CONV, FC, Evidence
+from analysis.book.evidence import (
+    ALL,
+    CONV,
+    FC,
+    Evidence,
+    gather_evidence,
+    table_of_measures,
+)
 from analysis.chapters import Pair
 from analysis.data import shuffle_labels
 from analysis.statistics import (

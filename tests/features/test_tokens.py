@@ -11,7 +11,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from analysis.data import load_dataset
 from analysis.features import extract
-from analysis.figures.densities import KINDS as PANELS
+from analysis.figures.distributions import KINDS as PANELS
 from analysis.networks import Preprocessing, load_backbone
 from analysis.statistics.distributions import KINDS
 
