@@ -12,7 +12,7 @@ import pytest
 from analysis.chapters import Study, decaf
 from analysis.data import load_dataset
 from analysis.figures import decaf as figures
-from analysis.transfer.descriptors import kept
+from analysis.transfer.descriptors import words as kept
 from analysis.transfer.published import published_caltech
 
 NETWORK = "minivgg16@random"

@@ -151,13 +151,6 @@ def test_mixtures_are_the_constrained_least_squares_that_they_claim_to_be():
         assert weights.sum() == pytest.approx(1)
 
 
-def test_a_patch_that_is_a_word_weighs_one():
-    words = RNG(1).random((1, 3, 8)).astype(np.float32)
-    np.testing.assert_allclose(mixtures(words[0, 1:2], words), [[0, 1, 0]], atol=1e-2)
-    same = np.repeat(words[:, :1], 3, axis=1)
-    np.testing.assert_allclose(mixtures(words[0, :1], same), np.full((1, 3), 1 / 3))
-
-
 def test_nearest_words_agree_with_all_distances():
     found, words = RNG(2).random((2, 30, 128)).astype(np.float32)
     distances = np.linalg.norm(found[:, None] - words, axis=2)
@@ -291,12 +284,6 @@ def test_gist_finds_the_part_of_the_image():
     image[64:128, 192:] = grating(0, 0.15)[64:128, 192:]
     energy = describe_gist(image).reshape(32, 4, 4).sum(axis=0)
     assert np.unravel_index(energy.argmax(), energy.shape) == (1, 3)
-
-
-def test_gist_does_not_see_brightness_or_contrast_that_a_stretch_undoes():
-    grey = textured(7, 256, 256)[..., 0] / 2.0
-    np.testing.assert_allclose(describe_gist(grey + 20), describe_gist(grey), rtol=1e-3)
-    np.testing.assert_allclose(describe_gist(grey * 2), describe_gist(grey), rtol=1e-3)
 
 
 def test_gist_agrees_with_a_filter_written_as_a_sum_over_frequencies():

@@ -1,9 +1,9 @@
 from .gradients import gist as gist
 from .gradients import hog as hog
-from .kept import DESCRIPTORS as DESCRIPTORS
-from .kept import describe_dataset as describe_dataset
-from .reading import raw_pixels as raw_pixels
+from .gradients import raw_pixels as raw_pixels
+from .words import DESCRIPTORS as DESCRIPTORS
 from .words import Codebook as Codebook
 from .words import bag_of_words as bag_of_words
+from .words import describe_dataset as describe_dataset
 from .words import learn_codebook as learn_codebook
 from .words import llc as llc
