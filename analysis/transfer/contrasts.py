@@ -24,8 +24,6 @@ foreseeable alternative
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
@@ -132,16 +130,16 @@ def summarise_contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (network, against), part in contrasts.groupby(["network", "against"], sort=False):
-        n = len(part)
+        mean, over, plain = _mean_and_errors(part["difference"], part["standard_error"])
         rows.append(
             {
                 "network": network,
                 "against": against,
-                "over": _listed(part["over"]),
-                "datasets": n,
-                "difference": float(part["difference"].mean()),
-                "over_datasets": float(part["difference"].std() / np.sqrt(n)),
-                "standard_error": float(np.sqrt((part["standard_error"] ** 2).sum()) / n),
+                "over": ", ".join(part["over"].unique()),
+                "datasets": len(part),
+                "difference": mean,
+                "over_datasets": over,
+                "standard_error": plain,
                 "better": int((part["difference"] > ROUNDING).sum()),
                 "worse": int((part["difference"] < -ROUNDING).sum()),
             }
@@ -177,10 +175,6 @@ def tabulate_accuracies(summary: pd.DataFrame) -> pd.DataFrame:
     return laid_out.rename_axis(columns=None).reset_index()
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names))
-
-
 REASONS = {
     "hindsight": "which alternative is best is known only in hindsight",
     "choice": "the training images pointed to other layers",
@@ -194,27 +188,57 @@ def explain_losses(splits: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     splits : DataFrame
-        Tables :attr:`Recommendation.splits`, stacked, with the column ``dataset`` and, if there
-        are several, ``network``.
+        As for :func:`contrast`.
 
     Returns
     -------
     DataFrame
-        A row per dataset (and network): ``recommended`` (mean accuracy), ``best`` (the
-        alternative), ``best_accuracy``, ``difference``, its ``standard_error`` and
+        A row per network and dataset: ``network``, ``dataset``, ``recommended`` (mean accuracy),
+        ``best`` (the alternative), ``best_accuracy``, ``difference``, its ``standard_error`` and
         ``corrected_error`` (:func:`paired_differences`), its parts ``hindsight``, ``choice`` and
         ``size`` (see the conventions), the difference from the foreseeable alternative,
         ``foreseeable``, and its ``foreseeable_error`` (s/√k), ``n_features`` (recommended, mean
-        over splits),
-        ``share`` (of all features), and ``reason``: the largest loss among the parts, empty
-        where the difference is not negative.
+        over splits), ``share`` (of all features), and ``reason``: the largest loss among the
+        parts, empty where the difference is not negative.
     """
-    keys = [name for name in ("network", "dataset") if name in splits]
-    if "dataset" not in keys:
-        raise ValueError(f"expected the column 'dataset', got {list(splits.columns)}")
     rows = []
-    for names, part in splits.groupby(keys, sort=False):
-        rows.append(dict(zip(keys, names, strict=True)) | _explained(part))
+    for (network, dataset), part in splits.groupby(["network", "dataset"], sort=False):
+        wide = part.pivot(index="split", columns="features", values="accuracy")
+        rivals = part.loc[~part["kind"].eq("diagnostic"), "features"].drop_duplicates()
+        others = wide[[name for name in rivals if name != RECOMMENDED]]
+        best = str(others.mean().idxmax())
+        found = paired_differences(part, RECOMMENDED, [best]).iloc[0]
+        foreseen = pd.Series(
+            {k: others.loc[k, others.drop(index=k).mean().idxmax()] for k in others.index}
+        )
+        ahead = wide[RECOMMENDED] - foreseen
+        recommended, accurate = wide[RECOMMENDED].mean(), wide[BEST_CANDIDATE].mean()
+        steps = {
+            "hindsight": float(foreseen.mean() - others[best].mean()),
+            "choice": float(accurate - foreseen.mean()),
+            "size": float(recommended - accurate),
+        }
+        sizes = part.groupby("features")["n_features"].mean()
+        loses = found["difference"] < -ROUNDING
+        rows.append(
+            {
+                "network": network,
+                "dataset": dataset,
+                "recommended": float(recommended),
+                "best": best,
+                "best_accuracy": float(others[best].mean()),
+                **{
+                    name: found[name]
+                    for name in ("difference", "standard_error", "corrected_error")
+                },
+                **steps,
+                "foreseeable": float(ahead.mean()),
+                "foreseeable_error": float(ahead.std() / np.sqrt(len(ahead))),
+                "n_features": float(sizes[RECOMMENDED]),
+                "share": float(sizes[RECOMMENDED] / sizes[ALL_LAYERS]),
+                "reason": REASONS[min(steps, key=lambda name: steps[name])] if loses else "",
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -229,16 +253,17 @@ def layers_kept(splits: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per dataset (and network) and layer: ``layer`` and ``share`` of the splits.
+        A row per network, dataset and layer: ``network``, ``dataset``, ``layer`` and ``share`` of
+        the splits.
     """
-    keys = [name for name in ("network", "dataset") if name in splits]
     rows = []
-    for names, part in splits.groupby(keys, sort=False):
-        chosen = [each.split() for each in part.loc[part["features"] == RECOMMENDED, "layers"]]
-        for layer in part.loc[part["kind"] == "single layer", "features"].unique():
-            share = float(np.mean([layer in kept for kept in chosen]))
-            rows.append(dict(zip(keys, names, strict=True)) | {"layer": layer, "share": share})
-    return pd.DataFrame(rows)
+    for names, part in splits.groupby(["network", "dataset"], sort=False):
+        chosen = part.loc[part["features"] == RECOMMENDED, "layers"].str.split()
+        single = part.loc[part["kind"] == "single layer", "features"].unique()
+        rows += [
+            (*names, layer, float(np.mean([layer in kept for kept in chosen]))) for layer in single
+        ]
+    return pd.DataFrame(rows, columns=["network", "dataset", "layer", "share"])
 
 
 def summarise_losses(losses: pd.DataFrame) -> pd.DataFrame:
@@ -252,24 +277,22 @@ def summarise_losses(losses: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per network, or one: ``datasets``, ``difference`` (mean), three standard errors of it:
-        ``over_datasets`` (s/√n of the differences; NaN of one), ``standard_error`` and
+        A row per network: ``network``, ``datasets``, ``difference`` (mean), three standard errors
+        of it: ``over_datasets`` (s/√n of the differences; NaN of one), ``standard_error`` and
         ``corrected_error`` (of the splits, combined); ``within`` and ``within_corrected``, whether
         the mean is above minus the larger of the first two, and above minus the third;
         ``foreseeable`` (mean difference from the foreseeable alternative), ``foreseeable_error``
         (the larger of the two plain errors of it) and ``within_foreseeable``; ``share`` (mean of
         the features kept), and ``smaller`` (datasets where it is below 1).
     """
-    keys = [name for name in ("network",) if name in losses]
-    groups = losses.groupby(keys, sort=False) if keys else [((), losses)]
     rows = []
-    for names, part in groups:
+    for network, part in losses.groupby("network", sort=False):
         mean, over, plain = _mean_and_errors(part["difference"], part["standard_error"])
         corrected = _mean_and_errors(part["difference"], part["corrected_error"])[2]
         ahead, *errors = _mean_and_errors(part["foreseeable"], part["foreseeable_error"])
         rows.append(
             {
-                **dict(zip(keys, names, strict=True)),
+                "network": network,
                 "datasets": len(part),
                 "difference": mean,
                 "over_datasets": over,
@@ -293,7 +316,7 @@ def state_verdicts(losses: pd.DataFrame) -> str:
     Parameters
     ----------
     losses : DataFrame
-        From :func:`explain_losses`, with the column ``network``.
+        From :func:`explain_losses`.
 
     Returns
     -------
@@ -304,17 +327,17 @@ def state_verdicts(losses: pd.DataFrame) -> str:
     """
     rows = summarise_losses(losses).to_dict("records")
     if len(rows) > 1:
-        (together,) = summarise_losses(_over_networks(losses)).to_dict("records")
-        rows.insert(0, together | {"network": "all networks"})
+        rows = summarise_losses(_over_networks(losses)).to_dict("records") + rows
     lines = []
+    verdict = {True: "within", False: "**not** within"}
     for row in rows:
         error = np.nanmax([row["over_datasets"], row["standard_error"]])
         lines.append(
             f"- *{row['network']}*: {100 * row['difference']:+.2f} points from the best "
-            f"alternative of each of {row['datasets']} dataset(s), {_verdict(row['within'])} one "
-            f"standard error, {100 * error:.2f}, and {_verdict(row['within_corrected'])} the "
+            f"alternative of each of {row['datasets']} dataset(s), {verdict[row['within']]} one "
+            f"standard error, {100 * error:.2f}, and {verdict[row['within_corrected']]} the "
             f"corrected one, {100 * row['corrected_error']:.2f}; {100 * row['foreseeable']:+.2f} "
-            f"from the foreseeable alternative, {_verdict(row['within_foreseeable'])} one standard "
+            f"from the foreseeable alternative, {verdict[row['within_foreseeable']]} one standard "
             f"error, {100 * row['foreseeable_error']:.2f}; with {row['share']:.0%} of the "
             f"features, fewer than all on {row['smaller']}."
         )
@@ -328,11 +351,7 @@ def _over_networks(losses: pd.DataFrame) -> pd.DataFrame:
     means = losses[["difference", "foreseeable", "share"]].groupby(by, sort=False).mean()
     squares = losses[errors].pow(2).groupby(by, sort=False)
     combined = squares.sum().pow(0.5).div(by.groupby(by, sort=False).size(), axis=0)
-    return means.join(combined).reset_index()
-
-
-def _verdict(within: bool) -> str:
-    return "within" if within else "**not** within"
+    return means.join(combined).reset_index().assign(network="all networks")
 
 
 def _mean_and_errors(differences: pd.Series, errors: pd.Series) -> tuple[float, float, float]:
@@ -340,35 +359,3 @@ def _mean_and_errors(differences: pd.Series, errors: pd.Series) -> tuple[float, 
     n = len(differences)
     over = float(differences.std() / np.sqrt(n))
     return float(differences.mean()), over, float(np.sqrt(np.square(errors).sum()) / n)
-
-
-def _explained(part: pd.DataFrame) -> dict[str, object]:
-    wide = part.pivot(index="split", columns="features", values="accuracy")
-    rivals = part.loc[~part["kind"].eq("diagnostic"), "features"].drop_duplicates()
-    others = wide[[name for name in rivals if name != RECOMMENDED]]
-    best = str(others.mean().idxmax())
-    found = paired_differences(part.assign(dataset=""), RECOMMENDED, [best]).iloc[0]
-    foreseen = pd.Series(
-        {k: others.loc[k, others.drop(index=k).mean().idxmax()] for k in others.index}
-    )
-    ahead = wide[RECOMMENDED] - foreseen
-    recommended, accurate = wide[RECOMMENDED].mean(), wide[BEST_CANDIDATE].mean()
-    steps = {
-        "hindsight": float(foreseen.mean() - others[best].mean()),
-        "choice": float(accurate - foreseen.mean()),
-        "size": float(recommended - accurate),
-    }
-    sizes = part.groupby("features")["n_features"].mean()
-    loses = found["difference"] < -ROUNDING
-    return {
-        "recommended": float(recommended),
-        "best": best,
-        "best_accuracy": float(others[best].mean()),
-        **{name: found[name] for name in ("difference", "standard_error", "corrected_error")},
-        **steps,
-        "foreseeable": float(ahead.mean()),
-        "foreseeable_error": float(ahead.std() / np.sqrt(len(ahead))),
-        "n_features": float(sizes[RECOMMENDED]),
-        "share": float(sizes[RECOMMENDED] / sizes[ALL_LAYERS]),
-        "reason": REASONS[min(steps, key=lambda name: steps[name])] if loses else "",
-    }

@@ -122,7 +122,7 @@ class Method(NamedTuple):
     unlabelled: bool = False
 
 
-def _machine_on(training: str, build: Callable[[], BaseEstimator]) -> Callable[[Task], Labels]:
+def _classifier_on(training: str, build: Callable[[], BaseEstimator]) -> Callable[[Task], Labels]:
     """No adaptation: a classifier on the source (S), the labelled target (T), or both."""
 
     def predict(task: Task) -> Labels:
@@ -206,12 +206,11 @@ def _aligned(name: str, *, labelled_target: bool) -> Method:
 
 
 OFFICE_METHODS: Mapping[tuple[str, str], Method] = {
-    ("S", "Logistic Reg."): Method(_machine_on("S", logistic_regression)),
-    ("S", "SVM"): Method(_machine_on("S", linear_machine)),
-    ("T", "Logistic Reg."): Method(_machine_on("T", logistic_regression)),
-    ("T", "SVM"): Method(_machine_on("T", linear_machine)),
-    ("ST", "Logistic Reg."): Method(_machine_on("ST", logistic_regression)),
-    ("ST", "SVM"): Method(_machine_on("ST", linear_machine)),
+    **{
+        (training, name): Method(_classifier_on(training, build))
+        for training in ("S", "T", "ST")
+        for name, build in (("Logistic Reg.", logistic_regression), ("SVM", linear_machine))
+    },
     ("ST", BASELINE): _aligned(BASELINE, labelled_target=True),
     ("adapt", "Daume III (2007)"): Method(_augmented),
     ("adapt", "Hoffman et al. (2013)"): Method(_max_margin, unlabelled=True),
@@ -280,32 +279,39 @@ def office_protocol(
     """
     source, ys, target, yt = labelled_domains(X_source, y_source, X_target, y_target, "images")
     n_components = whole_number("n_components", n_components)
-    chance = 1 / _shared_classes(ys, yt).size
+    classes, others = np.unique(ys), np.unique(yt)
+    if classes.size < 2 or not np.array_equal(classes, others):
+        raise ValueError(
+            f"expected the same classes in both domains, at least two; only the source has "
+            f"{np.setdiff1d(classes, others).tolist()[:10]}, only the target "
+            f"{np.setdiff1d(others, classes).tolist()[:10]}, both have "
+            f"{np.intersect1d(classes, others).tolist()[:10]}: leave out what is not shared"
+        )
     draws = enumerate(_draws(ys, yt, n_source, n_target, n_splits, seed))
 
     def measured(numbered: tuple[int, Draw]) -> list[dict[str, Any]]:
         split, draw = numbered
-        task = _task(source, ys, target, yt, draw, n_components)
-        return [{"split": split, **row, "chance": chance} for row in _measured(task, yt[draw.test])]
+        task, truth = _task(source, ys, target, yt, draw, n_components), yt[draw.test]
+        labelled = {"S": 0, UNLABELLED: 0}
+        rows = []
+        for (training, name), method in OFFICE_METHODS.items():
+            predicted = method.predict(task)
+            own = 0 if training == "T" else len(task.source)
+            row = {
+                "split": split,
+                "training": training,
+                "method": name,
+                "unlabelled": method.unlabelled,
+                "train": own + labelled.get(training, len(task.few)),
+                "test": truth.size,
+                "accuracy": float(np.mean(predicted == truth)),
+                "class_accuracy": float(balanced_accuracy_score(truth, predicted)),
+                "chance": 1 / classes.size,
+            }
+            rows.append(row)
+        return rows
 
     return pd.DataFrame([row for rows in in_threads(measured, draws) for row in rows])
-
-
-def _measured(task: Task, truth: Labels) -> Iterator[dict[str, Any]]:
-    """Rows of one split, a method each."""
-    few = {"S": 0, UNLABELLED: 0}
-    for (training, name), method in OFFICE_METHODS.items():
-        predicted = method.predict(task)
-        own = 0 if training == "T" else len(task.source)
-        yield {
-            "training": training,
-            "method": name,
-            "unlabelled": method.unlabelled,
-            "train": own + few.get(training, len(task.few)),
-            "test": truth.size,
-            "accuracy": float(np.mean(predicted == truth)),
-            "class_accuracy": float(balanced_accuracy_score(truth, predicted)),
-        }
 
 
 def office_n_source(domain: str) -> int:
@@ -318,65 +324,6 @@ def office_n_source(domain: str) -> int:
         ``"office_caltech10/dslr"``.
     """
     return 8 if domain.rpartition("/")[2] in {"dslr", "webcam"} else 20
-
-
-def table_of_office(table: pd.DataFrame) -> pd.DataFrame:
-    """Lay accuracies out as table 1 of the paper does.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Tables of :func:`office_protocol`, stacked, with columns ``source``, ``target`` and
-        ``features`` added. The splits of one cell are those of one call.
-
-    Returns
-    -------
-    DataFrame
-        A row per ``training`` and ``method``, a column per direction and features, both in the
-        order in which they come; text, mean ± standard deviation over the splits (n - 1) in
-        percent. A single split has no deviation, and an empty cell was not measured.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, or a split comes twice in a cell.
-    """
-    keys = ["training", "method", "source", "target", "features"]
-    missing = [name for name in (*keys, "split", "accuracy") if name not in table]
-    if missing:
-        raise ValueError(
-            f"expected the table of office_protocol with columns source, target and features "
-            f"added, but {', '.join(missing)} is missing"
-        )
-    if table.duplicated([*keys, "split"]).any():
-        twice = table[table.duplicated([*keys, "split"])].iloc[0]
-        raise ValueError(
-            f"expected every split once, but split {twice['split']} of {twice['source']} → "
-            f"{twice['target']} by {twice['features']} comes twice: name the features apart"
-        )
-    named = table.assign(direction=table["source"] + " → " + table["target"])
-    rows, columns = (
-        pd.MultiIndex.from_frame(named[names].drop_duplicates())
-        for names in (["training", "method"], ["direction", "features"])
-    )
-    laid_out = pd.DataFrame("", index=rows, columns=columns)
-    for (training, method, *column), part in named.groupby([*rows.names, *columns.names]):
-        accuracy = part["accuracy"]
-        spread = "" if len(accuracy) == 1 else f" ± {100 * accuracy.std():.1f}"
-        laid_out.loc[(training, method), tuple(column)] = f"{100 * accuracy.mean():.2f}{spread}"
-    return laid_out
-
-
-def _shared_classes(ys: Labels, yt: Labels) -> Labels:
-    classes, others = np.unique(ys), np.unique(yt)
-    if classes.size < 2 or not np.array_equal(classes, others):
-        raise ValueError(
-            f"expected the same classes in both domains, at least two; only the source has "
-            f"{np.setdiff1d(classes, others).tolist()[:10]}, only the target "
-            f"{np.setdiff1d(others, classes).tolist()[:10]}, both have "
-            f"{np.intersect1d(classes, others).tolist()[:10]}: leave out what is not shared"
-        )
-    return classes
 
 
 def _draws(

@@ -61,6 +61,7 @@ products
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,7 +101,6 @@ __all__ = ["RecommendedEmbedding"]
 
 Array = NDArray[Any]
 Values = Literal["standardised", "discretised"]
-VALUES: tuple[Values, ...] = ("standardised", "discretised")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ def scale_images(X: Array, layers: Array) -> ScaledImages:
     }
     wide = X.astype(np.float64)
     rows, products, scaling, multiplying = {}, {}, {}, {}
-    for values in VALUES:
+    for values in scalers:
         begun = perf_counter()
         rows[values] = scalers[values].fit_transform(wide).astype(np.float64, copy=False)
         scaling[values] = (perf_counter() - begun) / layers.size
@@ -243,18 +243,17 @@ def candidate_embeddings(
     tuple of Candidate
         Of a single layer, both weights are the same, and only ``"features"`` is there.
     """
-    names, sizes = _layers(feature_layers)
-    at = np.unique(np.linspace(0, len(names), min(groups, len(names)) + 1).round().astype(int))
-    runs = {tuple(names[a:b]) for a in at.tolist() for b in at.tolist() if a < b}
+    sizes = _sizes(np.asarray(feature_layers))
+    names = list(sizes)
+    edges = np.unique(np.linspace(0, len(names), min(groups, len(names)) + 1).round().astype(int))
+    runs = {tuple(names[a:b]) for a in edges.tolist() for b in edges.tolist() if a < b}
     runs |= {(name,) for name in names}
     ordered = sorted(runs, key=lambda run: (names.index(run[0]), len(run)))
-    weights: tuple[Weights, ...] = ("features", "layers")
-    values: tuple[Values, ...] = ("standardised", "discretised")
     return tuple(
         Candidate(run, value, weight, tuple(sizes[name] for name in run))
         for run in ordered
-        for value in values
-        for weight in weights[: 1 if len(run) == 1 else 2]
+        for value in get_args(Values)
+        for weight in get_args(Weights)[: 1 if len(run) == 1 else 2]
     )
 
 
@@ -352,11 +351,10 @@ def _plausible(right: NDArray[np.bool_], errors: float = 2.0) -> NDArray[np.bool
     return near
 
 
-def _layers(feature_layers: ArrayLike) -> tuple[list[str], dict[str, int]]:
+def _sizes(layers: Array) -> dict[str, int]:
     """Layers in order, and the number of features of each."""
-    each = [str(name) for name in np.asarray(feature_layers).tolist()]
-    names = list(dict.fromkeys(each))
-    return names, {name: each.count(name) for name in names}
+    counts = Counter(layers.tolist())
+    return {str(name): count for name, count in counts.items()}
 
 
 def _left_out(K: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -431,16 +429,15 @@ class Bench:
 
     def alternatives(self) -> Iterator[Row]:
         """Measure single layers, all of them in two kinds of values, and features of them all."""
-        names, counts = np.unique(self.layers, return_counts=True)
-        sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        ordered = tuple(dict.fromkeys(self.layers.tolist()))
-        for name in ordered:
-            one = Candidate((name,), "standardised", "features", (sizes[name],))
+        sizes = _sizes(self.layers)
+        for name, size in sizes.items():
+            one = Candidate((name,), "standardised", "features", (size,))
             yield self.measured(name, "single layer", one)
-        every = tuple(sizes[name] for name in ordered)
-        plain = Candidate(ordered, "standardised", "features", every)
+        every = tuple(sizes), tuple(sizes.values())
+        plain, discrete = (
+            Candidate(every[0], kind, "features", every[1]) for kind in get_args(Values)
+        )
         yield self.measured(ALL_LAYERS, "all layers", plain)
-        discrete = Candidate(ordered, "discretised", "features", every)
         yield self.measured(DISCRETISED, "all layers", discrete)
         for name, telling in self.telling.items():
             yield self.measured(name, "chosen", plain, telling)
@@ -463,36 +460,31 @@ class Bench:
         facts = {"train": self.train.size, "test": self.test.size, "chance": chance}
         if not wanted.any():  # any guess is as good
             return facts | {"accuracy": chance, "seconds": 0.0}
-        machine, seconds = self._fitted(each, wanted)
-        predicted = machine.predict(_columns(self.tested[each.values], wanted))
-        accuracy = float(balanced_accuracy_score(self.y[self.test], predicted))
-        return facts | {"accuracy": accuracy, "seconds": seconds}
-
-    def _fitted(self, each: Candidate, wanted: Mask) -> tuple[WideLinearSVC, float]:
-        """Machine for features as they are scaled, and what it takes to fit it alone."""
         shared = self.images.scaling[each.values] * wanted.sum()
         begun = perf_counter()
         rows, y = _columns(self.images.rows[each.values], wanted), self.y[self.train]
-        weights = _weights(each, self.layers[wanted])
-        rows, machine = rows if weights is None else rows * weights, WideLinearSVC()
+        weights: Any = 1.0
+        if each.weights == "layers" and len(each.layers) > 1:
+            weights = _weights_by_layer(self.layers[wanted])
+        rows, machine = rows * weights, WideLinearSVC()
         if each.n_features == rows.shape[1] >= rows.shape[0]:
             shared += sum(self.images.multiplying[each.values, name] for name in each.layers)
             machine.fit_products(rows, self.images.inner(each.values, each.shares), y)
         else:
             machine.fit(rows, y)
-        if weights is not None:
-            machine.coef_ = machine.coef_ * weights
-        return machine, shared + perf_counter() - begun
+        machine.coef_ = machine.coef_ * weights
+        seconds = shared + perf_counter() - begun
+        predicted = machine.predict(_columns(self.tested[each.values], wanted))
+        accuracy = float(balanced_accuracy_score(self.y[self.test], predicted))
+        return facts | {"accuracy": accuracy, "seconds": seconds}
 
 
 def _columns(rows: Array, wanted: Mask) -> Array:
     return rows if wanted.all() else rows[:, wanted]
 
 
-def _weights(each: Candidate, layers: Array) -> NDArray[np.float64] | None:
-    """Weight of each feature such that every layer counts alike, if that is wanted."""
-    if each.weights == "features" or len(each.layers) == 1:
-        return None
+def _weights_by_layer(layers: Array) -> NDArray[np.float64]:
+    """Weight of each feature such that every layer counts alike."""
     _, member, sizes = np.unique(layers, return_inverse=True, return_counts=True)
     alike: NDArray[np.float64] = np.sqrt(layers.size / sizes.size / sizes[member])
     return alike
@@ -612,13 +604,17 @@ def recommend(
     )
     chosen_layers = candidates[int(judged["chosen"].to_numpy().argmax())]
     telling = telling_features(values, y, n_shuffles=n_shuffles, seed=seed)
+    others = [name for name in splits["features"].unique() if name != RECOMMENDED]
+    differences = paired_differences(
+        splits.assign(dataset=""), RECOMMENDED, others, margin=0.0, errors=1.0
+    )
     return Recommendation(
         chosen_layers,
         worth_keeping(chosen_layers, layers, telling[BY_DISTANCE]),
         judged,
         splits,
         _summary(splits),
-        _differences(splits),
+        differences.drop(columns="dataset"),
         _statement(sizes, per_class, n_splits),
     )
 
@@ -678,14 +674,6 @@ def _summary(splits: pd.DataFrame) -> pd.DataFrame:
     means.insert(2, "standard_error", means["std"] / np.sqrt(k))
     means.insert(3, "corrected_error", means["std"] * np.sqrt(1 / k + ratio))
     return means.reset_index()
-
-
-def _differences(splits: pd.DataFrame) -> pd.DataFrame:
-    others = [name for name in splits["features"].unique() if name != RECOMMENDED]
-    table = splits.assign(dataset="")
-    return paired_differences(table, RECOMMENDED, others, margin=0.0, errors=1.0).drop(
-        columns="dataset"
-    )
 
 
 def _statement(sizes: NDArray[np.int64], n_train: int, n_splits: int) -> str:
@@ -829,7 +817,10 @@ class RecommendedEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
             scale = np.where(self.embedding_.scale_ > 0, self.embedding_.scale_, np.inf)
             chosen = X.transpose("image", "feature").isel(feature=named.get_indexer(kept))
             values = (chosen - self._by_feature(self.embedding_.mean_)) / self._by_feature(scale)
-        weighted: xr.DataArray = values * self._by_feature(self._weights(discrete))
+        weights = np.ones(discrete.sizes["feature"])
+        if self.weights == "layers":
+            weights = _weights_by_layer(discrete["layer"].to_numpy())
+        weighted: xr.DataArray = values * self._by_feature(weights)
         return weighted.astype(np.float32).assign_attrs(X.attrs)
 
     def save(self, folder: str | Path, *, classes: Iterable[str] = ()) -> Path:
@@ -895,15 +886,6 @@ class RecommendedEmbedding(NamedFeatures, TransformerMixin, BaseEstimator):  # t
                 f"them, got {int(among.sum())} of {among.size}"
             )
         return np.flatnonzero(of_layers & among)
-
-    def _weights(self, kept: xr.DataArray) -> NDArray[np.float64]:
-        """Weight of each kept feature: 1, or such that every layer counts alike."""
-        if self.weights == "features":
-            return np.ones(kept.sizes["feature"])
-        layers = kept["layer"].to_numpy()
-        _, member, sizes = np.unique(layers, return_inverse=True, return_counts=True)
-        alike: NDArray[np.float64] = np.sqrt(layers.size / sizes.size / sizes[member])
-        return alike
 
     @staticmethod
     def _by_feature(values: NDArray[np.float64]) -> xr.DataArray:

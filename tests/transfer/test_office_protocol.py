@@ -14,7 +14,6 @@ from analysis.transfer import (
     MaxMarginDomainTransform,
     office_n_source,
     office_protocol,
-    table_of_office,
 )
 from analysis.transfer.office_protocol import OFFICE_METHODS, _draws, _task
 
@@ -161,14 +160,6 @@ def test_equals_one_split_computed_naively(width):
     assert found.loc[("adapt", "Hoffman et al. (2013)"), "accuracy"] == expected
 
 
-def test_separated_classes_are_all_right_in_one_domain():
-    rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(4), 12)
-    X = 30 * rng.normal(size=(4, 20))[y] + rng.normal(size=(48, 20))
-    found = office_protocol(X, y, X, y, **PER_CLASS, n_splits=2, seed=0)
-    assert (found["accuracy"] == 1).all()
-
-
 def test_features_that_do_not_vary_and_few_of_them():
     Xs, ys, Xt, yt = two_domains(width=4)
     Xs[:, 0] = Xt[:, 0] = 3.0
@@ -179,43 +170,6 @@ def test_features_that_do_not_vary_and_few_of_them():
 def test_source_images_per_class():
     domains = ("office_caltech10/amazon", "office31/dslr", "webcam", "caltech10")
     assert [office_n_source(domain) for domain in domains] == [20, 8, 8, 20]
-
-
-class TestTable:
-    @staticmethod
-    def stacked(measured):
-        here = measured.assign(source="amazon", target="webcam")
-        there = here.assign(source="dslr", accuracy=here["accuracy"] / 2)
-        return pd.concat(
-            [
-                here.assign(features="SURF"),
-                here.assign(features="fc6"),
-                there.assign(features="fc6"),
-            ]
-        )
-
-    def test_is_laid_out_as_the_paper_s(self, measured):
-        table = table_of_office(self.stacked(measured))
-        assert [*table.index] == [*OFFICE_METHODS]
-        assert [*table.columns] == [
-            ("amazon → webcam", "SURF"),
-            ("amazon → webcam", "fc6"),
-            ("dslr → webcam", "fc6"),
-        ]
-        part = measured[(measured["training"] == "S") & (measured["method"] == "SVM")]["accuracy"]
-        expected = f"{50 * part.mean():.2f} ± {50 * part.std(ddof=1):.1f}"
-        assert table.loc[("S", "SVM"), ("dslr → webcam", "fc6")] == expected
-
-    def test_one_split_has_no_deviation(self, measured):
-        one = self.stacked(measured[measured["split"] == 0])
-        assert not table_of_office(one).map(lambda cell: "±" in cell).any(axis=None)
-
-    def test_refusals(self, measured):
-        with pytest.raises(ValueError, match="source, target, features is missing"):
-            table_of_office(measured)
-        stacked = self.stacked(measured)
-        with pytest.raises(ValueError, match="split 0 of amazon → webcam by SURF comes twice"):
-            table_of_office(pd.concat([stacked, stacked]))
 
 
 def test_refusals():
