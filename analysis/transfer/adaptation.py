@@ -299,10 +299,6 @@ class GeodesicFlowKernel(KnownFeatures, BaseEstimator):  # type: ignore[misc]  #
 
     transform_source = transform_target = transform
 
-    def kernel(self, X: ArrayLike, Z: ArrayLike) -> Floats:
-        """Kernel between samples, shape (samples of X, samples of Z)."""
-        return self.transform(X) @ self.transform(Z).T
-
 
 def _flow(source: Floats, target: Floats) -> tuple[Floats, Floats]:
     """Principal angles and a factor of G, from orthonormal axes (features, d) of both domains.

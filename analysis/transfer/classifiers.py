@@ -104,32 +104,26 @@ class WideLinearSVC(KnownFeatures, LinearSVC):  # type: ignore[misc]  # scikit-l
     coef_: NDArray[np.float64]
 
     @one_blas_thread
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit to features (images, features) and labels (images,)."""
         rows, labels = images_and_labels(X, y)
         rows = rows.astype(np.float64, copy=False)
         n_images, n_features = rows.shape
         if n_features < n_images:
-            super().fit(rows / np.sqrt(n_features), labels, sample_weight)
+            super().fit(rows / np.sqrt(n_features), labels)
             self.coef_ /= np.sqrt(n_features)
         else:
-            self.fit_products(rows, rows @ rows.T / n_features, labels, sample_weight)
+            self.fit_products(rows, rows @ rows.T / n_features, labels)
         self._remember(X, n_features)
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Decision values, shape (images, classes), or (images,) for two classes."""
-        rows = self._samples(X, "images")
-        values: NDArray[np.float64] = rows @ self.coef_.T + self.intercept_
-        return values[:, 0] if values.shape[1] == 1 else values
+        return _decision_values(self, X)
 
     @one_blas_thread
     def fit_products(
-        self,
-        X: NDArray[np.float64],
-        products: NDArray[np.float64],
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: NDArray[np.float64], products: NDArray[np.float64], y: ArrayLike
     ) -> Self:
         """Fit as :meth:`fit`, where inner products are known.
 
@@ -139,23 +133,21 @@ class WideLinearSVC(KnownFeatures, LinearSVC):  # type: ignore[misc]  # scikit-l
             Features.
         products : ndarray of float64, shape (images, images)
             Inner products of the images, divided by the number of features.
-        y, sample_weight
-            Labels and weights (images,).
+        y : array_like, shape (images,)
+            Labels.
         """
-        factor = _triangular_factor(products)
-        super().fit(factor, y, sample_weight)
+        size = float(np.trace(products)) / len(products) or 1.0
+        factor = cholesky(products + _RIDGE * size * np.eye(len(products)), lower=True)
+        super().fit(factor, y)
         weights = solve_triangular(factor, self.coef_.T, lower=True, trans="T")
         self.coef_ = weights.T @ X / X.shape[1]
         self.n_features_in_ = X.shape[1]
         return self
 
 
-def _triangular_factor(products: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lower triangular matrix whose rows have these inner products (up to the ridge)."""
-    size = float(np.trace(products)) / len(products) or 1.0
-    ridge = _RIDGE * size * np.eye(len(products))
-    factor: NDArray[Any] = cholesky(products + ridge, lower=True)
-    return factor
+def _decision_values(fitted: Any, X: ArrayLike) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = fitted._samples(X, "images") @ fitted.coef_.T + fitted.intercept_
+    return values[:, 0] if values.shape[1] == 1 else values
 
 
 Rows = NDArray[np.float64]
@@ -428,10 +420,25 @@ def _softmax_step(W: Rows, D: Rows, Z: Rows, ZD: Rows, wanted: Rows, C: float) -
     return t
 
 
-class _Batched(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """What both machines share."""
+class BatchedLinearSVC(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """``LinearSVC`` of scikit-learn (squared hinge, primal or dual), all classes at once.
 
-    _solve: Callable[..., Rows]
+    Parameters
+    ----------
+    C : float
+        Weight of the loss.
+    tol : float
+        Norm of the gradient, as a share of its norm at zero weights, at which a classifier is done.
+    max_iter : int
+        Most Newton steps.
+
+    Attributes
+    ----------
+    classes_, coef_, intercept_
+        As in ``LinearSVC``; for two classes, ``coef_`` has one row.
+    """
+
+    _solve: Callable[..., Rows] = staticmethod(solve_squared_hinge)
 
     def __init__(self, C: float = 1.0, *, tol: float = 1e-4, max_iter: int = 100) -> None:
         self.C = C
@@ -445,14 +452,7 @@ class _Batched(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[m
         rows = rows.astype(np.float64, copy=False)
         classes, members = np.unique(labels, return_inverse=True)
         basis = principal_basis(rows)
-        W = type(self)._solve(
-            basis.rows,
-            members,
-            classes.size,
-            C=self.C,
-            tol=self.tol,
-            max_iter=self.max_iter,
-        )
+        W = self._solve(basis.rows, members, classes.size, **self.get_params())
         W = W[:, 1:] - W[:, :1] if W.shape[1] == 2 else W
         vectors = rows.T @ basis.vectors if basis.dual else basis.vectors
         self.coef_: Rows = (vectors @ W[:-1]).T
@@ -463,9 +463,7 @@ class _Batched(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[m
 
     def decision_function(self, X: ArrayLike) -> Rows:
         """Decision values, shape (images, classes), or (images,) for two classes."""
-        rows = self._samples(X, "images")
-        values: Rows = rows @ self.coef_.T + self.intercept_
-        return values[:, 0] if self.classes_.size == 2 else values
+        return _decision_values(self, X)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Class of each image."""
@@ -475,28 +473,7 @@ class _Batched(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[m
         return labels
 
 
-class BatchedLinearSVC(_Batched):
-    """``LinearSVC`` of scikit-learn (squared hinge, primal or dual), all classes at once.
-
-    Parameters
-    ----------
-    C : float
-        Weight of the loss.
-    tol : float
-        Norm of the gradient, as a share of its norm at zero weights, at which a machine is done.
-    max_iter : int
-        Most Newton steps.
-
-    Attributes
-    ----------
-    classes_, coef_, intercept_
-        As in ``LinearSVC``; for two classes, ``coef_`` has one row.
-    """
-
-    _solve = staticmethod(solve_squared_hinge)
-
-
-class BatchedLogisticRegression(_Batched):
+class BatchedLogisticRegression(BatchedLinearSVC):
     """``LogisticRegression`` of scikit-learn with an L2 penalty; parameters as above.
 
     ``coef_`` and ``intercept_`` are its own, except that a number added to the intercepts of all
@@ -526,6 +503,13 @@ def standardise(X: Floats) -> Callable[[Floats], Floats]:
 def mean_norm(X: Floats) -> float:
     """Root mean squared norm of samples; 1 where all are zero."""
     return float(np.sqrt((X**2).sum(axis=1).mean())) or 1.0
+
+
+def centred_to_size(X: Floats) -> Callable[[Floats], Floats]:
+    """Learn to centre samples by the mean of these, and to divide by the norm that leaves there."""
+    mean = X.mean(axis=0)
+    size = mean_norm(X - mean)
+    return lambda Z: (Z - mean) / size
 
 
 def unit_rows(X: Floats) -> Floats:

@@ -110,7 +110,12 @@ from analysis.transfer.adaptation import (
     principal_components,
     two_domains,
 )
-from analysis.transfer.classifiers import BatchedLinearSVC, mean_norm, standardise, unit_rows
+from analysis.transfer.classifiers import (
+    BatchedLinearSVC,
+    centred_to_size,
+    standardise,
+    unit_rows,
+)
 from analysis.transfer.tca import TransferComponentAnalysis
 
 __all__ = [
@@ -190,14 +195,8 @@ def fuse(global_features: Domains, local_features: Domains, *, scaling: str = "n
                 f"{len(ours)} and {len(theirs)}"
             )
     if scaling == "size":
-        parts = [_of_size_one(part) for part in parts]
+        parts = [Domains(*map(centred_to_size(part.source), part)) for part in parts]
     return Domains(*(np.hstack(both) for both in zip(*parts, strict=True)))
-
-
-def _of_size_one(domains: Domains) -> Domains:
-    mean = domains.source.mean(axis=0)
-    size = mean_norm(domains.source - mean)
-    return Domains(*((part - mean) / size for part in domains))
 
 
 def fusion_descriptors(
@@ -267,7 +266,8 @@ def keep_features(domains: Domains, kept: ArrayLike) -> Domains:
 
 _AT_MOST = 1000
 
-Predict = Callable[[Floats, NDArray[Any], Floats], NDArray[Any]]
+Labels = NDArray[Any]
+Predict = Callable[[Floats, Labels, Floats], Labels]
 
 RULES: dict[str, Callable[[pd.DataFrame], pd.Series[float]]] = {
     "smallest gap": lambda table: table["gap"],
@@ -294,7 +294,12 @@ def domain_gap(X_source: ArrayLike, X_target: ArrayLike, *, seed: int = 0) -> fl
     float
         At most 2; 0 where all images are the same.
     """
-    source, target = (_drawn(X, seed) for X in two_domains(X_source, X_target))
+    source, target = (
+        X[np.random.default_rng(seed).choice(len(X), _AT_MOST, replace=False)]
+        if len(X) > _AT_MOST
+        else X
+        for X in two_domains(X_source, X_target)
+    )
     n, X = len(source), np.vstack([source, target])
     X = X - X.mean(axis=0)
     lengths = np.einsum("ij,ij->i", X, X)
@@ -306,12 +311,6 @@ def domain_gap(X_source: ArrayLike, X_target: ArrayLike, *, seed: int = 0) -> fl
     np.fill_diagonal(K, 0)
     own = [part.sum() / (len(part) * (len(part) - 1)) for part in (K[:n, :n], K[n:, n:])]
     return float(sum(own) - 2 * K[:n, n:].mean())
-
-
-def _drawn(X: Floats, seed: int) -> Floats:
-    if len(X) <= _AT_MOST:
-        return X
-    return X[np.random.default_rng(seed).choice(len(X), _AT_MOST, replace=False)]
 
 
 @one_blas_thread
@@ -437,13 +436,8 @@ class Alignment:
     seed: int = 0
 
 
-class Embedded(NamedTuple):
-    """Both domains after alignment; without images where there are not as many components."""
-
-    size: int
-    source: Floats | None
-    target: Floats | None
-
+Embedded = tuple[int, tuple[Floats, Floats] | None]
+"""Number of components, and both domains after alignment; None where there are not as many."""
 
 Align = Callable[[Floats, Floats, Alignment], list[Embedded]]
 
@@ -478,12 +472,12 @@ def _by_coral(source: Floats, target: Floats, how: Alignment) -> list[Embedded]:
     width = source.shape[1]
     source, target = _in_their_span(*_each_by_itself(source, target))
     moved = CorrelationAlignment().fit(source, target).transform_source(source)
-    return [Embedded(width, moved, target)]
+    return [(width, (moved, target))]
 
 
 def _whole(scale: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> Align:
     """No alignment: all features of both domains, only scaled."""
-    return lambda source, target, how: [Embedded(source.shape[1], *scale(source, target))]
+    return lambda source, target, how: [(source.shape[1], scale(source, target))]
 
 
 ALIGNMENTS: Mapping[str, Align] = {
@@ -504,7 +498,7 @@ def _cut(
     sizes = [*dict.fromkeys(sizes)]
     if min(sizes) > most:
         sizes.append(most)
-    return [Embedded(k, *take(k)) if k <= most else Embedded(k, None, None) for k in sizes]
+    return [(k, take(k) if k <= most else None) for k in sizes]
 
 
 def _in_their_span(source: Floats, target: Floats) -> tuple[Floats, Floats]:
@@ -517,8 +511,6 @@ def _in_their_span(source: Floats, target: Floats) -> tuple[Floats, Floats]:
     rows = vectors[:, kept] * np.sqrt(squares[kept])
     return rows[: len(source)], rows[len(source) :]
 
-
-Labels = NDArray[Any]
 
 _KEYS = ["descriptor", "layer", "selection", "alignment"]
 _MEASURED = ["align_seconds", "classify_seconds", "gap", "source_accuracy"]
@@ -541,10 +533,8 @@ def predict_linear(X: Floats, y: Labels, X_new: Floats, *, C: float = 1.0) -> La
     """
     if (y == y[0]).all():
         return np.repeat(y[:1], len(X_new))
-    mean = X.mean(axis=0)
-    size = mean_norm(X - mean)
-    classifier = BatchedLinearSVC(C, max_iter=1000).fit((X - mean) / size, y)
-    return classifier.predict((X_new - mean) / size)
+    scaled = centred_to_size(X)
+    return BatchedLinearSVC(C, max_iter=1000).fit(scaled(X), y).predict(scaled(X_new))
 
 
 def classify_targets(
@@ -607,23 +597,30 @@ def classify_targets(
             with one_blas_thread:
                 embedded = ALIGNMENTS[name](source, target, how)
             seconds = perf_counter() - begun
-            for size, Zs, Zt in embedded:
-                begun, predicted, known = perf_counter(), None, (np.nan, np.nan)
-                if Zs is not None and Zt is not None:
-                    predicted = predict_linear(Zs, y, Zt, C=C)
-                taken = perf_counter() - begun
-                if label_free and Zs is not None and Zt is not None:
-                    predict = partial(predict_linear, C=C)
-                    right = source_accuracy(Zs, y, predict, n_folds=n_folds, seed=how.seed)
-                    known = domain_gap(Zs, Zt, seed=how.seed), right
-                own = (descriptor.kind, descriptor.layer, descriptor.selection, name)
-                measured = (seconds, taken, *known)
-                yield {
-                    **dict(zip(_KEYS, own, strict=True)),
+            for size, both in embedded:
+                row: dict[str, Any] = {
+                    "descriptor": descriptor.kind,
+                    "layer": descriptor.layer,
+                    "selection": descriptor.selection,
+                    "alignment": name,
                     "n_components": size,
-                    "predicted": predicted,
-                    **dict(zip(_MEASURED, measured, strict=True)),
+                    "predicted": None,
+                    "align_seconds": seconds,
+                    "classify_seconds": 0.0,
+                    "gap": np.nan,
+                    "source_accuracy": np.nan,
                 }
+                if both is not None:
+                    begun = perf_counter()
+                    row["predicted"] = predict_linear(both[0], y, both[1], C=C)
+                    row["classify_seconds"] = perf_counter() - begun
+                if both is not None and label_free:
+                    predict = partial(predict_linear, C=C)
+                    row["gap"] = domain_gap(*both, seed=how.seed)
+                    row["source_accuracy"] = source_accuracy(
+                        both[0], y, predict, n_folds=n_folds, seed=how.seed
+                    )
+                yield row
 
 
 def fusion_table(

@@ -181,11 +181,12 @@ def _conforming(X: Any) -> Block | xr.DataArray:
     if hasattr(X, "chunks") and not isinstance(X, xr.DataArray):
         lazy: Any = dask.array  # its functions carry no types
         X = xr.DataArray(lazy.asanyarray(X), dims=DIMS)
-    X = conform(X)
-    if isinstance(X, np.ndarray):
-        X = X.view()
-        X.flags.writeable = False  # what may be written to would be one block
-    return X
+    images: Any = conform(X)
+    if isinstance(images, np.ndarray):
+        images = images.view()
+        images.flags.writeable = False  # what may be written to would be one block
+    made: Block | xr.DataArray = images
+    return made
 
 
 def _read(X: Block | xr.DataArray, columns: slice) -> Block:
