@@ -191,7 +191,7 @@ def test_broken_and_identical_files_are_named(tmp_path: Path) -> None:
     assert broken_files(data).to_numpy().tolist() == [
         [
             f"{ODD[0]}/03.png",
-            f"it is in none of the formats {', '.join(FORMATS)}",
+            f"it is in none of the formats {', '.join(FORMATS)}, or damaged",
         ]
     ]
     assert identical_files(data)[["class", "classes"]].to_numpy().tolist() == [
