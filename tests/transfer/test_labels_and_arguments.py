@@ -32,7 +32,6 @@ from analysis.transfer import (
     FeatureAugmentation,
     GeodesicFlowKernel,
     MaxMarginDomainTransform,
-    RecommendedEmbedding,
     SubspaceAlignment,
     TransferComponentAnalysis,
     WideLinearSVC,
@@ -218,12 +217,6 @@ def test_every_estimator_knows_how_many_features_it_was_given(estimator, given, 
     for name in methods:
         with pytest.raises(ValueError, match="12 features"):
             getattr(fitted, name)(Z[:, :7])
-
-
-def test_a_recommended_embedding_too():
-    assert RecommendedEmbedding(["fc"]).fit(NAMED).n_features_in_ == 12
-    with pytest.raises(NotFittedError):
-        RecommendedEmbedding().transform(NAMED)
 
 
 @each_estimator

@@ -142,12 +142,6 @@ class TestAlignments:
         with pytest.warns(UserWarning, match="samples have feature names"):
             np.testing.assert_allclose(plain.transform_target(target), Z)
 
-    def test_names_are_those_of_the_last_fit(self, method):
-        source, _, target, _ = domains()
-        fitted = clone(method).fit(source, target)
-        fitted.fit(source.to_numpy(), target.to_numpy())
-        assert not hasattr(fitted, "feature_names_in_")
-
 
 @pytest.mark.parametrize("method", ADAPTED, ids=name_of)
 @each_case
@@ -241,9 +235,3 @@ def test_the_office_protocol_goes_by_name():
     how = {"seed": 0, "n_source": 5, "n_target": 2, "n_splits": 2, "n_components": 3}
     found = office_protocol(source, ys, target[:, ORDERS["everything"]], yt, **how)
     pd.testing.assert_frame_equal(found, office_protocol(source, ys, target, yt, **how))
-
-
-def test_a_recommended_embedding_asks_for_names_in_one_sentence():
-    X, _, Z, _ = domains()
-    with pytest.raises(ValueError, match="coordinates 'layer' and 'unit'"):
-        RecommendedEmbedding().fit(X).transform(Z.to_numpy())
