@@ -56,4 +56,5 @@ from .significance import ks_p_values as ks_p_values
 from .significance import rejection_by_zeros as rejection_by_zeros
 from .significance import rejection_shares as rejection_shares
 from .significance import rejections_by as rejections_by
+from .significance import significant_features as significant_features
 from .significance import tie_counts as tie_counts

@@ -251,6 +251,49 @@ EXACT_UP_TO = 2_500
 smaller, are expected outside the hidden ones."""
 
 
+def significant_features(D: xr.DataArray, P: xr.DataArray, *, q: float = 0.05) -> pd.DataFrame:
+    """List the features that are characteristic of each class at a false-discovery rate.
+
+    Parameters
+    ----------
+    D, P : DataArray (class, feature)
+        Signed distances and their p-values (:func:`ks_p_values`), with equal coordinates.
+    q : float
+        Most that the expected share of irrelevant features among those listed of a class may be.
+
+    Returns
+    -------
+    DataFrame
+        A row per pair of class and feature, by class and then from the widest distance: ``class``,
+        the coordinates of the feature such as ``layer`` and ``unit``, signed ``distance``,
+        ``p_value``, ``adjusted_p_value``. Presence where the distance is positive, absence where
+        it is negative.
+
+    Raises
+    ------
+    ValueError
+        q outside (0, 1), D and P of different dimensions or coordinates.
+    """
+    if not 0 < q < 1:
+        raise ValueError(f"expected a false-discovery rate q between 0 and 1, got {q}")
+    D, P = D.transpose("class", "feature"), P.transpose("class", "feature")
+    if D.shape != P.shape or any(not D[name].equals(P[name]) for name in D.coords):
+        raise ValueError(
+            f"expected distances and p-values of the same classes and features, got {D.sizes} and "
+            f"{P.sizes}: compute both of one X and its labels"
+        )
+    adjusted = false_discovery(P).to_numpy()
+    rows, columns = np.nonzero(adjusted <= q)
+    table = {"class": D["class"].to_numpy()[rows]}
+    table |= {
+        str(name): x.to_numpy()[columns] for name, x in D.coords.items() if x.dims == ("feature",)
+    }
+    for name, values in (("distance", D), ("p_value", P), ("adjusted_p_value", adjusted)):
+        table[name] = np.asarray(values)[rows, columns]
+    order = np.lexsort((columns, -np.abs(table["distance"]), rows))
+    return pd.DataFrame(table).iloc[order].reset_index(drop=True)
+
+
 def hidden_of(groups: Integers) -> Integers:
     """Images in the larger of the lowest and the highest group of equals, 0 where both are single.
 

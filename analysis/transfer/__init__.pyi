@@ -24,6 +24,7 @@ from .descriptors import raw_pixels as raw_pixels
 from .mmdt import MaxMarginDomainTransform as MaxMarginDomainTransform
 from .office_protocol import office_n_source as office_n_source
 from .office_protocol import office_protocol as office_protocol
+from .office_protocol import table_of_office as table_of_office
 from .paired_tests import compare_features as compare_features
 from .paired_tests import paired_differences as paired_differences
 from .paired_tests import summarise_accuracies as summarise_accuracies

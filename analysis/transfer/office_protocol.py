@@ -348,3 +348,50 @@ def _task(
 ) -> Task:
     own, few = draw.source, draw.few
     return Task(source[own], ys[own], target[few], yt[few], target, draw.test, n_components)
+
+
+def table_of_office(table: pd.DataFrame) -> pd.DataFrame:
+    """Lay accuracies out as table 1 of the paper does.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Tables of :func:`office_protocol`, stacked, with columns ``source``, ``target`` and
+        ``features`` added. The splits of one cell are those of one call.
+
+    Returns
+    -------
+    DataFrame
+        A row per ``training`` and ``method``, a column per direction and features, both in the
+        order in which they come; text, mean ± standard deviation over the splits (n - 1) in
+        percent. A single split has no deviation, and an empty cell was not measured.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or a split comes twice in a cell.
+    """
+    keys = ["training", "method", "source", "target", "features"]
+    missing = [name for name in (*keys, "split", "accuracy") if name not in table]
+    if missing:
+        raise ValueError(
+            f"expected the table of office_protocol with columns source, target and features "
+            f"added, but {', '.join(missing)} is missing"
+        )
+    if table.duplicated([*keys, "split"]).any():
+        twice = table[table.duplicated([*keys, "split"])].iloc[0]
+        raise ValueError(
+            f"expected every split once, but split {twice['split']} of {twice['source']} → "
+            f"{twice['target']} by {twice['features']} comes twice: name the features apart"
+        )
+    named = table.assign(direction=table["source"] + " → " + table["target"])
+    rows, columns = (
+        pd.MultiIndex.from_frame(named[names].drop_duplicates())
+        for names in (["training", "method"], ["direction", "features"])
+    )
+    laid_out = pd.DataFrame("", index=rows, columns=columns)
+    for (training, method, *column), part in named.groupby([*rows.names, *columns.names]):
+        accuracy = part["accuracy"]
+        spread = "" if len(accuracy) == 1 else f" ± {100 * accuracy.std():.1f}"
+        laid_out.loc[(training, method), tuple(column)] = f"{100 * accuracy.mean():.2f}{spread}"
+    return laid_out

@@ -1,4 +1,4 @@
-"""Adjusted p-values."""
+"""Adjusted p-values, and the table of the features to believe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import false_discovery_control
 
-from analysis.statistics import false_discovery, ks_p_values
+from analysis.statistics import false_discovery, ks_p_values, signed_ks, significant_features
 
 
 def naive_discoveries(p, q):
@@ -32,7 +32,7 @@ def study(seed=0, n=400, features=300, relevant=60):
     coords = {"layer": ("feature", ["conv1"] * 100 + ["fc2"] * (features - 100))}
     coords["unit"] = ("feature", np.arange(features) % 100)
     X = xr.DataArray(np.maximum(X, 0), dims=("image", "feature"), coords=coords)
-    return ks_p_values(X, labels)
+    return signed_ks(X, labels), ks_p_values(X, labels)
 
 
 @settings(max_examples=100, deadline=None)
@@ -55,7 +55,7 @@ def test_adjusted_values_name_what_stepping_up_names(P):
 
 
 def test_each_class_by_itself_whatever_the_order_of_dimensions():
-    P = study()
+    _, P = study()
     adjusted = false_discovery(P)
     np.testing.assert_array_equal(adjusted, false_discovery(P.values))
     turned = false_discovery(P.transpose("feature", "class"))
@@ -65,9 +65,46 @@ def test_each_class_by_itself_whatever_the_order_of_dimensions():
     np.testing.assert_array_equal(false_discovery(P.values[2]), adjusted[2])
 
 
+def test_the_table_lists_the_planted_features_and_few_others():
+    shares, found = [], []
+    for seed in range(20):
+        table = significant_features(*study(seed), q=0.1)
+        ours = table[table["class"] == 0]
+        planted = (ours["layer"] == "conv1") & (ours["unit"] < 60)
+        shares.append((~planted).mean())
+        found.append(planted.sum())
+        assert (ours["distance"][planted & (ours["unit"] < 30)] > 0).all()
+        assert (ours["distance"][planted & (ours["unit"] >= 30)] < 0).all()
+    assert min(found) >= 55
+    assert np.mean(shares) < 0.1
+
+
+def test_the_table_is_complete_and_in_order():
+    D, P = study()
+    table = significant_features(D, P, q=0.05)
+    assert list(table) == ["class", "layer", "unit", "distance", "p_value", "adjusted_p_value"]
+    assert len(table) == (false_discovery(P) <= 0.05).sum()
+    assert (table["adjusted_p_value"] <= 0.05).all()
+    assert table["class"].is_monotonic_increasing
+    for _, rows in table.groupby("class"):
+        assert rows["distance"].abs().is_monotonic_decreasing
+    first = table.iloc[0]
+    unit = D.sel({"class": first["class"]}).values.tolist().index(first["distance"])
+    assert (unit % 100, D["layer"].values[unit]) == (first["unit"], first["layer"])
+    none = significant_features(D * 0, P * 0 + 1)
+    assert len(none) == 0
+    assert list(none) == list(table)
+
+
 def test_errors_say_what_came():
-    P = study()
+    D, P = study()
     with pytest.raises(ValueError, match=r"p-values in \[0, 1\], got 2 others"):
         false_discovery([0.5, np.nan, 1.5])
     with pytest.raises(ValueError, match="dimension 'feature'"):
         false_discovery(P.rename(feature="unit_of_all"))
+    with pytest.raises(ValueError, match="between 0 and 1, got 5"):
+        significant_features(D, P, q=5)
+    with pytest.raises(ValueError, match="same classes and features"):
+        significant_features(D, P[:, 1:])
+    with pytest.raises(ValueError, match="same classes and features"):
+        significant_features(D, P.assign_coords({"class": [3, 2, 1, 0]}))

@@ -14,6 +14,7 @@ from analysis.transfer import (
     MaxMarginDomainTransform,
     office_n_source,
     office_protocol,
+    table_of_office,
 )
 from analysis.transfer.office_protocol import OFFICE_METHODS, _draws, _task
 
@@ -170,6 +171,32 @@ def test_features_that_do_not_vary_and_few_of_them():
 def test_source_images_per_class():
     domains = ("office_caltech10/amazon", "office31/dslr", "webcam", "caltech10")
     assert [office_n_source(domain) for domain in domains] == [20, 8, 8, 20]
+
+
+def stacked(measured):
+    here = measured.assign(source="amazon", target="webcam")
+    there = here.assign(source="dslr", accuracy=here["accuracy"] / 2)
+    cells = (here, "SURF"), (here, "fc6"), (there, "fc6")
+    return pd.concat([table.assign(features=features) for table, features in cells])
+
+
+def test_the_table_is_laid_out_as_the_paper_s(measured):
+    table = table_of_office(stacked(measured))
+    assert [*table.index] == [*OFFICE_METHODS]
+    assert [*table.columns] == [
+        ("amazon → webcam", "SURF"),
+        ("amazon → webcam", "fc6"),
+        ("dslr → webcam", "fc6"),
+    ]
+    part = measured[(measured["training"] == "S") & (measured["method"] == "SVM")]["accuracy"]
+    expected = f"{50 * part.mean():.2f} ± {50 * part.std(ddof=1):.1f}"
+    assert table.loc[("S", "SVM"), ("dslr → webcam", "fc6")] == expected
+    one = table_of_office(stacked(measured[measured["split"] == 0]))
+    assert not one.map(lambda cell: "±" in cell).any(axis=None)
+    with pytest.raises(ValueError, match="source, target, features is missing"):
+        table_of_office(measured)
+    with pytest.raises(ValueError, match="split 0 of amazon → webcam by SURF comes twice"):
+        table_of_office(pd.concat([stacked(measured)] * 2))
 
 
 def test_refusals():
