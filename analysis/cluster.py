@@ -19,8 +19,6 @@ from uuid import uuid4
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["connect", "map_in_order"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

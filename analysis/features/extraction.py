@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone
 
-__all__ = ["extract"]
-
 _PACKAGES = ("numpy", "pillow")
 
 

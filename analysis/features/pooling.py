@@ -33,8 +33,6 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from analysis.networks import Layer
 
-__all__ = ["Pooling"]
-
 _KNOWN = "known: mean, none, flatten:<values per segment>, grid:<regions per side>"
 _AXES = {"nchw": 4, "nhwc": 4, "tokens": 3, "vector": 2}
 

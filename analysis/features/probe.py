@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from analysis.features.stream import Engine
     from analysis.networks import Layer
 
-__all__ = ["Probe"]
-
 # Largest difference, as a share of the largest value of a layer: on the same device, on another.
 _TOLERANCE = {"float32": (2e-3, 1e-2), "bfloat16": (3e-2, 6e-2)}
 _SAME = 1e-5  # two passes on one device

@@ -45,18 +45,6 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 if TYPE_CHECKING:
     from analysis.data import ImageDataset
 
-__all__ = [
-    "PROBE",
-    "BlockWriter",
-    "Builder",
-    "DamagedStoreError",
-    "block_rows",
-    "key_of",
-    "locked",
-    "open_features",
-    "read_metadata",
-]
-
 #: Attributes of a group that tell which network made it, see :mod:`analysis.features.probe`.
 PROBE = ("probe", "probe_scales")
 

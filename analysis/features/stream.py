@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone, Layer
 
-__all__ = ["Device", "Engine", "Forward", "Reduction", "choose_device"]
-
 #: What a tap's values become inside its hook: (crops, ...) to float32 (crops, k), in own memory.
 Reduction = Callable[[torch.Tensor, "Layer"], torch.Tensor]
 

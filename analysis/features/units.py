@@ -37,17 +37,6 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.networks import Backbone, Layer
 
-__all__ = [
-    "StrongCrop",
-    "UnitAtlas",
-    "describe_outputs",
-    "describe_strongest",
-    "layer_maps",
-    "most_varied_units",
-    "strongest_crops",
-    "unit_atlas",
-]
-
 #: Highest value of a unit in an image: its image, crop of the image, and place in the map.
 PEAK = np.dtype(
     [("activation", np.float32), ("image", np.int32), ("crop", np.int32), ("place", np.int32)]

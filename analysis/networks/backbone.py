@@ -36,8 +36,6 @@ from analysis.networks.cards import SOURCE_TASKS
 from analysis.networks.preprocessing import Preprocessing
 from analysis.networks.weights import SOURCES
 
-__all__ = ["Backbone", "Kind", "Layer", "Layout", "Tap"]
-
 Kind = Literal["conv", "fc", "tokens", "pool", "block", "attention"]
 Layout = Literal["nchw", "nhwc", "tokens", "vector"]
 

@@ -18,8 +18,6 @@ from torch import nn
 from analysis.networks.backbone import Kind, Layer, Layout, Tap
 from analysis.networks.trace import MOVING, NORMALISATIONS, Operation, Trace, permutation, record
 
-__all__ = ["Discovery", "UnreadableLayerError", "class_layer"]
-
 _TO_SCORES = {
     "flatten", "reshape", "view", "squeeze", "unsqueeze", "softmax", "log_softmax", "cat", "concat",
     "stack", "getitem", "unbind",

@@ -21,8 +21,6 @@ from analysis.networks.preprocessing import Preprocessing
 from analysis.networks.trace import copy_structure
 from analysis.networks.weights import SOURCES, Network
 
-__all__ = ["assemble", "load_backbone"]
-
 Layers = Sequence[str | Layer] | None
 
 

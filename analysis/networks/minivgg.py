@@ -11,8 +11,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from analysis.networks.preprocessing import Preprocessing
 
-__all__ = ["MINIVGG_PREPROCESSING", "MiniVGG", "fold_batch_norm", "minivgg16"]
-
 #: Shorter side 72, crop 64: the same proportion as 256 and 224 (8 pixels of margin for ten crops).
 MINIVGG_PREPROCESSING = Preprocessing(resize=72, crop=64)
 

@@ -24,11 +24,6 @@ from analysis.networks.minivgg import fold_batch_norm
 from analysis.networks.training import Recipe, Training, measure, save_weights, top_hits
 from analysis.networks.weights import BUNDLED, SHIPPED, find_file, sha256_of
 
-__all__ = [
-    "ModelCard", "class_accuracies", "describe_training", "export", "frequent_confusions",
-    "read_model_card", "training_command", "training_history", "weights_name",
-]  # fmt: skip
-
 _NETWORK = "minivgg16"
 
 

@@ -34,8 +34,6 @@ from analysis.data.decoding import grows_too_large, resized_window
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["CROPS", "IMAGENET_MEAN", "IMAGENET_STD", "Preprocessing", "cut_crops", "n_crops"]
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

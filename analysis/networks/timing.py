@@ -15,8 +15,6 @@ from torch import nn
 from analysis.networks.backbone import Backbone
 from analysis.networks.trace import record
 
-__all__ = ["time_by_layer"]
-
 
 def time_by_layer(
     backbone: Backbone, *, batch_size: int = 1, repeats: int = 5, device: str = "cpu", seed: int = 0

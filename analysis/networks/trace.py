@@ -35,8 +35,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from analysis.networks.backbone import Backbone, Layer, Tap
 
-__all__ = ["Operation", "Trace", "copy_structure", "reading", "receptive_field", "record"]
-
 MOVING = frozenset({"permute", "transpose", "swapaxes", "swapdims"})
 NORMALISATIONS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 # Operators that work element by element, or only lay an operand out for one that does, without

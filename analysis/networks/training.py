@@ -73,8 +73,6 @@ if TYPE_CHECKING:
     from analysis.data import ImageDataset
     from analysis.data.source_tasks import Part, SourceTask
 
-__all__ = ["FineTuned", "FineTuning", "Recipe", "Training", "fine_tune", "pretrain"]
-
 
 @dataclass(frozen=True)
 class FineTuning:

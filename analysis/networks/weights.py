@@ -52,8 +52,6 @@ from analysis.networks.cards import NETWORKS, NetworkCard
 from analysis.networks.minivgg import MINIVGG_PREPROCESSING, minivgg16
 from analysis.networks.preprocessing import Preprocessing
 
-__all__ = ["BUNDLED", "SHIPPED", "SOURCES", "SUFFIXES", "find_network", "weights_hash"]
-
 #: File names that count as weights.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".pth.tar", ".ckpt", ".bin")
 

@@ -12,8 +12,6 @@ from analysis.data.images import checked_labels
 from analysis.statistics.blocks import dense
 from analysis.statistics.named import NamedFeatures
 
-__all__ = ["Floats", "KnownFeatures", "checked_samples", "images_and_labels", "whole_number"]
-
 Floats = NDArray[np.float64]
 
 

@@ -28,19 +28,6 @@ from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._samples import Floats, KnownFeatures, checked_samples, whole_number
 from analysis.transfer.classifiers import WideLinearSVC
 
-__all__ = [
-    "CorrelationAlignment",
-    "FeatureAugmentation",
-    "Floats",
-    "GeodesicFlowKernel",
-    "SubspaceAlignment",
-    "checked_samples",
-    "labelled_domains",
-    "principal_axes",
-    "principal_components",
-    "two_domains",
-]
-
 Labels = NDArray[Any]
 
 

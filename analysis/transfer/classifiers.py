@@ -41,15 +41,6 @@ from analysis.statistics.named import NamedFeatures, feature_names
 from analysis.statistics.threads import one_blas_thread
 from analysis.transfer._samples import KnownFeatures, images_and_labels
 
-__all__ = [
-    "Basis",
-    "WideLinearSVC",
-    "linear_svm",
-    "principal_basis",
-    "solve_softmax",
-    "solve_squared_hinge",
-]
-
 _RIDGE = 1e-9  # of the mean squared norm of a row; keeps the factor of a singular matrix finite
 
 
@@ -93,7 +84,7 @@ class WideLinearSVC(KnownFeatures, LinearSVC):  # type: ignore[misc]  # scikit-l
 
     One class against the rest, squared hinge loss. It differs in two things. Features are divided
     by the square root of their number, so that ``C`` means the same for any number of standardised
-    features. And where there are at least as many features as images, the machine is not fitted to
+    features. Where there are at least as many features as images, the classifier is fitted not to
     the features but to the rows of the triangular (Cholesky) factor of the matrix of their inner
     products, which has the same inner products in fewer and half as many numbers; the solution is
     the same.
@@ -217,7 +208,7 @@ def solve_squared_hinge(
     tol: float = 1e-4,
     max_iter: int = 100,
 ) -> Rows:
-    """Weights of one-against-rest machines with squared hinge loss.
+    """Weights of one-against-rest classifiers with squared hinge loss.
 
     Parameters
     ----------
@@ -226,19 +217,19 @@ def solve_squared_hinge(
     members : ndarray of int, shape (images,)
         Class of each image, 0 to ``n_classes`` - 1.
     n_classes : int
-        Two give one machine, that of the second class.
+        Two give one classifier, that of the second class.
     C : float
         Weight of the loss.
-    start : ndarray of float64, shape (components + 1, machines), optional
+    start : ndarray of float64, shape (components + 1, classifiers), optional
         Weights to begin with, such as those for another ``C``.
     tol : float
-        A machine is done when the norm of its gradient is below this share of its norm at zero.
+        A classifier is done when the norm of its gradient is below this share of its norm at zero.
     max_iter : int
         Most Newton steps.
 
     Returns
     -------
-    ndarray of float64, shape (components + 1, machines)
+    ndarray of float64, shape (components + 1, classifiers)
         Weights; the last row holds the intercepts.
 
     Raises
@@ -377,7 +368,7 @@ def _conjugate_gradients(
 
 
 def _hinge_steps(W: Rows, D: Rows, Z: Rows, ZD: Rows, signs: Rows, C: float) -> Rows:
-    """Best length of each machine's step: the root of the slope, which rises along the step.
+    """Best length of each classifier's step: the root of the slope, which rises along the step.
 
     The slope is piecewise linear; Newton's method on it, kept within a bracket.
     """
@@ -519,7 +510,7 @@ def unit_rows(X: Floats) -> Floats:
     return rows
 
 
-def linear_machine(C: float = 1.0) -> Pipeline:
+def linear_classifier(C: float = 1.0) -> Pipeline:
     """Build a support vector machine, one class against the rest, squared hinge loss."""
     return make_pipeline(_Sized(), BatchedLinearSVC(C))
 

@@ -30,17 +30,6 @@ import pandas as pd
 from analysis.transfer.paired_tests import ROUNDING, paired_differences
 from analysis.transfer.recommendation import ALL_LAYERS, BEST_CANDIDATE, DISCRETISED, RECOMMENDED
 
-__all__ = [
-    "contrast",
-    "contrast_full_network",
-    "explain_losses",
-    "layers_kept",
-    "state_verdicts",
-    "summarise_contrasts",
-    "summarise_losses",
-    "tabulate_accuracies",
-]
-
 
 def contrast(
     splits: pd.DataFrame, features: str, over: str, against: str | None = None

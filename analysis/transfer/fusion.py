@@ -118,19 +118,6 @@ from analysis.transfer.classifiers import (
 )
 from analysis.transfer.tca import TransferComponentAnalysis
 
-__all__ = [
-    "RULES",
-    "SELECTIONS",
-    "Descriptor",
-    "Domains",
-    "choose_without_labels",
-    "domain_gap",
-    "fuse",
-    "fusion_descriptors",
-    "keep_features",
-    "source_accuracy",
-]
-
 SELECTIONS: Mapping[str, str] = {"PCA": "none", "flatten": "flatten:100", "pool 2D": "mean"}
 """Ways to reduce a map, and the pooling by which :func:`analysis.extract` gives what they need:
 the descriptors themselves, or the map for ``"PCA"``."""

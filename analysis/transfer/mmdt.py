@@ -38,8 +38,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from analysis.statistics.threads import one_blas_thread
-from analysis.transfer._samples import KnownFeatures
-from analysis.transfer.adaptation import Floats, labelled_domains
+from analysis.transfer._samples import Floats, KnownFeatures
+from analysis.transfer.adaptation import labelled_domains
 
 
 class MaxMarginDomainTransform(KnownFeatures, ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -71,7 +71,7 @@ from analysis.transfer.adaptation import (
     principal_components,
 )
 from analysis.transfer.classifiers import (
-    linear_machine,
+    linear_classifier,
     logistic_regression,
     mean_norm,
     standardise,
@@ -145,7 +145,7 @@ def _augmented(task: Task) -> Labels:
     scaled = standardise(labelled)
     size = mean_norm(scaled(labelled))
     source, few, test = (scaled(X) / size for X in (task.source, task.few, task.target[task.test]))
-    fitted = FeatureAugmentation(linear_machine()).fit(source, task.y_source, few, task.y_few)
+    fitted = FeatureAugmentation(linear_classifier()).fit(source, task.y_source, few, task.y_few)
     return fitted.predict(test)
 
 
@@ -199,7 +199,7 @@ def _aligned(name: str, *, labelled_target: bool) -> Method:
         rows, y = source, task.y_source
         if labelled_target:
             rows, y = np.vstack([source, few]), np.append(y, task.y_few)
-        predicted: Labels = linear_machine().fit(rows, y).predict(target[task.test])
+        predicted: Labels = linear_classifier().fit(rows, y).predict(target[task.test])
         return predicted
 
     return Method(predict, unlabelled=True)
@@ -209,7 +209,7 @@ OFFICE_METHODS: Mapping[tuple[str, str], Method] = {
     **{
         (training, name): Method(_classifier_on(training, build))
         for training in ("S", "T", "ST")
-        for name, build in (("Logistic Reg.", logistic_regression), ("SVM", linear_machine))
+        for name, build in (("Logistic Reg.", logistic_regression), ("SVM", linear_classifier))
     },
     ("ST", BASELINE): _aligned(BASELINE, labelled_target=True),
     ("adapt", "Daume III (2007)"): Method(_augmented),

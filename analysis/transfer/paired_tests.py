@@ -22,8 +22,6 @@ from sklearn.base import BaseEstimator
 
 from analysis.transfer.protocols import split_accuracies
 
-__all__ = ["compare_features", "paired_differences", "summarise_accuracies"]
-
 ROUNDING = 1e-9
 """Mean accuracies that differ by less are equal."""
 

@@ -35,8 +35,6 @@ from analysis.statistics.named import NamedFeatures
 from analysis.transfer._samples import Floats, whole_number
 from analysis.transfer.tca import settle_signs
 
-__all__ = ["ChunkedPCA"]
-
 Block = NDArray[Any]
 
 _SUMMED = 4096

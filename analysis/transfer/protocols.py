@@ -67,19 +67,6 @@ from analysis.transfer.classifiers import (
     unit_rows,
 )
 
-__all__ = [
-    "FIXED_C",
-    "SIZES",
-    "affordable_n_train",
-    "caltech_protocol",
-    "one_shot_accuracy",
-    "one_shot_by_layer",
-    "protocol_on_splits",
-    "split_accuracies",
-    "summarise_protocol",
-    "training_size_curve",
-]
-
 _ROWS = 512
 
 

@@ -35,17 +35,17 @@ candidates
     of features in its layer.
 left out
     A candidate is judged by images that a classifier was not fitted to, one at a time. The
-    classifier is the linear machine of :func:`analysis.transfer.linear_svm`, fitted by squared
+    classifier is the linear classifier of :func:`analysis.transfer.linear_svm`, fitted by squared
     errors, because then all images can be left out in closed form: with inner products K (plus 1
     for the intercept) and A = K + I / 2C, the output for image i without it is
-    y_i - (A⁻¹y)_i / (A⁻¹)_ii. What is compared is the machine's own loss for the image left out,
+    y_i - (A⁻¹y)_i / (A⁻¹)_ii. What is compared is the classifier's own loss for the image left out,
     the squared hinge, summed over its classes; with few images it tells candidates apart where
     shares of right answers, in steps of one image, do not. Means and deviations of features are
     those of all training images.
 plausible
-    With many classes and few images of each, the summed loss mostly tells how well a machine says
-    that an image is not of a class, which features that tell little do well. So a candidate is
-    passed over if fewer of the images left out are classified rightly than by the candidate that
+    With many classes and few images of each, the summed loss mostly tells how well a classifier
+    says that an image is not of a class, which features that tell little do well. So a candidate is
+    passed over if fewer of the images left out are classified correctly than by the candidate that
     does best there, by more than two standard errors of that difference.
 tolerance
     Of the plausible candidates whose mean loss exceeds the least one by at most ``tolerance``
@@ -53,8 +53,8 @@ tolerance
     chosen (of equals: fewer bytes, then the lesser loss). By default only equals are that close:
     one standard error cost 0.4 points on fresh tasks.
 products
-    A linear machine on some layers needs of the training images nothing but their inner products,
-    and those of several layers are sums of those of each. So images are scaled once, and multiplied
+    A linear classifier on some layers needs of the training images nothing but their inner
+    products, and those of several layers are sums of those of each. So images are scaled once, and multiplied
     layer by layer, for every set of features.
 """
 
@@ -96,8 +96,6 @@ from analysis.statistics.named import NamedFeatures
 from analysis.statistics.threads import one_blas_thread
 from analysis.transfer.classifiers import WideLinearSVC
 from analysis.transfer.paired_tests import paired_differences
-
-__all__ = ["RecommendedEmbedding"]
 
 Array = NDArray[Any]
 Values = Literal["standardised", "discretised"]
@@ -164,7 +162,7 @@ GROUPS = 8
 BYTES: Mapping[str, int] = {"standardised": 4, "discretised": 1}
 """Per feature."""
 
-_RIDGE = 0.5  # 1 / 2C of the linear machine
+_RIDGE = 0.5  # 1 / 2C of the linear classifier
 
 
 @dataclass(frozen=True)
@@ -358,7 +356,7 @@ def _sizes(layers: Array) -> dict[str, int]:
 
 
 def _left_out(K: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give outputs (images, classes), each image's by a machine fitted to all the others."""
+    """Give outputs (images, classes), each image's by a classifier fitted to all the others."""
     A = K + 1
     A.flat[:: len(A) + 1] += _RIDGE
     factor, _ = lapack.dpotrf(A.T, lower=1, overwrite_a=1)
@@ -466,15 +464,15 @@ class Bench:
         weights: Any = 1.0
         if each.weights == "layers" and len(each.layers) > 1:
             weights = _weights_by_layer(self.layers[wanted])
-        rows, machine = rows * weights, WideLinearSVC()
+        rows, classifier = rows * weights, WideLinearSVC()
         if each.n_features == rows.shape[1] >= rows.shape[0]:
             shared += sum(self.images.multiplying[each.values, name] for name in each.layers)
-            machine.fit_products(rows, self.images.inner(each.values, each.shares), y)
+            classifier.fit_products(rows, self.images.inner(each.values, each.shares), y)
         else:
-            machine.fit(rows, y)
-        machine.coef_ = machine.coef_ * weights
+            classifier.fit(rows, y)
+        classifier.coef_ = classifier.coef_ * weights
         seconds = shared + perf_counter() - begun
-        predicted = machine.predict(_columns(self.tested[each.values], wanted))
+        predicted = classifier.predict(_columns(self.tested[each.values], wanted))
         accuracy = float(balanced_accuracy_score(self.y[self.test], predicted))
         return facts | {"accuracy": accuracy, "seconds": seconds}
 
@@ -517,7 +515,7 @@ class Recommendation:
         A row per split and set of features: ``features``, ``kind`` ("single layer", "all layers",
         "chosen" or "diagnostic"), ``split``, ``train`` and ``test`` (images), ``accuracy`` (mean
         over classes), ``chance``, ``n_features``, ``bytes`` (per image), ``seconds``, and
-        ``layers`` (which). Seconds are those of scaling the features and fitting the machine, as
+        ``layers`` (which). Seconds are those of scaling the features and fitting the classifier, as
         if this set were the only one; what sets share is counted for each. Choosing layers or
         features, and testing, are not in them.
     summary : DataFrame
