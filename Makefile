@@ -16,7 +16,7 @@ else
 BIN := $(VENV)/bin
 endif
 READY := $(VENV)/.layerbook-ready
-PARALLEL := --numprocesses auto --dist loadscope
+PARALLEL := --numprocesses auto --dist loadscope --no-loadscope-reorder
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 VERSION_OF := -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])'

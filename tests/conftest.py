@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+_SLOWEST = {"book", "cluster", "features", "safety"}
+
+
 class Record(Protocol):
     """Note, at the end of a test, what was withstood; see :func:`withstood`."""
 
@@ -61,6 +64,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # What takes longest begins first, so that no process is left alone with it at the end.
+    items.sort(key=lambda item: item.path.parent.name not in _SLOWEST)
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.timeout(3600))

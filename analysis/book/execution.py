@@ -226,10 +226,10 @@ def run_notebooks(
     KeyboardInterrupt
         If the user stopped the program. Notebooks that were finished stay.
     """
-    kernels = Kernels(forked=True)
     expected = {n: _expected_seconds(n, cache, key) for n, key in keys.items()}
     clock = _Clock(expected, shown=progress)
     first, *others = keys
+    kernels = Kernels(forked=sum(expected[notebook] > 0 for notebook in others) >= _WORTH_A_FORK)
     others.sort(key=lambda notebook: -expected[notebook])  # a long one last would run alone
     with _absolute_locations():
         done = [run_notebook(first, parameters, key=keys[first], cache=cache, progress=progress)]
@@ -243,6 +243,9 @@ def run_notebooks(
     folders = dict(zip([first, *others], done, strict=True))
     clock.tell_all([folders[notebook] for notebook in keys])
     return [folders[notebook] for notebook in keys]
+
+
+_WORTH_A_FORK = 3  # notebooks; for fewer, the process that kernels are forked from costs as much
 
 
 class _Clock:

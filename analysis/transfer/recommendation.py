@@ -54,8 +54,8 @@ tolerance
     one standard error cost 0.4 points on fresh tasks.
 products
     A linear classifier on some layers needs of the training images nothing but their inner
-    products, and those of several layers are sums of those of each. So images are scaled once, and multiplied
-    layer by layer, for every set of features.
+    products, and those of several layers are sums of those of each. So images are scaled once, and
+    multiplied layer by layer, for every set of features.
 """
 
 from __future__ import annotations

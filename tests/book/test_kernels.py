@@ -37,7 +37,7 @@ def printed(folder):
 @pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
 def test_they_share_libraries_and_no_module_of_the_package(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    notebooks = [notebook(tmp_path / f"{k}.ipynb") for k in range(3)]
+    notebooks = [notebook(tmp_path / f"{k}.ipynb") for k in range(4)]
     keys = {path: f"{path.stem}-0-{path.stem}" for path in notebooks}
     first, *others = run_notebooks(keys, {}, cache=tmp_path / "cache", progress=False)
     parent, has_torch, *_ = printed(first)
