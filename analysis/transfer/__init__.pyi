@@ -44,5 +44,7 @@ from .recommendation import RecommendedEmbedding as RecommendedEmbedding
 from .recommendation import candidate_embeddings as candidate_embeddings
 from .recommendation import choose_smallest as choose_smallest
 from .recommendation import judge_candidates as judge_candidates
+from .recommendation import nested_accuracies as nested_accuracies
 from .recommendation import recommend as recommend
+from .recommendation import summarise_sets as summarise_sets
 from .tca import TransferComponentAnalysis as TransferComponentAnalysis

@@ -582,20 +582,13 @@ def recommend(
         Shapes that do not fit, features that are not finite, no layers, fewer than two classes, a
         class with fewer than three images (the message names it), fewer than two splits.
     """
+    splits = nested_accuracies(
+        X, labels, seed=seed, feature_layers=feature_layers, n_train=n_train, n_splits=n_splits,
+        tolerance=tolerance, n_shuffles=n_shuffles,
+    )  # fmt: skip
     values, y, layers = _checked(X, labels, feature_layers, n_splits)
-    classes, sizes = np.unique(y, return_counts=True)
-    per_class = max(2, int(min(n_train, MOST_IMAGES // classes.size, sizes.min() // 2)))
+    sizes = np.unique(y, return_counts=True)[1]
     candidates = candidate_embeddings(layers)
-    tables = []
-    drawn = stratified_splits(y, n_train=per_class, n_splits=n_splits, seed=seed)
-    for number, (train, test) in enumerate(drawn):
-        telling = telling_features(values[train], y[train], n_shuffles=n_shuffles, seed=seed)
-        split = Bench(values, y, layers, train, test, telling)
-        chosen = _chosen_within(split, candidates, tolerance, seed)
-        rows = [*split.alternatives()]
-        rows += [split.measured(name, *what) for name, what in chosen.items()]
-        tables.append(pd.DataFrame(rows).assign(split=number))
-    splits = pd.concat(tables, ignore_index=True)
     at = _balanced(y, seed)
     judged = choose_smallest(
         candidates, judge_candidates(values[at], y[at], layers, candidates), tolerance=tolerance
@@ -611,10 +604,50 @@ def recommend(
         worth_keeping(chosen_layers, layers, telling[BY_DISTANCE]),
         judged,
         splits,
-        _summary(splits),
+        summarise_sets(splits),
         differences.drop(columns="dataset"),
-        _statement(sizes, per_class, n_splits),
+        _statement(sizes, _per_class(sizes, n_train), n_splits),
     )
+
+
+@one_blas_thread
+def nested_accuracies(
+    X: ArrayLike | xr.DataArray,
+    labels: ArrayLike,
+    *,
+    seed: int,
+    feature_layers: ArrayLike | None = None,
+    n_train: int = 20,
+    n_splits: int = 5,
+    tolerance: float = 0.0,
+    n_shuffles: int = 5,
+) -> pd.DataFrame:
+    """Compare what is recommended within each split with what else could be done.
+
+    Parameters and errors are those of :func:`recommend`, which goes on to choose from all images.
+
+    Returns
+    -------
+    DataFrame
+        As :attr:`Recommendation.splits`.
+    """
+    values, y, layers = _checked(X, labels, feature_layers, n_splits)
+    sizes = np.unique(y, return_counts=True)[1]
+    candidates = candidate_embeddings(layers)
+    tables = []
+    drawn = stratified_splits(y, n_train=_per_class(sizes, n_train), n_splits=n_splits, seed=seed)
+    for number, (train, test) in enumerate(drawn):
+        telling = telling_features(values[train], y[train], n_shuffles=n_shuffles, seed=seed)
+        split = Bench(values, y, layers, train, test, telling)
+        chosen = _chosen_within(split, candidates, tolerance, seed)
+        rows = [*split.alternatives()]
+        rows += [split.measured(name, *what) for name, what in chosen.items()]
+        tables.append(pd.DataFrame(rows).assign(split=number))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _per_class(sizes: NDArray[np.int64], n_train: int) -> int:
+    return max(2, int(min(n_train, MOST_IMAGES // sizes.size, sizes.min() // 2)))
 
 
 def _chosen_within(
@@ -654,8 +687,11 @@ def _balanced(y: Array, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate(drawn))
 
 
-def _summary(splits: pd.DataFrame) -> pd.DataFrame:
-    """Means over the splits and the errors of the mean accuracy."""
+def summarise_sets(splits: pd.DataFrame) -> pd.DataFrame:
+    """Means over the splits of :func:`nested_accuracies`, and the errors of the mean accuracy.
+
+    The columns are those of :attr:`Recommendation.summary`.
+    """
     means = splits.groupby(["features", "kind"], sort=False).agg(
         mean=("accuracy", "mean"),
         std=("accuracy", "std"),
