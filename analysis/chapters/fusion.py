@@ -197,7 +197,7 @@ def measure_fusion(
         rest = [each for each in both if each.kind != "local"]
         return [
             table_of(rest, alignments=others),
-            table_of(rest, alignments=["TCA"], label_free=label_free),
+            table_of(rest, alignments=["TCA"], label_free=label_free, n_folds=3),
             table_of(local, alignments=["TCA"]),
         ]
 

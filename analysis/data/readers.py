@@ -98,7 +98,7 @@ def load_dataset(
     ValueError
         For a name that is not known, a folder that is not one sub-folder per class, has class
         folders that are links to elsewhere, or names that are not Unicode, or a table that does not
-        give each file one label.
+        give each file one label; with "skip", if no image can be read.
     FileNotFoundError
         If the dataset, the folder, the table or (with "raise") one of its files is not on disk; the
         message says how to get a dataset and where to put it.
@@ -183,6 +183,12 @@ def _without_broken(data: ImageDataset, *, progress: bool) -> ImageDataset:
         done = pool.map(reason, range(len(data)))
         reasons = list(tqdm(done, total=len(data), desc=title, disable=not progress))
     broken = [(path, why) for path, why in zip(data.paths, reasons, strict=True) if why]
+    if len(broken) == len(data) > 0:
+        path, why = broken[0]
+        raise ValueError(
+            f"none of the {len(data):,} images of {data.name} can be read; {path}: {why}. Look at "
+            "the paths, and whether the files are there"
+        )
     kept = data.subset(np.array([why is None for why in reasons]))
     return replace(kept, skipped=tuple(sorted([*data.skipped, *broken])))
 

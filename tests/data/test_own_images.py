@@ -217,6 +217,12 @@ def test_missing_and_broken_files_of_a_table_are_left_out_if_asked(folder, rows)
     assert data.paths == ("ant/1.png", "bee/1.png")
     assert [path for path, _ in data.skipped] == ["bee/2.png", "gone.png", "raw.cr2"]
     assert "No such file" in data.skipped[1][1] and "none of the formats" in data.skipped[2][1]
+    gone = [rows[0], ("gone.png", "a"), ("too.png", "b")]
+    table = write_table(folder / "t.csv", gone)
+    with pytest.raises(
+        ValueError, match=r"none of the 2 images of .* can be read; gone\.png: .*No such"
+    ):
+        load_dataset(f"table:{table}", on_error="skip")
 
 
 # --- files ---
